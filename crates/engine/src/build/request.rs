@@ -1,0 +1,203 @@
+//! What a build is asked to do, and what it gives back: plain data with public fields.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use bld_layer::Compression;
+use bld_oci::{Digest, Platform};
+
+/// Where the files that `COPY` and `ADD` see come from.
+#[derive(Debug, Clone)]
+pub enum Context {
+    /// A directory of this machine.
+    Dir(PathBuf),
+    /// No files at all, e.g. a Dockerfile on standard input.
+    Empty,
+}
+
+/// Where the Dockerfile comes from.
+#[derive(Debug, Clone)]
+pub enum DockerfileSource {
+    /// `Dockerfile` (or `dockerfile`) at the root of the context.
+    Default,
+    /// The file at this path, which may lie outside the context.
+    Path(PathBuf),
+    /// This text, e.g. read from standard input.
+    Text(Vec<u8>),
+}
+
+/// A further context, `--build-context NAME=SOURCE`.
+#[derive(Debug, Clone)]
+pub enum NamedContext {
+    /// A directory of this machine.
+    Dir(PathBuf),
+    /// An image by reference, `docker-image://REF`.
+    Image(String),
+    /// An image in an OCI layout directory, `oci-layout://PATH[:TAG|@DIGEST]`.
+    OciLayout {
+        /// The directory that holds `oci-layout` and `index.json`.
+        path: PathBuf,
+        /// The tag or digest that chooses the image; the only one when absent.
+        selector: Option<String>,
+    },
+}
+
+/// A secret of the command line, `--secret id=ID[,src=PATH|env=NAME]`, already read.
+#[derive(Clone)]
+pub struct Secret {
+    /// The value. It reaches mounts of the steps that ask for it and nothing else.
+    pub value: Vec<u8>,
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// How images leave as archives, layouts or uploads.
+#[derive(Debug, Clone, Default)]
+pub struct ImageOptions {
+    /// Compression of layers that have to be written.
+    pub compression: Compression,
+    /// Write all layers anew in `compression`, also those that exist in another one.
+    pub force_compression: bool,
+    /// Use OCI media types; Docker's schema 2 types otherwise. `None` is the output's own default.
+    pub oci_mediatypes: Option<bool>,
+    /// Annotations of the image manifest.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Where a result goes.
+#[derive(Debug, Clone)]
+pub enum Output {
+    /// The image store, under the given tags; with `push`, also to their registries.
+    Image {
+        /// Names besides `-t`.
+        names: Vec<String>,
+        /// Upload to the registry each name belongs to.
+        push: bool,
+        /// How layers are written when they are uploaded.
+        options: ImageOptions,
+    },
+    /// The files of the final filesystem in a directory.
+    Local {
+        /// The directory, made when missing; files that are there already stay.
+        dest: PathBuf,
+    },
+    /// The files of the final filesystem as one tar.
+    Tar {
+        /// The file, or standard output.
+        dest: Destination,
+    },
+    /// An OCI image layout, as a tar or (`tar: false`) as a directory.
+    Oci {
+        /// Where to.
+        dest: Destination,
+        /// Write one tar file instead of a directory.
+        tar: bool,
+        /// Names besides `-t`.
+        names: Vec<String>,
+        /// How layers are written.
+        options: ImageOptions,
+    },
+    /// A tar that `docker load` reads; without a destination, the image store.
+    Docker {
+        /// Where to, `None` for the store.
+        dest: Option<Destination>,
+        /// Names besides `-t`.
+        names: Vec<String>,
+        /// How layers are written.
+        options: ImageOptions,
+    },
+    /// Nothing; the result stays in the build cache.
+    CacheOnly,
+}
+
+/// A file to write, or standard output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// A file or directory.
+    Path(PathBuf),
+    /// Standard output.
+    Stdout,
+}
+
+/// How steps reach the network when their `RUN` does not say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum NetworkMode {
+    /// Bridge and NAT.
+    #[default]
+    Default,
+    /// The network of the host.
+    Host,
+    /// Loopback only.
+    None,
+}
+
+/// Everything a build needs to know.
+#[derive(Debug, Clone)]
+pub struct BuildRequest {
+    /// The main context.
+    pub context: Context,
+    /// The Dockerfile.
+    pub dockerfile: DockerfileSource,
+    /// `--build-context`, by name.
+    pub named_contexts: BTreeMap<String, NamedContext>,
+    /// `-t`, in order, as written.
+    pub tags: Vec<String>,
+    /// `--target`.
+    pub target: Option<String>,
+    /// `--build-arg`, later ones win; values copied from the environment are already resolved.
+    pub build_args: BTreeMap<String, String>,
+    /// `--label`.
+    pub labels: BTreeMap<String, String>,
+    /// `--platform`; the machine's own when absent.
+    pub platform: Option<Platform>,
+    /// `--no-cache`.
+    pub no_cache: bool,
+    /// `--no-cache-filter`: stages that are built anew.
+    pub no_cache_filter: Vec<String>,
+    /// `--pull`: ask the registry for every base, also those in the store.
+    pub pull: bool,
+    /// `--network`.
+    pub network: NetworkMode,
+    /// `--add-host`: name and address.
+    pub add_hosts: Vec<(String, String)>,
+    /// `--allow`: entitlements such as `network.host` and `security.insecure`.
+    pub allow: Vec<String>,
+    /// `--secret`, by id.
+    pub secrets: BTreeMap<String, Secret>,
+    /// `--ssh`: agent socket by id.
+    pub ssh: BTreeMap<String, PathBuf>,
+    /// `--shm-size`, bytes.
+    pub shm_size: Option<u64>,
+    /// `--ulimit`: name, soft and hard limit.
+    pub ulimits: Vec<(String, u64, u64)>,
+    /// `-o`; empty means the image store.
+    pub outputs: Vec<Output>,
+    /// `-j`: most steps that run at the same time; as many as can when absent.
+    pub jobs: Option<usize>,
+}
+
+/// What a build made.
+#[derive(Debug, Clone)]
+pub struct BuildResult {
+    /// Digest of the image config, which is the image's id; absent for outputs without an image.
+    pub image_id: Option<Digest>,
+    /// Digest of the manifest, when one was written.
+    pub manifest: Option<Digest>,
+    /// Canonical names the image was given.
+    pub names: Vec<String>,
+    /// Number of steps by how they ended.
+    pub steps: StepCounts,
+}
+
+/// How many steps ended in which way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StepCounts {
+    /// Steps that ran.
+    pub run: usize,
+    /// Steps whose result was known.
+    pub cached: usize,
+}
