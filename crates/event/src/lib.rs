@@ -13,12 +13,16 @@
 //! - it ends in exactly one of `Cached`, `Done`, `Failed` or `Canceled`;
 //! - log data is passed on byte for byte, in order per stream, and is never clipped.
 
+mod cancel;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
+
+pub use cancel::{Cancel, CancelGuard};
 
 /// Names one unit of work within one event stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
