@@ -1,1 +1,50 @@
-//! bld-graph
+//! From a Dockerfile to a graph of operations.
+//!
+//! [`lower`] takes the tree of a Dockerfile, asks a [`Resolver`] for the base images and gives a
+//! [`Plan`]: a directed acyclic graph of [`Op`]s, the configuration of the image they lead to, and
+//! its history. Whoever executes a plan needs to know nothing of Dockerfiles.
+//!
+//! The one decision everything here follows from: **an operation says what happens to a filesystem
+//! and nothing else.** `ENV`, `LABEL`, `CMD` and their like change the image configuration and make
+//! no vertex; what of them a later `RUN` can see is written into that `RUN`. So the canonical form
+//! of an operation ([`Vertex::key`]) is exactly what may decide whether its result is known already,
+//! and there is no second list of "what enters a cache key" that could drift from it.
+//!
+//! Invariants:
+//! - no I/O happens here except through the [`Resolver`];
+//! - a plan holds what its target needs and nothing else, and every vertex is reachable from the root;
+//! - words are expanded, paths absolute, owners and modes validated: an operation holds no variable;
+//! - spans, comments, times and secret values are no part of an operation's key;
+//! - the same input gives the same plan, vertex for vertex.
+//!
+//! Modules: [`op`] what an operation is; [`plan`] the graph; [`options`] what the caller asks;
+//! [`resolve`] what the caller must be able to answer; [`render`] plans as text, Graphviz and JSON.
+
+pub mod op;
+pub mod options;
+pub mod plan;
+pub mod resolve;
+
+pub use op::{
+    Chmod, ChmodError, ContextOp, CopyOp, CopySource, DeviceOp, ExecOp, GitOp, HttpOp, ImageOp, MkdirOp,
+    MountKind, MountOp, Network, Op, Script, Security, Sharing,
+};
+pub use options::{Entitlements, LowerOptions, NoCache};
+pub use plan::{Base, Epoch, HistoryStep, Input, Plan, Vertex};
+pub use resolve::{ImageRequest, NamedContext, ResolveError, ResolvedImage, Resolver};
+
+use bld_dockerfile::{Diagnostic, Dockerfile, Span};
+
+/// Lowers a Dockerfile for one platform.
+///
+/// `source` is the text the spans of `dockerfile` point into. The errors come in source order;
+/// warnings of a successful lowering are in the plan.
+pub fn lower(
+    dockerfile: &Dockerfile,
+    source: &str,
+    options: &LowerOptions,
+    resolver: &mut dyn Resolver,
+) -> Result<Plan, Vec<Diagnostic>> {
+    let _ = (dockerfile, source, options, resolver);
+    Err(vec![Diagnostic::error("lowering is not written yet", Span::default())])
+}

@@ -1,0 +1,188 @@
+//! Running a process.
+
+use serde::Serialize;
+
+use super::is_false;
+
+/// Run a process in the root filesystem.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ExecOp {
+    /// The argument vector, never empty.
+    pub args: Vec<String>,
+    /// The environment, names unique: that of the image in its order, then declared build
+    /// arguments. `PATH` is always in it.
+    pub env: Vec<(String, String)>,
+    /// Working directory, absolute.
+    pub cwd: String,
+    /// As written in `USER`; looked up in the root filesystem. Empty: root.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub user: String,
+    /// What network there is.
+    pub network: Network,
+    /// How confined the process is.
+    pub security: Security,
+    /// Mounts in the order they are made: later ones lie over earlier ones.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<MountOp>,
+    /// Here-documents the process finds as files.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scripts: Vec<Script>,
+    /// Devices of the host (CDI names).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<DeviceOp>,
+    /// Host name other than the sandbox's default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// Lines added to `/etc/hosts`: name and address.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub extra_hosts: Vec<(String, String)>,
+    /// Proxy variables to set unless `env` has them. How the network is reached must not decide
+    /// about reuse, so they are no part of the key.
+    #[serde(skip)]
+    pub proxy_env: Vec<(String, String)>,
+}
+
+/// What network a process has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Network {
+    /// An own namespace with access to the outside.
+    #[default]
+    Default,
+    /// An own namespace with nothing but loopback.
+    None,
+    /// The host's.
+    Host,
+}
+
+/// How confined a process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Security {
+    /// Default capabilities, seccomp filter, masked paths.
+    #[default]
+    Sandbox,
+    /// All capabilities and devices.
+    Insecure,
+}
+
+/// A file that exists only while the process runs, read-only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Script {
+    /// Absolute; never part of the result.
+    pub path: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// What it holds.
+    pub content: String,
+}
+
+/// A device of the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DeviceOp {
+    /// Fully qualified CDI name, class or pattern, as written.
+    pub name: String,
+    /// The step fails when there is no such device, instead of running without.
+    #[serde(skip_serializing_if = "is_false")]
+    pub required: bool,
+}
+
+/// One mount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MountOp {
+    /// Where it appears: absolute and clean. Mount points that had to be made never stay.
+    pub target: String,
+    /// What it is.
+    #[serde(flatten)]
+    pub kind: MountKind,
+}
+
+/// What a mount shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum MountKind {
+    /// Files of another tree. Writes, where allowed, are thrown away afterwards.
+    Bind {
+        /// Which [`Input::From`](crate::Input::From); none: an empty directory.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        input: Option<usize>,
+        /// Path within the input, absolute and clean.
+        source: String,
+        /// Writes are allowed.
+        #[serde(skip_serializing_if = "is_false")]
+        writable: bool,
+    },
+    /// A directory that outlives the build. What is in it is no part of any key.
+    Cache {
+        /// What names it, namespace included.
+        id: String,
+        /// What happens when two processes want it at once.
+        sharing: Sharing,
+        /// Which input fills it when it is first made; none: empty.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        input: Option<usize>,
+        /// Path within the input, absolute and clean.
+        source: String,
+        /// Permission bits when it is first made.
+        mode: u32,
+        /// Owner when it is first made.
+        uid: u32,
+        /// Group when it is first made.
+        gid: u32,
+        /// Writes are refused.
+        #[serde(skip_serializing_if = "is_false")]
+        read_only: bool,
+    },
+    /// An empty directory in memory.
+    Tmpfs {
+        /// Limit in bytes; none: half the memory.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        size: Option<u64>,
+    },
+    /// A secret, by name; what it holds is never part of a key, a log or a result.
+    Secret {
+        /// What names it.
+        id: String,
+        /// There is a file at the mount's target; otherwise only the variable.
+        file: bool,
+        /// The variable to hand it over in.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        env: Option<String>,
+        /// Permission bits of the file.
+        mode: u32,
+        /// Owner of the file.
+        uid: u32,
+        /// Group of the file.
+        gid: u32,
+        /// The step fails when there is no such secret, instead of running without.
+        #[serde(skip_serializing_if = "is_false")]
+        required: bool,
+    },
+    /// A socket that leads to an SSH agent.
+    Ssh {
+        /// What names the agent.
+        id: String,
+        /// Permission bits of the socket.
+        mode: u32,
+        /// Owner of the socket.
+        uid: u32,
+        /// Group of the socket.
+        gid: u32,
+        /// The step fails when there is no such agent, instead of running without.
+        #[serde(skip_serializing_if = "is_false")]
+        required: bool,
+    },
+}
+
+/// What happens when two processes want the same cache mount at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sharing {
+    /// They use it together.
+    #[default]
+    Shared,
+    /// The later one gets another, empty one.
+    Private,
+    /// The later one waits.
+    Locked,
+}

@@ -1,0 +1,72 @@
+//! Operations that bring files from outside.
+
+use bld_oci::{Digest, Reference};
+use serde::Serialize;
+
+use super::is_false;
+
+/// The root filesystem of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ImageOp {
+    /// The diff ids, lowest layer first; never empty: an image without layers makes no vertex.
+    /// They alone are the identity, so two images of the same layers share their results.
+    pub diff_ids: Vec<Digest>,
+    /// The name it was asked for by, with the tag; where to fetch the layers from.
+    #[serde(skip)]
+    pub reference: Reference,
+    /// The manifest for the platform; none for an image that only exists in the store.
+    #[serde(skip)]
+    pub manifest: Option<Digest>,
+}
+
+/// A directory of the client.
+///
+/// Its definition says nothing of what is in it: an operation that reads a context can only be
+/// looked up by the content it selects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ContextOp {
+    /// [`ContextOp::MAIN`], or the name given with `--build-context`.
+    pub name: String,
+}
+
+impl ContextOp {
+    /// The name of the build context itself, which is reserved.
+    pub const MAIN: &'static str = "context";
+}
+
+/// A file fetched by HTTP: a tree of this one file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HttpOp {
+    /// Where from.
+    pub url: String,
+    /// Name of the file in the tree.
+    pub filename: String,
+    /// What the file must hash to; a mismatch fails the build.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<Digest>,
+    /// The response is an archive, and the tree is what is in it.
+    #[serde(skip_serializing_if = "is_false")]
+    pub unpack: bool,
+}
+
+/// A tree checked out with git.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GitOp {
+    /// What `git fetch` takes, without fragment or query.
+    pub remote: String,
+    /// Branch, tag or commit; none: the remote's default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// Directory of the checkout that becomes the root of the tree.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subdir: Option<String>,
+    /// Commit (a prefix will do) that the reference must lead to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<String>,
+    /// Leave the `.git` directory in the tree.
+    #[serde(skip_serializing_if = "is_false")]
+    pub keep_git_dir: bool,
+    /// Leave submodules out; they are fetched by default.
+    #[serde(skip_serializing_if = "is_false")]
+    pub skip_submodules: bool,
+}

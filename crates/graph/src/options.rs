@@ -1,0 +1,73 @@
+//! What the caller of [`lower`](crate::lower) asks for.
+
+use std::collections::BTreeMap;
+
+use bld_oci::Platform;
+
+use crate::op::Network;
+
+/// What to build of a Dockerfile, and how.
+#[derive(Debug, Clone)]
+pub struct LowerOptions {
+    /// Stage to build, by name or number; none: the last.
+    pub target: Option<String>,
+    /// `--build-arg`.
+    pub build_args: BTreeMap<String, String>,
+    /// `--label`, which win over `LABEL`.
+    pub labels: BTreeMap<String, String>,
+    /// The platform to build for.
+    pub platform: Platform,
+    /// The platform to build on.
+    pub build_platform: Platform,
+    /// One of several platforms is being built: step names say which.
+    pub multi_platform: bool,
+    /// Which steps to do again even if their results are known.
+    pub no_cache: NoCache,
+    /// The network of a `RUN` without `--network`.
+    pub network: Network,
+    /// `--add-host`: name and address.
+    pub extra_hosts: Vec<(String, String)>,
+    /// What the user allowed beyond the sandbox.
+    pub entitlements: Entitlements,
+}
+
+/// Which steps to do again even if their results are known.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum NoCache {
+    /// None.
+    #[default]
+    Off,
+    /// All.
+    All,
+    /// Those of these stages, by name or number.
+    Stages(Vec<String>),
+}
+
+/// What a build may do beyond the sandbox (`--allow`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Entitlements {
+    /// `network.host`
+    pub network_host: bool,
+    /// `security.insecure`
+    pub security_insecure: bool,
+    /// `device`
+    pub device: bool,
+}
+
+impl LowerOptions {
+    /// Builds the last stage for `platform` on the same platform, with nothing special.
+    pub fn new(platform: Platform) -> Self {
+        Self {
+            target: None,
+            build_args: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            build_platform: platform.clone(),
+            platform,
+            multi_platform: false,
+            no_cache: NoCache::Off,
+            network: Network::Default,
+            extra_hosts: Vec::new(),
+            entitlements: Entitlements::default(),
+        }
+    }
+}

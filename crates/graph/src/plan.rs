@@ -1,0 +1,119 @@
+//! The graph of one build for one platform.
+
+use bld_dockerfile::{Diagnostic, Span};
+use bld_oci::{Digest, History, ImageConfig, Platform, Reference};
+use petgraph::Direction;
+use petgraph::graph::{DiGraph, NodeIndex};
+use serde::Serialize;
+
+use crate::op::Op;
+
+/// What to do to build one image, and what the image says of itself.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The operations. An edge leads from the vertex that delivers to the one that consumes. The
+    /// indices are in an order in which every vertex comes behind its inputs.
+    pub graph: DiGraph<Vertex, Input>,
+    /// The vertex that gives the root filesystem of the image; none: it is empty.
+    pub root: Option<NodeIndex>,
+    /// The configuration, complete but for what only the layers tell: `rootfs` holds the diff ids
+    /// of the base image, to be appended to; `created` is set only for a fixed `epoch`.
+    pub config: ImageConfig,
+    /// What this build adds to the history of the base image, oldest first. The entries are also
+    /// in `config`, at its end.
+    pub history: Vec<HistoryStep>,
+    /// The platform the image is for.
+    pub platform: Platform,
+    /// Name of the target stage as written, or `stage-N`.
+    pub target: String,
+    /// The image the target stage is based on in the end, through any stages between.
+    pub base: Option<Base>,
+    /// The fixed time of `SOURCE_DATE_EPOCH`.
+    pub epoch: Option<Epoch>,
+    /// What is worth a look but stops nothing, in source order.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// One operation and where it comes from.
+#[derive(Debug, Clone)]
+pub struct Vertex {
+    /// What to do.
+    pub op: Op,
+    /// What the user sees, e.g. `[build 2/5] RUN make`.
+    pub name: String,
+    /// Name of the stage as written, or `stage-N`; empty for what belongs to no stage.
+    pub stage: String,
+    /// The instruction in the Dockerfile; empty for what no instruction asked for.
+    pub span: Span,
+    /// Do it again even if the result is known.
+    pub no_cache: bool,
+    /// The platform it happens on.
+    pub platform: Platform,
+}
+
+/// What the consumer takes an input as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Input {
+    /// The filesystem to work on top of.
+    Root,
+    /// The tree that the operation calls input number *n*.
+    From(usize),
+}
+
+/// One entry of the history of the image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryStep {
+    /// The entry; `empty_layer` unless there is a vertex.
+    pub entry: History,
+    /// The vertex whose changes are the layer of the entry.
+    pub vertex: Option<NodeIndex>,
+}
+
+/// The image a build is based on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Base {
+    /// The name it was asked for by.
+    pub reference: Reference,
+    /// What the name led to in the registry: an index or a manifest.
+    pub digest: Option<Digest>,
+}
+
+/// The fixed time of a reproducible build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Epoch {
+    /// Seconds since 1970.
+    Seconds(i64),
+    /// The time of the build context, as far as it has one.
+    Context,
+}
+
+impl Plan {
+    /// The inputs of a vertex: the root first, then the others by number.
+    pub fn inputs(&self, vertex: NodeIndex) -> Vec<(Input, NodeIndex)> {
+        use petgraph::visit::EdgeRef;
+        let edges = self.graph.edges_directed(vertex, Direction::Incoming);
+        let mut inputs: Vec<_> = edges.map(|edge| (*edge.weight(), edge.source())).collect();
+        inputs.sort_unstable();
+        inputs
+    }
+
+    /// Which vertex a vertex takes `input` from.
+    pub fn input(&self, vertex: NodeIndex, input: Input) -> Option<NodeIndex> {
+        self.inputs(vertex).into_iter().find(|(kind, _)| *kind == input).map(|(_, from)| from)
+    }
+}
+
+impl Vertex {
+    /// The canonical form of the operation and its platform: what may decide about reuse, and
+    /// nothing else. Inputs are not in it.
+    pub fn key(&self) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Key<'a> {
+            platform: &'a Platform,
+            #[serde(flatten)]
+            op: &'a Op,
+        }
+        let _ = Key { platform: &self.platform, op: &self.op };
+        Vec::new()
+    }
+}
