@@ -1,1 +1,32 @@
-//! bld-network
+//! Gives a sandbox a network: a namespace of its own, an address on a bridge, and NAT to the world.
+//!
+//! The kernel is the only record of what is in use. A container's end of the cable is named after
+//! its address (`bldv0a580005` is 10.88.0.5), and link names are unique, so creating the link *is*
+//! the allocation: two processes can't get the same address, and nothing is written down that a
+//! crash could leave stale. When the last process and file descriptor of a namespace are gone, the
+//! kernel removes the link and with it the allocation.
+//!
+//! What does not exist here: a daemon, a lease file, an `async` function, a child process other
+//! than `nft` (and `firewall-cmd` where firewalld runs), and both of them only when a bridge is set
+//! up for the first time or the firewall was changed by someone else.
+//!
+//! - [`new_netns`]: a network namespace as a file descriptor.
+//! - [`Bridge`]: the bridge, its addresses and firewall table; attaches namespaces.
+//! - [`resolv_conf`], [`hosts_file`]: the two files a networked root file system needs.
+
+mod bridge;
+mod endpoint;
+mod error;
+mod files;
+mod firewall;
+mod link;
+mod netlink;
+mod netns;
+mod subnet;
+
+pub use bridge::{Bridge, BridgeConfig};
+pub use endpoint::{Endpoint, Mac};
+pub use error::NetworkError;
+pub use files::{hosts_file, resolv_conf};
+pub use netns::new_netns;
+pub use subnet::{Subnet, SubnetParseError};
