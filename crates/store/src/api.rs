@@ -28,11 +28,19 @@ impl Active {
     /// Parents only, lowest first.
     pub fn layers(&self) -> &[PathBuf] { todo!() }
     pub fn commit(self) -> Result<SnapshotId> { todo!() }
-    /// Keeps the writable layer beyond this process, for container `id`; `Store::resume` opens it again.
-    pub fn keep(self, container: &str) -> Result<SnapshotId> { todo!() }
+    /// Keeps the writable layer beyond this process, for container `id`; `Store::container_layer` opens it again.
+    pub fn keep(self, container: &str) -> Result<ContainerLayer> { todo!() }
+}
+/// The writable layer of a container: survives the process, opened by one process at a time.
+#[derive(Debug)] pub struct ContainerLayer;
+impl ContainerLayer {
+    pub fn id(&self) -> SnapshotId { todo!() }
+    pub fn upper(&self) -> &Path { todo!() }
+    pub fn work(&self) -> &Path { todo!() }
+    pub fn layers(&self) -> &[PathBuf] { todo!() }
 }
 impl Lease { pub fn hold(&self, id: SnapshotId) -> Result<bool> { todo!() } pub fn hold_blob(&self, digest: &Digest) -> Result<bool> { todo!() } }
-impl StatCache { pub fn get(&self, path: &str, key: &StatKey) -> Option<Digest> { todo!() } pub fn insert(&mut self, path: &str, key: StatKey, digest: Digest) { todo!() } pub fn save(self) -> Result<()> { todo!() } }
+impl StatCache { pub fn get(&self, key: &StatKey) -> Option<Digest> { todo!() } pub fn insert(&self, key: StatKey, digest: Digest) { todo!() } pub fn save(self) -> Result<()> { todo!() } }
 impl Store {
     pub fn open(root: &Path) -> Result<Self> { todo!() }
     pub fn root(&self) -> &Path { todo!() }
@@ -47,7 +55,7 @@ impl Store {
     pub fn blob_writer(&self) -> Result<BlobWriter> { todo!() }
     pub fn remove_blob(&self, digest: &Digest) -> Result<()> { todo!() }
     pub fn prepare(&self, parent: Option<SnapshotId>) -> Result<Active> { todo!() }
-    pub fn resume(&self, id: SnapshotId) -> Result<Active> { todo!() }
+    pub fn container_layer(&self, container: &str) -> Result<ContainerLayer> { todo!() }
     pub fn snapshot(&self, id: SnapshotId) -> Result<Option<SnapshotInfo>> { todo!() }
     pub fn layers(&self, id: SnapshotId) -> Result<Vec<PathBuf>> { todo!() }
     pub fn ancestry(&self, id: SnapshotId) -> Result<Vec<SnapshotId>> { todo!() }
