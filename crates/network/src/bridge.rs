@@ -235,6 +235,7 @@ impl Bridge {
                 let inner = Socket::route()?;
                 let index = link::by_name(&inner, INTERFACE)?.ok_or(Errno::ENODEV)?.index;
                 link::add_address(&inner, index, endpoint.ip, self.subnet)?;
+                link::set_up(&inner, index)?;
                 link::add_default_route(&inner, index, self.gateway())
             };
             configure().map_err(NetworkError::netlink("configure", INTERFACE))

@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn reachable_servers_and_options_are_kept() {
-        let host = "# by hand\nnameserver 127.0.0.53\nnameserver\t192.0.2.1\nnameserver 2001:db8::1\n\
+        let host = "# by hand\nnameserver 127.0.0.53\nnameserver 192.0.2.1\nnameserver 2001:db8::1\n\
                     search example.org\noptions edns0 ";
         assert_eq!(
             resolved(host, Some("nameserver 192.0.2.9")),

@@ -86,7 +86,8 @@ pub(crate) struct Cable<'a> {
     pub(crate) mtu: u32,
 }
 
-/// Creates a veth pair with both ends in place and up, in one request.
+/// Creates a veth pair with both ends in place, in one request. The far end is still down: the kernel
+/// opens it only once both exist.
 pub(crate) fn add_cable(socket: &Socket, cable: &Cable<'_>) -> Result<(), Errno> {
     let message = Message::new(libc::RTM_NEWLINK, CREATE)
         .link(0, libc::IFF_UP)
@@ -96,7 +97,7 @@ pub(crate) fn add_cable(socket: &Socket, cable: &Cable<'_>) -> Result<(), Errno>
         .nest(libc::IFLA_LINKINFO, |info| {
             info.text(libc::IFLA_INFO_KIND, "veth").nest(libc::IFLA_INFO_DATA, |data| {
                 data.nest(VETH_INFO_PEER, |peer| {
-                    peer.link(0, libc::IFF_UP)
+                    peer.link(0, 0)
                         .text(libc::IFLA_IFNAME, cable.interface)
                         .attr(libc::IFLA_ADDRESS, &cable.mac.0)
                         .number(libc::IFLA_MTU, cable.mtu)
