@@ -3,7 +3,7 @@
 //! Every test moves its own thread into a fresh namespace first, which then plays the host: nothing
 //! a test does, or leaves behind when it dies, is seen outside.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 use std::{
     collections::BTreeSet,
