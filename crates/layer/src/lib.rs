@@ -1,1 +1,14 @@
-//! bld-layer
+//! Trees and archives: packing overlayfs upper directories into layers, unpacking layers, looking
+//! at a stack of layers without mounting it, and copying files between such stacks.
+
+mod error;
+mod meta;
+mod stub;
+mod view;
+
+pub mod copy;
+
+pub use error::{LayerError, Result};
+pub use meta::{Kind, Metadata};
+pub use stub::*;
+pub use view::{Filter, Node, Verdict, View, Walk};
