@@ -91,12 +91,19 @@ fn check_descriptor(descriptor: &Descriptor) -> Result<(), DocumentError> {
             return Err(DocumentError::MediaType { media_type: media_type.to_owned() });
         }
     }
-    // RFC 3986 has no white space and no control characters; the rest is the downloader's to judge.
-    let bad_url = |url: &&String| url.chars().any(|c| c.is_whitespace() || c.is_control());
-    match descriptor.urls().iter().flatten().find(bad_url) {
+    match descriptor.urls().iter().flatten().find(|url| !is_absolute_url(url)) {
         Some(url) => Err(DocumentError::Url { url: url.clone() }),
         None => Ok(()),
     }
+}
+
+/// Whether `text` begins with a scheme and is free of what RFC 3986 never allows; the rest is for
+/// whoever downloads from it to judge.
+fn is_absolute_url(text: &str) -> bool {
+    let scheme_char = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    text.split_once(':').is_some_and(|(scheme, _)| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.chars().all(scheme_char)
+    }) && !text.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
 /// Why bytes are not a manifest, an index or a descriptor.

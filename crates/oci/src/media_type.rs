@@ -20,6 +20,8 @@ pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.
 pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 /// Docker image configuration.
 pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+/// What Docker before 1.10 called its image configuration. Such images are still pulled.
+pub const DOCKER_CONFIG_OLD: &str = "application/octet-stream";
 /// Docker layer, gzip.
 pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 /// Docker layer, not compressed; seen in layouts written by other tools.
@@ -53,7 +55,7 @@ pub fn is_manifest(media_type: &str) -> bool {
 
 /// Whether `media_type` is an image configuration.
 pub fn is_config(media_type: &str) -> bool {
-    matches!(media_type, OCI_CONFIG | DOCKER_CONFIG)
+    matches!(media_type, OCI_CONFIG | DOCKER_CONFIG | DOCKER_CONFIG_OLD)
 }
 
 /// Whether `media_type` is a filesystem layer.

@@ -19,8 +19,7 @@ const PATH_MAX: usize = 255;
 /// The name of an image: `[domain/]path[:tag][@digest]`.
 ///
 /// Names are completed as Docker does: `busybox` means `docker.io/library/busybox:latest`. The
-/// first component is a registry only if it contains a dot, a colon or an uppercase letter, or is
-/// `localhost`. The grammar is that of [distribution/reference][grammar].
+/// first component is a registry only if it contains a dot or a colon, or is `localhost`. The grammar is that of [distribution/reference][grammar].
 ///
 /// [grammar]: https://pkg.go.dev/github.com/distribution/reference
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -171,20 +170,16 @@ fn split_domain(name: &str) -> (String, String) {
 
 fn check_name(text: &str, domain: &str, path: &str) -> Result<(), ReferenceError> {
     let reference = || text.to_owned();
-    if path.contains(|c: char| c.is_uppercase()) {
+    // An uppercase word in front is a registry to Docker's grammar, and never to the one who typed it.
+    let word = !domain.contains(['.', ':']);
+    if path.contains(char::is_uppercase) || (word && domain.contains(char::is_uppercase)) {
         return Err(ReferenceError::Uppercase { reference: reference() });
     }
     if path.len() > PATH_MAX {
         return Err(ReferenceError::TooLong { reference: reference() });
     }
     if !is_domain(domain) {
-        // An uppercase first word is taken for a registry, which is hardly ever meant.
-        let only_uppercase = !domain.contains(['.', ':']) && is_path(&domain.to_ascii_lowercase());
-        return Err(if only_uppercase {
-            ReferenceError::Uppercase { reference: reference() }
-        } else {
-            ReferenceError::Domain { reference: reference(), domain: domain.to_owned() }
-        });
+        return Err(ReferenceError::Domain { reference: reference(), domain: domain.to_owned() });
     }
     if !is_path(path) {
         let path = path.strip_prefix(OFFICIAL).unwrap_or(path).to_owned();

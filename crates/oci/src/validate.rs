@@ -91,6 +91,8 @@ fn check_config(manifest: &ImageManifest, config: &ImageConfig, problems: &mut V
             problems.push(Problem::Count { what, found, layers });
         }
     }
+    let malformed = config.config.env.iter().filter(|entry| entry.find('=').unwrap_or(0) == 0);
+    problems.extend(malformed.map(|entry| Problem::Env { entry: entry.clone() }));
     if config.rootfs.kind != "layers" {
         problems.push(Problem::RootFs { kind: config.rootfs.kind.clone() });
     }
@@ -213,6 +215,12 @@ pub enum Problem {
         /// How many there should be.
         layers: usize,
     },
+    /// A variable of the environment is not of the form `NAME=value`.
+    #[error("environment entry {entry:?} is not of the form NAME=value")]
+    Env {
+        /// The entry as written.
+        entry: String,
+    },
     /// The configuration has a root filesystem that is not made of layers.
     #[error("root filesystem has the type {kind:?} instead of \"layers\"")]
     RootFs {
@@ -227,6 +235,7 @@ mod tests {
     use super::*;
     use crate::{History, MemoryImage, Platform};
 
+    #[expect(clippy::unnecessary_wraps, reason = "the signature is given by `Decode`")]
     fn plain(_: &str, reader: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
         Ok(reader)
     }
