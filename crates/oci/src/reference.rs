@@ -152,13 +152,7 @@ impl Reference {
 /// Splits a name into its registry and the completed path.
 fn split_domain(name: &str) -> (String, String) {
     let (domain, path) = match name.split_once('/') {
-        Some((first, rest))
-            if first.contains(['.', ':'])
-                || first == "localhost"
-                || first.contains(|c: char| c.is_ascii_uppercase()) =>
-        {
-            (first, rest)
-        }
+        Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => (first, rest),
         _ => (DEFAULT_DOMAIN, name),
     };
     let domain = if domain == "index.docker.io" { DEFAULT_DOMAIN } else { domain };
@@ -170,9 +164,7 @@ fn split_domain(name: &str) -> (String, String) {
 
 fn check_name(text: &str, domain: &str, path: &str) -> Result<(), ReferenceError> {
     let reference = || text.to_owned();
-    // An uppercase word in front is a registry to Docker's grammar, and never to the one who typed it.
-    let word = !domain.contains(['.', ':']);
-    if path.contains(char::is_uppercase) || (word && domain.contains(char::is_uppercase)) {
+    if path.contains(char::is_uppercase) {
         return Err(ReferenceError::Uppercase { reference: reference() });
     }
     if path.len() > PATH_MAX {
