@@ -1,0 +1,5 @@
+//! Text for people: lists, tables, sizes and times.
+
+pub(crate) mod list;
+pub(crate) mod table;
+pub(crate) mod units;

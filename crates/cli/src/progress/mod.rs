@@ -1,0 +1,164 @@
+//! Readers of the event stream: what a user sees while a build runs.
+//!
+//! One thread owns the terminal. It takes events from a queue, keeps the state of every step
+//! ([`Steps`]) and hands both to the chosen [`Reader`]. The engine's threads only put events into
+//! the queue, so a slow terminal never slows a build down by more than memory.
+
+mod lines;
+mod plain;
+mod rawjson;
+mod steps;
+mod transfer;
+mod tty;
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use bld_event::{Event, Events};
+
+use steps::Steps;
+pub(crate) use steps::{FailedStep, Summary};
+pub(crate) use transfer::{PULL, PUSH};
+
+/// How long a reader waits for an event before it gets a chance to redraw.
+const TICK: Duration = Duration::from_millis(100);
+
+/// `--progress`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Mode {
+    /// `tty` on a terminal, else `plain`.
+    #[default]
+    Auto,
+    /// Running steps below, their output above.
+    Tty,
+    /// Lines in BuildKit's form.
+    Plain,
+    /// Nothing but errors.
+    Quiet,
+    /// Nothing at all.
+    None,
+    /// One JSON object per event, in BuildKit's form.
+    Rawjson,
+}
+
+/// A stream to write to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stdio {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+/// Shows what happens, in one of the ways of [`Mode`].
+trait Reader: Send {
+    /// `event` has been entered into `steps`.
+    fn event(&mut self, event: &Event, steps: &mut Steps) -> io::Result<()>;
+
+    /// Nothing happened for a while.
+    fn tick(&mut self, _steps: &mut Steps) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// No more events will come.
+    fn finish(&mut self, _steps: &mut Steps) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+enum Message {
+    Event(Event),
+    Finish,
+}
+
+/// A running reader.
+pub(crate) struct Display {
+    queue: mpsc::Sender<Message>,
+    thread: thread::JoinHandle<Summary>,
+}
+
+impl Display {
+    /// Starts a reader that writes to standard error.
+    pub(crate) fn start(mode: Mode) -> io::Result<Self> {
+        let stderr = io::stderr();
+        let reader: Option<Box<dyn Reader>> = match mode {
+            Mode::Auto if stderr.is_terminal() => Some(Box::new(tty::Tty::new())),
+            Mode::Tty if stderr.is_terminal() => Some(Box::new(tty::Tty::new())),
+            Mode::Tty => return Err(io::Error::other("failed to get console: provided file is not a console")),
+            Mode::Auto | Mode::Plain => Some(Box::new(plain::Plain::new(stderr))),
+            Mode::Rawjson => Some(Box::new(rawjson::RawJson::new(stderr))),
+            Mode::Quiet | Mode::None => None,
+        };
+        Self::spawn(reader)
+    }
+
+    /// Starts a reader for a pull or a push, which writes to standard output or standard error.
+    pub(crate) fn transfer(to: Stdio, words: transfer::Words) -> io::Result<Self> {
+        use indicatif::ProgressDrawTarget;
+        let reader: Box<dyn Reader> = match to {
+            Stdio::Out if io::stdout().is_terminal() => {
+                Box::new(transfer::Bars::new(ProgressDrawTarget::stdout(), words))
+            }
+            Stdio::Out => Box::new(transfer::Lines::new(io::stdout(), words)),
+            Stdio::Err if io::stderr().is_terminal() => {
+                Box::new(transfer::Bars::new(ProgressDrawTarget::stderr(), words))
+            }
+            Stdio::Err => Box::new(transfer::Lines::new(io::stderr(), words)),
+        };
+        Self::spawn(Some(reader))
+    }
+
+    fn spawn(reader: Option<Box<dyn Reader>>) -> io::Result<Self> {
+        let (queue, messages) = mpsc::channel();
+        let thread = thread::Builder::new()
+            .name("progress".to_owned())
+            .spawn(move || read(&messages, reader))?;
+        Ok(Self { queue, thread })
+    }
+
+    /// The sink that feeds the reader.
+    pub(crate) fn events(&self) -> Events {
+        let queue = self.queue.clone();
+        Events::new(move |event| {
+            // After `finish` nobody listens any more, and nobody needs to.
+            let _unheard = queue.send(Message::Event(event));
+        })
+    }
+
+    /// Shows everything that was emitted so far and ends the reader.
+    pub(crate) fn finish(self) -> Summary {
+        let _unheard = self.queue.send(Message::Finish);
+        self.thread.join().unwrap_or_default()
+    }
+}
+
+fn read(messages: &mpsc::Receiver<Message>, mut reader: Option<Box<dyn Reader>>) -> Summary {
+    let mut steps = Steps::default();
+    loop {
+        let shown = match messages.recv_timeout(TICK) {
+            Ok(Message::Event(event)) => {
+                steps.apply(&event);
+                reader.as_mut().map(|reader| reader.event(&event, &mut steps))
+            }
+            Ok(Message::Finish) | Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => reader.as_mut().map(|reader| reader.tick(&mut steps)),
+        };
+        // Nobody reads standard error any more: the build goes on in silence.
+        if let Some(Err(_)) = shown {
+            reader = None;
+        }
+    }
+    if let Some(mut reader) = reader {
+        let _unread = reader.finish(&mut steps);
+    }
+    steps.into_summary()
+}
+
+/// Writes one line to `out` in one piece, so that other writers cannot break into it.
+fn write_line(out: &mut impl Write, line: &str) -> io::Result<()> {
+    let mut line = line.to_owned();
+    line.push('\n');
+    out.write_all(line.as_bytes())
+}

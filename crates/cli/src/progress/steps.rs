@@ -1,0 +1,208 @@
+//! What is known of every step: the state that the readers share.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::{Duration, SystemTime};
+
+use bld_event::{Event, EventKind, Progress, Stream, Vertex, VertexId};
+
+use super::lines::Lines;
+
+/// How much of a step's output is kept for the report of its failure. All of it is on disk.
+const KEPT_LOG: usize = 8 << 20;
+
+/// One line of a step's output.
+#[derive(Debug, Clone)]
+pub(crate) struct LogLine {
+    /// Since the step began.
+    pub(crate) after: Duration,
+    /// Without its end.
+    pub(crate) text: String,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum End {
+    Cached,
+    Done,
+    Failed(String),
+    Canceled,
+}
+
+/// One step.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) vertex: Vertex,
+    /// The number it is shown under, given when it is first shown.
+    pub(super) number: Option<u32>,
+    pub(super) started: Option<SystemTime>,
+    pub(super) ended: Option<(SystemTime, End)>,
+    pub(super) progress: BTreeMap<String, Progress>,
+    /// Lines that the reader has not shown yet.
+    pub(super) fresh: Vec<LogLine>,
+    streams: [Lines; 2],
+    log: VecDeque<LogLine>,
+    log_size: usize,
+}
+
+impl Step {
+    fn new(vertex: Vertex) -> Self {
+        Self {
+            vertex,
+            number: None,
+            started: None,
+            ended: None,
+            progress: BTreeMap::new(),
+            fresh: Vec::new(),
+            streams: <[Lines; 2]>::default(),
+            log: VecDeque::new(),
+            log_size: 0,
+        }
+    }
+
+    /// Since the step began, up to `now`.
+    pub(super) fn age(&self, now: SystemTime) -> Duration {
+        self.started.and_then(|start| now.duration_since(start).ok()).unwrap_or_default()
+    }
+
+    /// How long it took; nothing while it runs.
+    pub(super) fn took(&self) -> Duration {
+        self.ended.as_ref().map(|(at, _)| self.age(*at)).unwrap_or_default()
+    }
+
+    /// Whether it is being worked on.
+    pub(super) fn is_running(&self) -> bool {
+        self.started.is_some() && self.ended.is_none()
+    }
+
+    fn keep(&mut self, at: SystemTime, lines: Vec<String>) {
+        let after = self.age(at);
+        for text in lines {
+            self.log_size += text.len();
+            self.log.push_back(LogLine { after, text: text.clone() });
+            self.fresh.push(LogLine { after, text });
+        }
+        while self.log_size > KEPT_LOG
+            && let Some(line) = self.log.pop_front()
+        {
+            self.log_size -= line.text.len();
+        }
+    }
+
+    fn end(&mut self, at: SystemTime, end: End) {
+        for stream in 0..self.streams.len() {
+            if let Some(line) = self.streams[stream].rest() {
+                self.keep(at, vec![line]);
+            }
+        }
+        if !matches!(end, End::Failed(_)) {
+            self.log = VecDeque::new();
+        }
+        self.ended = Some((at, end));
+    }
+}
+
+/// All steps of one stream of events.
+#[derive(Debug, Default)]
+pub(super) struct Steps {
+    steps: HashMap<VertexId, Step>,
+    failed: Vec<VertexId>,
+    warnings: Vec<String>,
+    last_number: u32,
+}
+
+impl Steps {
+    /// Enters an event.
+    pub(super) fn apply(&mut self, event: &Event) {
+        if let EventKind::Planned(vertex) = &event.kind {
+            self.steps.insert(event.id, Step::new(vertex.clone()));
+            return;
+        }
+        if let EventKind::Warning { message } = &event.kind {
+            self.warnings.push(message.clone());
+        }
+        let Some(step) = self.steps.get_mut(&event.id) else { return };
+        let at = event.at;
+        match &event.kind {
+            EventKind::Started => step.started = Some(at),
+            EventKind::Progress(progress) => {
+                step.progress.insert(progress.item.clone(), progress.clone());
+            }
+            EventKind::Log { stream, data } => {
+                let stream = usize::from(*stream == Stream::Stderr);
+                let lines = step.streams[stream].push(data);
+                step.keep(at, lines);
+            }
+            EventKind::Cached { .. } => step.end(at, End::Cached),
+            EventKind::Done => step.end(at, End::Done),
+            EventKind::Failed { error } => {
+                step.end(at, End::Failed(error.clone()));
+                self.failed.push(event.id);
+            }
+            EventKind::Canceled => step.end(at, End::Canceled),
+            EventKind::Planned(_) | EventKind::Missed { .. } | EventKind::Warning { .. } => {}
+        }
+    }
+
+    /// The step `id`, if it was planned.
+    pub(super) fn get(&self, id: VertexId) -> Option<&Step> {
+        self.steps.get(&id)
+    }
+
+    /// The step `id`, if it was planned.
+    pub(super) fn get_mut(&mut self, id: VertexId) -> Option<&mut Step> {
+        self.steps.get_mut(&id)
+    }
+
+    /// The number `id` is shown under; the first call chooses it.
+    pub(super) fn number(&mut self, id: VertexId) -> u32 {
+        let Some(step) = self.steps.get_mut(&id) else { return 0 };
+        *step.number.get_or_insert_with(|| {
+            self.last_number += 1;
+            self.last_number
+        })
+    }
+
+    /// Every step.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Step> {
+        self.steps.values()
+    }
+
+    /// What is left to say when all is over.
+    pub(super) fn into_summary(mut self) -> Summary {
+        let failed = self.failed.iter().filter_map(|id| self.steps.remove(id));
+        let failed = failed
+            .filter_map(|step| match step.ended {
+                Some((_, End::Failed(error))) => Some(FailedStep {
+                    name: step.vertex.name,
+                    error,
+                    lines: step.vertex.lines,
+                    log: step.log.into(),
+                }),
+                _ => None,
+            })
+            .collect();
+        Summary { failed, warnings: self.warnings }
+    }
+}
+
+/// What is left to say after the last event.
+#[derive(Debug, Default)]
+pub(crate) struct Summary {
+    /// The steps that failed, in order.
+    pub(crate) failed: Vec<FailedStep>,
+    /// All warnings.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// A step that failed.
+#[derive(Debug)]
+pub(crate) struct FailedStep {
+    /// As shown, e.g. `[build 2/5] RUN make`.
+    pub(crate) name: String,
+    /// The error in one line.
+    pub(crate) error: String,
+    /// First and last line of the instruction.
+    pub(crate) lines: Option<(u32, u32)>,
+    /// The output.
+    pub(crate) log: Vec<LogLine>,
+}

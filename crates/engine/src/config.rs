@@ -1,0 +1,46 @@
+//! Where an engine keeps things and what it is told about its surroundings.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use bld_network::BridgeConfig;
+
+/// What an engine needs to know. It reads no environment and no home directory: whoever opens it
+/// says where things are.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// The store's directory, made when missing.
+    pub root: PathBuf,
+    /// Directory for what does not outlive a boot: network state and sockets. Made when missing.
+    pub run_dir: PathBuf,
+    /// Credential files of docker and podman, the one to look into first in front.
+    pub auth: AuthFiles,
+    /// The bridge that containers are attached to by default.
+    pub bridge: BridgeConfig,
+    /// Command line that runs [`monitor`](crate::containers::monitor); the container's id is
+    /// appended. Without it, containers cannot be detached.
+    pub monitor: Option<Vec<OsString>>,
+}
+
+impl EngineConfig {
+    /// An engine on the store in `root`, without credentials, that cannot detach containers.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        let root = root.into();
+        Self {
+            run_dir: root.join("run"),
+            root,
+            auth: AuthFiles::default(),
+            bridge: BridgeConfig::default(),
+            monitor: None,
+        }
+    }
+}
+
+/// Files that hold credentials for registries. Those that do not exist count as empty.
+#[derive(Debug, Clone, Default)]
+pub struct AuthFiles {
+    /// Docker's `config.json`.
+    pub docker: Option<PathBuf>,
+    /// `auth.json` of podman and skopeo, in order of preference.
+    pub containers: Vec<PathBuf>,
+}
