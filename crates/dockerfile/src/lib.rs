@@ -2,11 +2,16 @@
 
 pub mod ast;
 mod diagnostic;
+pub mod expand;
+mod glob;
+pub mod ignore;
 mod span;
+mod suggest;
 
 pub use ast::*;
 pub use diagnostic::{Diagnostic, Severity};
 pub use span::{LineIndex, Span, Spanned};
+pub use suggest::suggest;
 
 /// A parsed Dockerfile and everything the parser had to say about it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -73,6 +73,18 @@ impl Spanned<String> {
     pub fn as_str(&self) -> &str {
         &self.value
     }
+
+    /// Where the part `inner` of the value (in bytes of it) was written.
+    ///
+    /// Exact as long as the value is what the source says; where quotes were taken off or a line
+    /// was continued in between, it is the place of the whole value.
+    pub fn within(&self, inner: Span) -> Span {
+        if self.value.len() == self.span.len() && inner.end <= self.value.len() {
+            Span::new(self.span.start + inner.start, self.span.start + inner.end)
+        } else {
+            self.span
+        }
+    }
 }
 
 /// The line starts of one source text: turns offsets into line and column.

@@ -1,0 +1,77 @@
+//! "Did you mean ...?": the nearest of some known names.
+
+/// A name further away than this is another name, not a slip of the finger.
+const MAX_DISTANCE: usize = 2;
+
+/// The candidate that `word` was most likely meant to be, if any is near enough.
+///
+/// Case counts for nothing except that a word which is itself a candidate needs no suggestion.
+pub fn suggest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let wanted = lowercase(word);
+    let mut best = None;
+    let mut limit = MAX_DISTANCE.min(wanted.len().saturating_sub(1)) + 1;
+    for candidate in candidates {
+        if candidate == word {
+            return None;
+        }
+        let distance = distance(&wanted, &lowercase(candidate));
+        if distance < limit {
+            (best, limit) = (Some(candidate), distance);
+        }
+    }
+    best
+}
+
+/// The remedy ` (did you mean x?)`, or nothing.
+pub(crate) fn hint<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
+    suggest(word, candidates).map(|name| format!("did you mean `{name}`?"))
+}
+
+fn lowercase(word: &str) -> Vec<char> {
+    word.chars().flat_map(char::to_lowercase).collect()
+}
+
+/// Levenshtein distance: insertions, deletions and substitutions.
+fn distance(a: &[char], b: &[char]) -> usize {
+    if a.len().abs_diff(b.len()) > MAX_DISTANCE {
+        return usize::MAX;
+    }
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn among<'a>(word: &str, names: &[&'a str]) -> Option<&'a str> {
+        suggest(word, names.iter().copied())
+    }
+
+    #[test]
+    fn slips_are_recognised() {
+        assert_eq!(among("COPPY", &["ADD", "COPY"]), Some("COPY"));
+        assert_eq!(among("coppy", &["ADD", "COPY"]), Some("COPY"));
+        assert_eq!(among("bulid", &["build", "test"]), Some("build"));
+        assert_eq!(among("tmp", &["bind", "tmpfs"]), Some("tmpfs"));
+        assert_eq!(among("foo", &["FOO"]), Some("FOO"));
+    }
+
+    #[test]
+    fn other_names_are_not() {
+        assert_eq!(among("FOO", &["FROM"]), Some("FROM"));
+        assert_eq!(among("x", &["y"]), None);
+        assert_eq!(among("", &["a"]), None);
+        assert_eq!(among("copy", &["copy", "copi"]), None);
+        assert_eq!(among("entirely", &["different"]), None);
+    }
+}
