@@ -1,1 +1,26 @@
-//! bld-testkit
+//! What tests of the whole program need: an isolated store and home, a registry, base images, and
+//! eyes for what is left behind.
+//!
+//! Nothing in here uses bld's own code to make or to judge images (apart from computing digests):
+//! a mistake shared by writer and reader would go unseen.
+//!
+//! - [`TestEnv`]: runs `bld` with its own root and home, in a directory of its own.
+//! - [`Registry`]: an empty registry on loopback.
+//! - [`rootfs`]: file system archives of a busybox and of a Debian.
+//! - [`Archive`], [`write_archive`]: read and write images as OCI archives.
+//! - [`HostState`]: mounts, links, control groups and processes, before and after.
+
+#![expect(clippy::expect_used, reason = "a test helper that fails is a failed test")]
+
+mod archive;
+mod command;
+mod env;
+mod host;
+mod registry;
+pub mod rootfs;
+
+pub use archive::{Archive, Entry, Kind, write_archive};
+pub use command::{Cmd, Output};
+pub use env::TestEnv;
+pub use host::HostState;
+pub use registry::Registry;

@@ -1,0 +1,147 @@
+//! A place of its own for each test.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use tempfile::TempDir;
+
+use crate::{Cmd, HostState, Output, rootfs, write_archive};
+
+/// A directory with a store, a home and room for contexts; gone with its containers when dropped.
+pub struct TestEnv {
+    bld: PathBuf,
+    directory: TempDir,
+}
+
+impl TestEnv {
+    /// Prepares a place to run the program `bld` in, with an empty store.
+    ///
+    /// # Panics
+    /// When not run as root: containers are made for real.
+    pub fn new(bld: impl Into<PathBuf>) -> Self {
+        let directory = tempfile::Builder::new()
+            .prefix("bld-test-")
+            .tempdir()
+            .expect("make a temporary directory");
+        let id = Cmd::new("id").arg("-u").ok();
+        assert_eq!(id.text(), "0", "these tests make containers: run them as root");
+        for name in ["root", "home", "work"] {
+            fs::create_dir(directory.path().join(name)).expect("make a directory");
+        }
+        Self { bld: bld.into(), directory }
+    }
+
+    /// The same with an image `busybox:latest` in the store.
+    pub fn with_busybox(bld: impl Into<PathBuf>) -> Self {
+        let env = Self::new(bld);
+        env.load_busybox();
+        env
+    }
+
+    /// Loads `busybox:latest` into the store.
+    pub fn load_busybox(&self) {
+        let archive = self.directory.path().join("busybox.tar");
+        if !archive.exists() {
+            let layer = rootfs::busybox().expect("make a busybox");
+            write_archive(&archive, "docker.io/library/busybox:latest", &layer, &["sh"])
+                .expect("write an archive");
+        }
+        self.bld(["load", "-i"]).arg(archive).ok();
+    }
+
+    /// The store's directory.
+    pub fn root(&self) -> PathBuf {
+        self.directory.path().join("root")
+    }
+
+    /// The home directory.
+    pub fn home(&self) -> PathBuf {
+        self.directory.path().join("home")
+    }
+
+    /// A path in the working directory.
+    pub fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
+        self.directory.path().join("work").join(relative)
+    }
+
+    /// Writes a file in the working directory, with the directories it needs.
+    pub fn write(&self, relative: &str, contents: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(relative);
+        let parent = path.parent().expect("a file has a directory");
+        fs::create_dir_all(parent).expect("make directories");
+        fs::write(&path, contents).expect("write a file");
+        path
+    }
+
+    /// Writes an executable file in the working directory.
+    pub fn write_script(&self, relative: &str, contents: &str) -> PathBuf {
+        let path = self.write(relative, contents);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("set a mode");
+        path
+    }
+
+    /// The program with arguments, in the working directory.
+    pub fn bld<I: IntoIterator<Item = S>, S: AsRef<std::ffi::OsStr>>(&self, arguments: I) -> Cmd {
+        Cmd::new(&self.bld)
+            .args(arguments)
+            .cwd(self.path(""))
+            .env("BLD_ROOT", self.root())
+            .env("HOME", self.home())
+            .env("LC_ALL", "C.UTF-8")
+            .env("TZ", "UTC")
+            .env_remove("XDG_CONFIG_HOME")
+            .env_remove("XDG_DATA_HOME")
+            .env_remove("DOCKER_CONFIG")
+            .env_remove("BUILDKIT_PROGRESS")
+            .env_remove("SOURCE_DATE_EPOCH")
+            .env_remove("NO_COLOR")
+    }
+
+    /// Builds `dockerfile` as `tag`, with the working directory's `ctx` (made when missing) as context.
+    pub fn build<'a>(
+        &self,
+        tag: &str,
+        dockerfile: &str,
+        arguments: impl IntoIterator<Item = &'a str>,
+    ) -> Output {
+        fs::create_dir_all(self.path("ctx")).expect("make the context");
+        self.bld(["build", "--progress", "plain", "-t", tag, "-f", "-"])
+            .args(arguments)
+            .arg(self.path("ctx"))
+            .stdin(dockerfile)
+            .run()
+    }
+
+    /// What this environment's commands have left behind on the machine.
+    ///
+    /// Containers that run on purpose count too: remove them first.
+    pub fn leftovers(&self) -> Vec<String> {
+        HostState::belonging_to(&self.root())
+    }
+
+    /// Fails the test when anything is left behind; what is on its way out gets a moment.
+    pub fn assert_nothing_left(&self) {
+        let mut left = self.leftovers();
+        for _ in 0..100 {
+            if left.is_empty() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            left = self.leftovers();
+        }
+        panic!("left behind:\n{}", left.join("\n"));
+    }
+}
+
+impl Drop for TestEnv {
+    fn drop(&mut self) {
+        let containers = self.bld(["ps", "-aq"]).run();
+        let ids: Vec<_> = containers.stdout.split_whitespace().collect();
+        if !ids.is_empty() {
+            self.bld(["rm", "-f"]).args(ids).run();
+        }
+    }
+}
