@@ -26,11 +26,11 @@ pub mod plan;
 pub mod resolve;
 
 pub use op::{
-    Chmod, ChmodError, ContextOp, CopyOp, CopySource, DeviceOp, ExecOp, GitOp, HttpOp, ImageOp, MkdirOp,
+    Chmod, ChmodError, ContextOp, CopyOp, CopySource, DeviceOp, Environment, ExecOp, GitOp, HttpOp, ImageOp, MkdirOp,
     MountKind, MountOp, Network, Op, Script, Security, Sharing,
 };
 pub use options::{Entitlements, LowerOptions, NoCache};
-pub use plan::{Base, Epoch, HistoryStep, Input, Plan, Vertex};
+pub use plan::{Base, HistoryStep, Input, Plan, Vertex};
 pub use resolve::{ImageRequest, NamedContext, ResolveError, ResolvedImage, Resolver};
 
 use bld_dockerfile::{Diagnostic, Dockerfile, Span};

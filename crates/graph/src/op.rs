@@ -2,17 +2,19 @@
 //!
 //! Every operation is a plain value, and its JSON is its identity: see [`Vertex::key`]. Fields that
 //! must not decide about reuse are marked `serde(skip)` and say why. Fields that are absent are
-//! left out, so that a field added later leaves the keys of all earlier operations as they were.
-//! Reordering or renaming fields or variants changes every key.
+//! left out, so that a field added later leaves the keys of all earlier operations as they were;
+//! renaming a field or a variant changes them.
 //!
 //! [`Vertex::key`]: crate::Vertex::key
 
+mod chmod;
 mod copy;
 mod exec;
 mod source;
 
-pub use copy::{Chmod, ChmodError, CopyOp, CopySource};
-pub use exec::{DeviceOp, ExecOp, MountKind, MountOp, Network, Script, Security, Sharing};
+pub use chmod::{Chmod, ChmodError};
+pub use copy::{CopyOp, CopySource};
+pub use exec::{DeviceOp, Environment, ExecOp, MountKind, MountOp, Network, Script, Security, Sharing};
 pub use source::{ContextOp, GitOp, HttpOp, ImageOp};
 
 use serde::Serialize;

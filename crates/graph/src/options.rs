@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bld_dockerfile::ignore::Patterns;
 use bld_oci::Platform;
 
 use crate::op::Network;
@@ -15,8 +16,9 @@ pub struct LowerOptions {
     pub build_args: BTreeMap<String, String>,
     /// `--label`, which win over `LABEL`.
     pub labels: BTreeMap<String, String>,
-    /// The platform to build for.
-    pub platform: Platform,
+    /// The platform to build for; none: the one to build on, and the image says it is for whatever
+    /// its base is for.
+    pub platform: Option<Platform>,
     /// The platform to build on.
     pub build_platform: Platform,
     /// One of several platforms is being built: step names say which.
@@ -29,6 +31,8 @@ pub struct LowerOptions {
     pub extra_hosts: Vec<(String, String)>,
     /// What the user allowed beyond the sandbox.
     pub entitlements: Entitlements,
+    /// The rules of `.dockerignore`, to warn of copies they make impossible.
+    pub ignore: Option<Patterns>,
 }
 
 /// Which steps to do again even if their results are known.
@@ -55,19 +59,25 @@ pub struct Entitlements {
 }
 
 impl LowerOptions {
-    /// Builds the last stage for `platform` on the same platform, with nothing special.
+    /// Builds the last stage on and for `platform`, with nothing special.
     pub fn new(platform: Platform) -> Self {
         Self {
             target: None,
             build_args: BTreeMap::new(),
             labels: BTreeMap::new(),
-            build_platform: platform.clone(),
-            platform,
+            platform: None,
+            build_platform: platform,
             multi_platform: false,
             no_cache: NoCache::Off,
             network: Network::Default,
             extra_hosts: Vec::new(),
             entitlements: Entitlements::default(),
+            ignore: None,
         }
+    }
+
+    /// The platform to build for.
+    pub fn target_platform(&self) -> &Platform {
+        self.platform.as_ref().unwrap_or(&self.build_platform)
     }
 }

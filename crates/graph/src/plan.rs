@@ -1,7 +1,7 @@
 //! The graph of one build for one platform.
 
 use bld_dockerfile::{Diagnostic, Span};
-use bld_oci::{Digest, History, ImageConfig, Platform, Reference};
+use bld_oci::{Digest, History, ImageConfig, Platform, Reference, json};
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
 use serde::Serialize;
@@ -28,8 +28,8 @@ pub struct Plan {
     pub target: String,
     /// The image the target stage is based on in the end, through any stages between.
     pub base: Option<Base>,
-    /// The fixed time of `SOURCE_DATE_EPOCH`.
-    pub epoch: Option<Epoch>,
+    /// The fixed time of `SOURCE_DATE_EPOCH`, in seconds since 1970.
+    pub epoch: Option<i64>,
     /// What is worth a look but stops nothing, in source order.
     pub warnings: Vec<Diagnostic>,
 }
@@ -78,15 +78,6 @@ pub struct Base {
     pub digest: Option<Digest>,
 }
 
-/// The fixed time of a reproducible build.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Epoch {
-    /// Seconds since 1970.
-    Seconds(i64),
-    /// The time of the build context, as far as it has one.
-    Context,
-}
-
 impl Plan {
     /// The inputs of a vertex: the root first, then the others by number.
     pub fn inputs(&self, vertex: NodeIndex) -> Vec<(Input, NodeIndex)> {
@@ -113,7 +104,7 @@ impl Vertex {
             #[serde(flatten)]
             op: &'a Op,
         }
-        let _ = Key { platform: &self.platform, op: &self.op };
-        Vec::new()
+        // Cannot fail: an operation has string keys only, and none of its `Serialize` fails.
+        json::to_canonical(&Key { platform: &self.platform, op: &self.op }).unwrap_or_default()
     }
 }

@@ -56,6 +56,15 @@ pub trait Resolver {
     /// Resolves an image.
     fn image(&mut self, request: &ImageRequest) -> Result<ResolvedImage, ResolveError>;
 
+    /// The time of a source in seconds since 1970: of a git checkout its commit, of a download its
+    /// `Last-Modified` or its newest member. None: it has no such time, as directories have none.
+    ///
+    /// Asked only if `SOURCE_DATE_EPOCH` names the source.
+    fn time(&mut self, source: &Op) -> Result<Option<i64>, ResolveError> {
+        let _ = source;
+        Ok(None)
+    }
+
     /// What `name` stands for; none: it was not given with `--build-context`.
     ///
     /// `name` is a stage name or an image name as written in the Dockerfile. Of `NAME::PLATFORM`,

@@ -1,8 +1,8 @@
 //! Copying files.
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
-use super::is_false;
+use super::{Chmod, is_false};
 
 /// Copy files into the root filesystem.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -53,26 +53,3 @@ pub enum CopySource {
         content: String,
     },
 }
-
-/// Permissions to set.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Chmod {
-    /// These bits.
-    Bits(u32),
-    /// A change in the manner of chmod(1), such as `u=rwX,go=rX`.
-    Symbolic(String),
-}
-
-impl Serialize for Chmod {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Bits(bits) => serializer.collect_str(&format_args!("{bits:04o}")),
-            Self::Symbolic(text) => serializer.serialize_str(text),
-        }
-    }
-}
-
-/// A `--chmod` that is neither octal nor symbolic.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("understand the mode {0:?}: neither octal (0 to 07777) nor symbolic (such as u=rwX,go=rX)")]
-pub struct ChmodError(pub String);

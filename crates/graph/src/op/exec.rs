@@ -1,6 +1,9 @@
 //! Running a process.
 
-use serde::Serialize;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
 
 use super::is_false;
 
@@ -9,9 +12,9 @@ use super::is_false;
 pub struct ExecOp {
     /// The argument vector, never empty.
     pub args: Vec<String>,
-    /// The environment, names unique: that of the image in its order, then declared build
-    /// arguments. `PATH` is always in it.
-    pub env: Vec<(String, String)>,
+    /// The environment: that of the image in its order, then declared build arguments. `PATH` is
+    /// always in it.
+    pub env: Environment,
     /// Working directory, absolute.
     pub cwd: String,
     /// As written in `USER`; looked up in the root filesystem. Empty: root.
@@ -40,6 +43,39 @@ pub struct ExecOp {
     /// about reuse, so they are no part of the key.
     #[serde(skip)]
     pub proxy_env: Vec<(String, String)>,
+}
+
+/// The environment of a process: names, each once, and values.
+///
+/// Cheap to clone, because most processes of a build see the same one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Environment(Arc<Vec<(String, String)>>);
+
+impl Environment {
+    /// The value of `name`.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl Deref for Environment {
+    type Target = [(String, String)];
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl FromIterator<(String, String)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
+        Self(Arc::new(pairs.into_iter().collect()))
+    }
+}
+
+impl Serialize for Environment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
 }
 
 /// What network a process has.
