@@ -1,1 +1,33 @@
-//! bld-solve
+//! Executes a plan: keys, lookups, and the work that remains.
+//!
+//! [`solve`] goes through a [`Plan`](bld_graph::Plan) in two passes. The first works out every
+//! definition key and looks each one up, on the calling thread, without a runtime or a thread pool:
+//! a build whose steps are all known ends there. The second drives only what is missing, each step
+//! on a thread of its own, in the order a pure [schedule](schedule) gives.
+//!
+//! A step that missed by definition is compared by content with earlier records of the same
+//! operation before it runs (see [`key`]). Work on one key is done by one process at a time: the
+//! store's key lock makes the others wait and then find the record.
+//!
+//! Invariants:
+//! - a record is written only after its snapshot is committed;
+//! - a step that fails or is canceled leaves no snapshot, mount, cgroup, network or process;
+//! - secrets reach the mounts and environment of the step that asks for them, and nothing else.
+
+mod content;
+mod context;
+mod environment;
+mod error;
+mod evaluate;
+mod execute;
+mod explain;
+mod key;
+mod schedule;
+mod select;
+mod solver;
+mod step;
+
+pub use context::LocalContext;
+pub use environment::{Environment, Images, Limits, NetworkSetup};
+pub use error::{MissingSource, SolveError, StepError, StepFailure};
+pub use solver::{Solved, solve};

@@ -1,0 +1,105 @@
+//! Why a build gave nothing, with what a reader needs to see where.
+
+use std::path::PathBuf;
+
+use bld_dockerfile::Diagnostic;
+use bld_export::ExportError;
+use bld_oci::ReferenceError;
+use bld_solve::{SolveError, StepError};
+use bld_store::StoreError;
+
+use crate::EngineError;
+
+/// A text that diagnostics point into.
+#[derive(Debug, Clone)]
+pub struct SourceText {
+    /// How the file is called in messages.
+    pub name: String,
+    /// What it holds.
+    pub text: String,
+}
+
+/// Why a build gave nothing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The Dockerfile is wrong.
+    #[error("{}: {}", .source_text.name, first(.diagnostics))]
+    Dockerfile {
+        /// The file.
+        source_text: SourceText,
+        /// All that is wrong with it, in source order; warnings too.
+        diagnostics: Vec<Diagnostic>,
+    },
+    /// A step failed.
+    #[error("{}: {}", .error.name, .error.cause)]
+    Step {
+        /// The file.
+        source_text: SourceText,
+        /// The step.
+        error: Box<StepError>,
+    },
+    /// There is no Dockerfile where one was looked for.
+    #[error("failed to read dockerfile: {} not found{}", .path.display(), near(.similar))]
+    NoDockerfile {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// A file beside it that looks alike.
+        similar: Option<String>,
+    },
+    /// The context is not a directory that can be read.
+    #[error("the context {} cannot be used: {reason}", .path.display())]
+    Context {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// A rule of the ignore file is malformed.
+    #[error("{}:{line}: {reason}", .path.display())]
+    IgnoreFile {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An image cannot have this name.
+    #[error("invalid tag {name:?}: {source}")]
+    Tag {
+        /// As given.
+        name: String,
+        /// What is wrong with it.
+        source: ReferenceError,
+    },
+    /// The caller asked to stop.
+    #[error("the build was canceled")]
+    Canceled,
+    /// The result could not be handed out.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The solver failed outside any step.
+    #[error(transparent)]
+    Solve(SolveError),
+    /// Images could not be looked up, fetched or pushed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The output cannot be made.
+    #[error("{0}")]
+    Output(String),
+}
+
+fn first(diagnostics: &[Diagnostic]) -> &str {
+    diagnostics
+        .iter()
+        .find(|diagnostic| diagnostic.severity == bld_dockerfile::Severity::Error)
+        .map_or("the Dockerfile is wrong", |diagnostic| &diagnostic.message)
+}
+
+fn near(similar: &Option<String>) -> String {
+    similar.as_ref().map_or_else(String::new, |name| format!(" (did you mean {name}?)"))
+}

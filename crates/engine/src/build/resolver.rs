@@ -1,0 +1,167 @@
+//! What names in a Dockerfile stand for: images of the store or a registry, and named contexts.
+
+use std::collections::{BTreeMap, HashMap};
+use std::error::Error;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bld_event::{Events, VertexId};
+use bld_graph::{
+    ContextOp, ImageOp, ImageRequest, NamedContext as Resolved, Op, ResolveError, ResolvedImage,
+    Resolver,
+};
+use bld_oci::{Digest, ImageConfig, Platform, Reference, chain_id};
+use bld_solve::Images;
+use bld_store::{ImageRecord, SnapshotId, Store};
+
+use super::request::NamedContext;
+use crate::{Engine, EngineError, images};
+
+/// The images a build resolved, by the identity their operations have.
+pub(super) type Found = Arc<Mutex<HashMap<Digest, ImageRecord>>>;
+
+/// Resolves the names of one build.
+pub(super) struct BuildResolver<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) events: &'a Events,
+    /// `--build-context`.
+    pub(super) contexts: &'a BTreeMap<String, NamedContext>,
+    /// Ask the registry also for what the store has.
+    pub(super) pull: bool,
+    pub(super) found: Found,
+    /// What was asked for before.
+    pub(super) known: HashMap<(String, String), ResolvedImage>,
+}
+
+impl BuildResolver<'_> {
+    fn resolve(&self, request: &ImageRequest) -> Result<ResolvedImage, EngineError> {
+        let store = self.engine.store()?;
+        if !self.pull
+            && let Some(id) = local(store, &request.reference)?
+            && let Some(image) = store.image(&id)?
+        {
+            let config = config(store, &image)?;
+            if config.platform().satisfies(&request.platform) {
+                return self.remember(request.reference.clone(), image, config);
+            }
+        }
+        let image = self.engine.pull(&request.reference, Some(&request.platform), self.events)?;
+        let config = config(store, &image)?;
+        self.remember(request.reference.clone(), image, config)
+    }
+
+    fn remember(
+        &self,
+        reference: Reference,
+        image: ImageRecord,
+        config: ImageConfig,
+    ) -> Result<ResolvedImage, EngineError> {
+        let digest = image.manifest;
+        if let Some(chain) = chain_id(&image.layers) {
+            self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(chain, image);
+        }
+        Ok(ResolvedImage { reference, digest, manifest: digest, config })
+    }
+
+    fn from_layout(
+        &self,
+        name: &str,
+        path: &Path,
+        selector: Option<&str>,
+        platform: &Platform,
+    ) -> Result<ResolvedImage, ResolveError> {
+        let reference = Reference::parse(name).map_err(|error| failed(&error))?;
+        let resolve = || {
+            let store = self.engine.store()?;
+            let image = self.engine.import_layout(path, selector, platform)?;
+            let config = config(store, &image)?;
+            self.remember(reference, image, config)
+        };
+        resolve().map_err(|error| failed(&error))
+    }
+}
+
+impl Resolver for BuildResolver<'_> {
+    fn image(&mut self, request: &ImageRequest) -> Result<ResolvedImage, ResolveError> {
+        let key = (request.reference.to_string(), request.platform.to_string());
+        if let Some(known) = self.known.get(&key) {
+            return Ok(known.clone());
+        }
+        let task = self.events.task(format!("[internal] load metadata for {}", request.reference));
+        let resolved = task.finish(self.resolve(request)).map_err(|error| failed(&error))?;
+        self.known.insert(key, resolved.clone());
+        Ok(resolved)
+    }
+
+    fn context(
+        &mut self,
+        name: &str,
+        platform: &Platform,
+    ) -> Result<Option<Resolved>, ResolveError> {
+        let names = [format!("{name}::{platform}"), name.to_owned(), format!("{name}:latest")];
+        let Some((name, context)) = names.iter().find_map(|name| self.contexts.get_key_value(name)) else {
+            return Ok(None);
+        };
+        Ok(Some(match context {
+            NamedContext::Dir(_) => Resolved::Files(Op::Context(ContextOp { name: name.clone() })),
+            NamedContext::Image(image) => {
+                let reference = Reference::parse(image).map_err(|error| failed(&error))?;
+                let request = ImageRequest { reference, platform: platform.clone() };
+                Resolved::Image(Box::new(self.image(&request)?))
+            }
+            NamedContext::OciLayout { path, selector } => {
+                let image = self.from_layout(name, path, selector.as_deref(), platform)?;
+                Resolved::Image(Box::new(image))
+            }
+        }))
+    }
+}
+
+/// The image the store has under this name or digest.
+fn local(store: &Store, reference: &Reference) -> Result<Option<Digest>, EngineError> {
+    Ok(match reference.digest() {
+        Some(digest) => store.find_repo_digest(&reference.name(), &digest)?,
+        None => store.resolve(&reference.to_string())?,
+    })
+}
+
+fn config(store: &Store, image: &ImageRecord) -> Result<ImageConfig, EngineError> {
+    images::config(store, &image.id)
+}
+
+/// An error with all its causes in one line.
+fn failed(error: &dyn Error) -> ResolveError {
+    let mut message = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !message.contains(&text) {
+            message = format!("{message}: {text}");
+        }
+        cause = error.source();
+    }
+    ResolveError { message, help: None }
+}
+
+/// Unpacks the images that a build resolved.
+pub(super) struct BuildImages {
+    pub(super) store: Store,
+    pub(super) events: Events,
+    pub(super) found: Found,
+}
+
+impl Images for BuildImages {
+    fn unpack(
+        &self,
+        image: &ImageOp,
+        _platform: &Platform,
+        vertex: VertexId,
+    ) -> Result<SnapshotId, Box<dyn Error + Send + Sync>> {
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let record = chain_id(&image.diff_ids).and_then(|chain| found.get(&chain).cloned());
+        drop(found);
+        let record = record
+            .ok_or_else(|| EngineError::NoSuchImage { name: image.reference.familiar() })?;
+        Ok(images::ensure_unpacked(&self.store, &record, &self.events, vertex)?)
+    }
+}

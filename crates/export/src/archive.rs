@@ -1,0 +1,122 @@
+//! One tar that both OCI tools and `docker load` read.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read, Write};
+
+use bld_oci::{Digest, Reference};
+use bld_store::Store;
+use serde_json::{Map, Value, json};
+
+use crate::error::ExportError;
+use crate::layout::index_entries;
+use crate::manifest::Manifest;
+
+/// An image and the names it has in the archive.
+#[derive(Debug, Clone)]
+pub struct ArchiveImage {
+    /// The manifest, in the store with all it names.
+    pub manifest: Manifest,
+    /// The names; none gives an image without a name.
+    pub names: Vec<Reference>,
+}
+
+/// Writes `images` as an OCI layout in a tar. With `docker`, the files that `docker load` wants
+/// (`manifest.json`, `repositories`) are there as well, about the same blobs.
+pub fn write_archive(
+    store: &Store,
+    images: &[ArchiveImage],
+    docker: bool,
+    out: &mut dyn Write,
+) -> Result<(), ExportError> {
+    let mut tar = tar::Builder::new(out);
+    let mut written = BTreeSet::new();
+    directory(&mut tar, "blobs/")?;
+    directory(&mut tar, "blobs/sha256/")?;
+    for image in images {
+        let manifest = &image.manifest;
+        let blobs = [manifest.config.digest].into_iter().chain(manifest.layers.iter().map(|l| l.digest));
+        for digest in blobs.chain([manifest.digest]) {
+            if written.insert(digest) {
+                let file = store.open_blob(&digest)?;
+                let size = file.metadata().map_err(ExportError::io("read", &store.blob_path(&digest)))?;
+                append(&mut tar, &blob_name(&digest), size.len(), file)?;
+            }
+        }
+    }
+    bytes(&mut tar, "index.json", &index_entries(images)?)?;
+    if docker {
+        bytes(&mut tar, "manifest.json", &encode(&docker_manifest(images))?)?;
+    }
+    bytes(&mut tar, "oci-layout", crate::layout::OCI_LAYOUT)?;
+    if docker {
+        bytes(&mut tar, "repositories", &encode(&repositories(images))?)?;
+    }
+    tar.finish().map_err(stream)
+}
+
+fn blob_name(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}
+
+fn docker_manifest(images: &[ArchiveImage]) -> Value {
+    images
+        .iter()
+        .map(|image| {
+            json!({
+                "Config": blob_name(&image.manifest.config.digest),
+                "RepoTags": image.names.iter().map(Reference::familiar).collect::<Vec<_>>(),
+                "Layers": image.manifest.layers.iter().map(|l| blob_name(&l.digest)).collect::<Vec<_>>(),
+            })
+        })
+        .collect()
+}
+
+/// Repository to tag to the topmost layer, as the oldest readers want it.
+fn repositories(images: &[ArchiveImage]) -> Value {
+    let mut repositories = Map::new();
+    for image in images {
+        let Some(top) = image.manifest.layers.last() else { continue };
+        for name in &image.names {
+            let Some(tag) = name.tag() else { continue };
+            let tags = repositories.entry(name.familiar_name()).or_insert_with(|| json!({}));
+            tags[tag] = json!(top.digest.hex());
+        }
+    }
+    Value::Object(repositories)
+}
+
+fn encode(value: &Value) -> Result<Vec<u8>, ExportError> {
+    serde_json::to_vec(value).map_err(|error| ExportError::malformed("the archive's index", error))
+}
+
+fn stream(source: io::Error) -> ExportError {
+    ExportError::Io { action: "write", path: "the archive".into(), source }
+}
+
+fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
+    let mut header = tar::Header::new_ustar();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_size(size);
+    header.set_mtime(0);
+    header
+}
+
+fn directory(tar: &mut tar::Builder<&mut dyn Write>, name: &str) -> Result<(), ExportError> {
+    let mut header = header(tar::EntryType::Directory, 0o755, 0);
+    tar.append_data(&mut header, name, io::empty()).map_err(stream)
+}
+
+fn bytes(tar: &mut tar::Builder<&mut dyn Write>, name: &str, data: &[u8]) -> Result<(), ExportError> {
+    append(tar, name, data.len() as u64, data)
+}
+
+fn append(
+    tar: &mut tar::Builder<&mut dyn Write>,
+    name: &str,
+    size: u64,
+    data: impl Read,
+) -> Result<(), ExportError> {
+    let mut header = header(tar::EntryType::Regular, 0o644, size);
+    tar.append_data(&mut header, name, data).map_err(stream)
+}

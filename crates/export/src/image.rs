@@ -1,0 +1,124 @@
+//! From a config and snapshots to an image in the store.
+
+use std::time::{Duration, SystemTime};
+
+use bld_layer::TarOptions;
+use bld_oci::{Digest, ImageConfig, Platform, chain_id};
+use bld_store::{ImageRecord, SnapshotId, SnapshotInfo, Store, StoreError};
+use jiff::Timestamp;
+use rayon::prelude::*;
+
+use crate::error::ExportError;
+
+/// What an image is made of before it has an id.
+#[derive(Debug, Clone)]
+pub struct Recipe {
+    /// The config with the history of the base only; `rootfs` and `created` are filled in here.
+    pub config: ImageConfig,
+    /// What is added to the history, oldest first, and the snapshot that is the layer of the entry;
+    /// none for an entry that changes no files.
+    pub history: Vec<(bld_oci::History, Option<SnapshotId>)>,
+    /// The topmost layer; none for an image without layers.
+    pub snapshot: Option<SnapshotId>,
+    /// The platform.
+    pub platform: Platform,
+    /// A fixed time for everything that carries one (`SOURCE_DATE_EPOCH`), seconds since 1970.
+    pub epoch: Option<i64>,
+}
+
+/// Puts the image into the store: diff ids of all layers (those not known are computed in
+/// parallel), config, record. Untagged images of the same id are the same image.
+///
+/// Times come from the snapshots, so that a build whose steps are all known gives the same id
+/// again.
+pub fn assemble(store: &Store, recipe: Recipe) -> Result<ImageRecord, ExportError> {
+    let layers = layers(store, recipe.snapshot)?;
+    let diff_ids = diff_ids(store, &layers)?;
+    let mut config = recipe.config;
+    let mut last = config.created.clone();
+    for (mut entry, layer) in recipe.history {
+        let made = match (recipe.epoch, layer) {
+            (Some(epoch), _) => Some(timestamp(epoch, 0)?),
+            (None, Some(id)) => match layers.iter().find(|layer| layer.id == id) {
+                Some(layer) => Some(created(layer)?),
+                None => last.clone(),
+            },
+            (None, None) => last.clone(),
+        };
+        entry.created.clone_from(&made);
+        last = made;
+        config.history.push(entry);
+    }
+    if let Some(epoch) = recipe.epoch {
+        last = Some(timestamp(epoch, 0)?);
+    }
+    config.created = last;
+    config.rootfs.diff_ids = diff_ids.iter().map(|(digest, _)| *digest).collect();
+    for (index, layer) in layers.iter().enumerate() {
+        if let Some(chain) = chain_id(&config.rootfs.diff_ids[..=index])
+            && store.snapshot_of_chain(&chain)?.is_none()
+        {
+            store.set_chain(&chain, layer.id)?;
+        }
+    }
+    let id = store.put_blob(&config.to_bytes())?;
+    let record = ImageRecord {
+        id,
+        manifest: None,
+        platform: recipe.platform.to_string(),
+        layers: config.rootfs.diff_ids.clone(),
+        created: record_time(config.created.as_deref()),
+        size: diff_ids.iter().map(|(_, size)| size).sum(),
+        snapshot: recipe.snapshot,
+    };
+    // A record that is there may know more, such as the manifest it was pulled by.
+    match store.image(&id)? {
+        Some(known) if known.snapshot.is_some() => Ok(known),
+        _ => {
+            store.put_image(&record)?;
+            Ok(record)
+        }
+    }
+}
+
+fn layers(store: &Store, top: Option<SnapshotId>) -> Result<Vec<SnapshotInfo>, ExportError> {
+    let Some(top) = top else { return Ok(Vec::new()) };
+    let mut layers = Vec::new();
+    for id in store.ancestry(top)? {
+        layers.push(store.snapshot(id)?.ok_or(StoreError::MissingSnapshot { id })?);
+    }
+    Ok(layers)
+}
+
+/// Diff id and uncompressed size of each layer.
+fn diff_ids(store: &Store, layers: &[SnapshotInfo]) -> Result<Vec<(Digest, u64)>, ExportError> {
+    layers
+        .par_iter()
+        .map(|layer| match (layer.diff_id, layer.diff_size) {
+            (Some(diff_id), Some(size)) => Ok((diff_id, size)),
+            _ => {
+                let dir = store.layers(layer.id)?.pop().ok_or(StoreError::MissingSnapshot { id: layer.id })?;
+                let (diff_id, size) = bld_layer::diff_id(&dir, &TarOptions::default())?;
+                store.set_diff_id(layer.id, &diff_id, size)?;
+                Ok((diff_id, size))
+            }
+        })
+        .collect()
+}
+
+fn created(layer: &SnapshotInfo) -> Result<String, ExportError> {
+    let since = layer.created.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    timestamp(since.as_secs() as i64, since.subsec_nanos() as i32)
+}
+
+fn timestamp(seconds: i64, nanos: i32) -> Result<String, ExportError> {
+    Timestamp::new(seconds, nanos)
+        .map(|time| time.to_string())
+        .map_err(|error| ExportError::malformed("the time of the image", error))
+}
+
+fn record_time(created: Option<&str>) -> SystemTime {
+    let parsed = created.and_then(|created| created.parse::<Timestamp>().ok());
+    let seconds = parsed.map_or(0, |time| u64::try_from(time.as_second()).unwrap_or(0));
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+}

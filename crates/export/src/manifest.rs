@@ -1,0 +1,194 @@
+//! From an image in the store to a manifest and the blobs it names.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use bld_layer::{Compression, Encoder, TarOptions, write_layer};
+use bld_oci::{Digest, ImageConfig, media_type};
+use bld_store::{ImageRecord, LayerBlob, Store};
+use serde::Serialize;
+
+use crate::error::ExportError;
+
+/// How a manifest is written.
+#[derive(Debug, Clone)]
+pub struct ManifestOptions {
+    /// Compression of layers that have no blob yet.
+    pub compression: Compression,
+    /// Write every layer in `compression`, also those that have a blob in another one.
+    pub force_compression: bool,
+    /// Docker's schema 2 media types instead of those of OCI.
+    pub docker_types: bool,
+    /// Annotations of the manifest.
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Default for ManifestOptions {
+    fn default() -> Self {
+        Self {
+            compression: Compression::default(),
+            force_compression: false,
+            docker_types: false,
+            annotations: BTreeMap::new(),
+        }
+    }
+}
+
+/// A manifest in the store, with all it names.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Its media type.
+    pub media_type: String,
+    /// The config blob.
+    pub config: Blob,
+    /// The layer blobs, lowest first.
+    pub layers: Vec<Blob>,
+}
+
+/// What a manifest says of a blob.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Blob {
+    /// Media type.
+    pub media_type: String,
+    /// Digest of the bytes.
+    pub digest: Digest,
+    /// Number of bytes.
+    pub size: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document<'a> {
+    schema_version: u32,
+    media_type: &'a str,
+    config: &'a Blob,
+    layers: &'a [Blob],
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: &'a BTreeMap<String, String>,
+}
+
+/// The manifest of `image`; layers that have no fitting blob are written first. `progress` hears
+/// of every layer as it is finished: its number and how many there are.
+pub fn manifest(
+    store: &Store,
+    image: &ImageRecord,
+    options: &ManifestOptions,
+    progress: &dyn Fn(usize, usize),
+) -> Result<Manifest, ExportError> {
+    let config_bytes = store.read_blob(&image.id)?;
+    let config = Blob {
+        media_type: if options.docker_types { media_type::DOCKER_CONFIG } else { media_type::OCI_CONFIG }
+            .to_owned(),
+        digest: image.id,
+        size: config_bytes.len() as u64,
+    };
+    let mut dirs = None;
+    let mut layers = Vec::with_capacity(image.layers.len());
+    for (index, diff_id) in image.layers.iter().enumerate() {
+        let blob = match known(store, diff_id, options)? {
+            Some(blob) => blob,
+            None => {
+                let dir = layer_dir(store, image, index, &mut dirs)?;
+                write_blob(store, diff_id, &dir, &options.compression)?
+            }
+        };
+        layers.push(Blob {
+            media_type: translate(&blob.media_type, options.docker_types),
+            digest: blob.digest,
+            size: blob.size,
+        });
+        progress(index + 1, image.layers.len());
+    }
+    let media_type =
+        if options.docker_types { media_type::DOCKER_MANIFEST } else { media_type::OCI_MANIFEST };
+    let document = Document {
+        schema_version: 2,
+        media_type,
+        config: &config,
+        layers: &layers,
+        annotations: &options.annotations,
+    };
+    let bytes = serde_json::to_vec(&document)
+        .map_err(|error| ExportError::malformed("the manifest", error))?;
+    let digest = store.put_blob(&bytes)?;
+    Ok(Manifest { digest, bytes, media_type: media_type.to_owned(), config, layers })
+}
+
+/// The config of an image in the store.
+pub(crate) fn config(store: &Store, image: &ImageRecord) -> Result<ImageConfig, ExportError> {
+    ImageConfig::parse(&store.read_blob(&image.id)?)
+        .map_err(|error| ExportError::malformed(format!("the config of image {}", image.id), error))
+}
+
+fn known(
+    store: &Store,
+    diff_id: &Digest,
+    options: &ManifestOptions,
+) -> Result<Option<LayerBlob>, ExportError> {
+    let mut blob = store.layer_blob(diff_id, &options.compression.key())?;
+    if blob.is_none() && !options.force_compression {
+        blob = store.any_layer_blob(diff_id)?;
+    }
+    Ok(blob.filter(|blob| store.has_blob(&blob.digest)))
+}
+
+/// Directory of the layer number `index`; `dirs` keeps them for the next call.
+fn layer_dir(
+    store: &Store,
+    image: &ImageRecord,
+    index: usize,
+    dirs: &mut Option<Vec<PathBuf>>,
+) -> Result<PathBuf, ExportError> {
+    let dirs = match dirs {
+        Some(dirs) => dirs,
+        None => dirs.insert(match image.snapshot {
+            Some(snapshot) => store.layers(snapshot)?,
+            None => Vec::new(),
+        }),
+    };
+    dirs.get(index).cloned().ok_or_else(|| ExportError::MissingLayer {
+        diff_id: image.layers[index],
+        image: image.id,
+    })
+}
+
+fn write_blob(
+    store: &Store,
+    diff_id: &Digest,
+    dir: &std::path::Path,
+    compression: &Compression,
+) -> Result<LayerBlob, ExportError> {
+    let writer = store.blob_writer()?;
+    let mut encoder = Encoder::new(writer, compression)?;
+    write_layer(dir, &mut encoder, &TarOptions::default())?;
+    let writer = encoder.finish()?;
+    let (digest, size) = writer.commit(None)?;
+    let blob = LayerBlob { digest, size, media_type: oci_layer_type(compression).to_owned() };
+    store.set_layer_blob(diff_id, &compression.key(), &blob)?;
+    Ok(blob)
+}
+
+fn oci_layer_type(compression: &Compression) -> &'static str {
+    match compression {
+        Compression::None => media_type::OCI_LAYER,
+        Compression::Gzip { .. } => media_type::OCI_LAYER_GZIP,
+        Compression::Zstd { .. } => media_type::OCI_LAYER_ZSTD,
+    }
+}
+
+/// The same kind of layer in the other family of media types. Docker has no name for zstd.
+fn translate(layer: &str, docker: bool) -> String {
+    match (layer, docker) {
+        (media_type::OCI_LAYER, true) => media_type::DOCKER_LAYER,
+        (media_type::OCI_LAYER_GZIP, true) => media_type::DOCKER_LAYER_GZIP,
+        (media_type::DOCKER_LAYER, false) => media_type::OCI_LAYER,
+        (media_type::DOCKER_LAYER_GZIP, false) => media_type::OCI_LAYER_GZIP,
+        (other, _) => other,
+    }
+    .to_owned()
+}

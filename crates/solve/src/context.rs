@@ -1,0 +1,53 @@
+//! Directories of this machine that `COPY`, `ADD` and bind mounts read: the build context and named
+//! local contexts.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bld_dockerfile::ignore::{Patterns, Rule};
+
+/// A directory and the rules that keep files of it out.
+#[derive(Debug, Clone)]
+pub struct LocalContext {
+    root: PathBuf,
+    ignore: Arc<Patterns>,
+    ignore_file: Option<PathBuf>,
+}
+
+impl LocalContext {
+    /// The files below `root` that `ignore` lets through. `ignore_file` is where the rules come
+    /// from, for messages.
+    pub fn new(root: PathBuf, ignore: Patterns, ignore_file: Option<PathBuf>) -> Self {
+        Self { root, ignore: Arc::new(ignore), ignore_file }
+    }
+
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The file that holds the ignore rules, if there is one.
+    pub fn ignore_file(&self) -> Option<&Path> {
+        self.ignore_file.as_deref()
+    }
+
+    /// Whether every file of the directory is part of the context.
+    pub fn is_unfiltered(&self) -> bool {
+        self.ignore_file.is_none()
+    }
+
+    /// Whether `path`, relative to the root, is kept out.
+    pub fn excludes(&self, path: &str) -> bool {
+        self.ignore.matches(path)
+    }
+
+    /// Whether something below the excluded directory `path` may still be let through.
+    pub fn may_include_below(&self, path: &str) -> bool {
+        self.ignore.may_contain_exception_below(path)
+    }
+
+    /// The rule that keeps `path` out.
+    pub fn excluding_rule(&self, path: &str) -> Option<Rule> {
+        self.ignore.matching_rule(path).filter(|rule| !rule.negated)
+    }
+}

@@ -1,0 +1,71 @@
+//! What a build needs from the machine and from its caller.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bld_event::{Cancel, Events, VertexId};
+use bld_graph::ImageOp;
+use bld_oci::Platform;
+use bld_store::{Lease, SnapshotId, Store};
+
+use crate::context::LocalContext;
+
+/// Brings the layers of an image into the store.
+pub trait Images: Send + Sync {
+    /// The snapshot of the image's topmost layer; what is missing is fetched and unpacked first.
+    /// Progress is reported on `vertex`.
+    fn unpack(
+        &self,
+        image: &ImageOp,
+        platform: &Platform,
+        vertex: VertexId,
+    ) -> Result<SnapshotId, Box<dyn Error + Send + Sync>>;
+}
+
+/// The network that steps get which ask for none in particular.
+#[derive(Debug, Clone)]
+pub struct NetworkSetup {
+    /// The bridge and its subnet.
+    pub bridge: bld_network::BridgeConfig,
+    /// Where addresses in use are noted down; shared by all processes of this machine.
+    pub state: PathBuf,
+    /// `/etc/resolv.conf` of the host.
+    pub resolv_conf: Vec<u8>,
+}
+
+/// What steps may use up.
+#[derive(Debug, Clone, Default)]
+pub struct Limits {
+    /// Most steps that run at the same time; none: as many as can.
+    pub jobs: Option<usize>,
+    /// Size of `/dev/shm`, bytes.
+    pub shm_size: Option<u64>,
+    /// Resource limits: name as in `setrlimit`(2) without `RLIMIT_`, lower case; soft; hard.
+    pub ulimits: Vec<(String, u64, u64)>,
+}
+
+/// The outside of one build.
+pub struct Environment {
+    /// Where results are kept.
+    pub store: Store,
+    /// Holds what the build uses, so that no collection takes it away.
+    pub lease: Lease,
+    /// Where base images come from.
+    pub images: Arc<dyn Images>,
+    /// The local contexts by the name that [`bld_graph::ContextOp`] gives.
+    pub contexts: BTreeMap<String, Arc<LocalContext>>,
+    /// Values of secrets by id.
+    pub secrets: BTreeMap<String, Vec<u8>>,
+    /// Sockets of SSH agents by id.
+    pub ssh: BTreeMap<String, PathBuf>,
+    /// The network.
+    pub network: NetworkSetup,
+    /// Limits of the steps.
+    pub limits: Limits,
+    /// Where progress is reported.
+    pub events: Events,
+    /// Ends the build early.
+    pub cancel: Cancel,
+}

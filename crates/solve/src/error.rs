@@ -1,0 +1,139 @@
+//! What can go wrong in a build that was lowered well.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use bld_dockerfile::Span;
+
+/// A build did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum SolveError {
+    /// A step failed.
+    #[error("{}: {}", .0.name, .0.cause)]
+    Step(Box<StepError>),
+    /// The caller asked to stop.
+    #[error("the build was canceled")]
+    Canceled,
+    /// The store failed outside any step.
+    #[error(transparent)]
+    Store(#[from] bld_store::StoreError),
+    /// The runtime that drives the steps could not be started.
+    #[error("start the worker threads: {0}")]
+    Runtime(std::io::Error),
+}
+
+/// The step that failed and everything a reader needs to find out why.
+#[derive(Debug)]
+pub struct StepError {
+    /// Name of the step as shown in the progress, e.g. `[build 2/5] RUN make`.
+    pub name: String,
+    /// The instruction in the Dockerfile.
+    pub span: Span,
+    /// What happened.
+    pub cause: StepFailure,
+    /// The file that holds everything the step wrote.
+    pub log: Option<PathBuf>,
+}
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StepFailure {
+    /// The process ended with a status other than 0.
+    #[error("process {command:?} did not complete successfully: exit code: {code}")]
+    Exit {
+        /// The command line.
+        command: String,
+        /// Its exit status.
+        code: i32,
+    },
+    /// A signal ended the process.
+    #[error("process {command:?} was killed by signal {signal}")]
+    Signal {
+        /// The command line.
+        command: String,
+        /// Number of the signal.
+        signal: i32,
+    },
+    /// The kernel killed the process because memory ran out.
+    #[error("process {command:?} was killed because it ran out of memory")]
+    OutOfMemory {
+        /// The command line.
+        command: String,
+    },
+    /// A source of COPY or ADD does not exist, or is kept out by an ignore rule.
+    #[error("{}", .0)]
+    MissingSource(Box<MissingSource>),
+    /// The user or group is not known in the root filesystem.
+    #[error("{0}")]
+    User(String),
+    /// A secret or SSH agent that the step requires was not given.
+    #[error("{kind} {id:?} not found: give it with `{flag} {example}`")]
+    NotGiven {
+        /// `secret` or `ssh agent`.
+        kind: &'static str,
+        /// Its id.
+        id: String,
+        /// The flag that gives it.
+        flag: &'static str,
+        /// An example of the flag's value.
+        example: String,
+    },
+    /// The step asks for something this version cannot do.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The step was given up.
+    #[error("canceled")]
+    Canceled,
+    /// Files could not be read, copied or unpacked.
+    #[error(transparent)]
+    Layer(#[from] bld_layer::LayerError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] bld_store::StoreError),
+    /// The container could not be started.
+    #[error(transparent)]
+    Sandbox(#[from] bld_sandbox::SandboxError),
+    /// The network could not be set up.
+    #[error(transparent)]
+    Network(#[from] bld_network::NetworkError),
+    /// A base image could not be brought in.
+    #[error(transparent)]
+    Image(Box<dyn Error + Send + Sync>),
+    /// A file could not be used.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried, with the path.
+        what: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A value could not be written down.
+    #[error("encode the step: {0}")]
+    Encode(#[from] serde_json::Error),
+}
+
+/// Why a source of COPY or ADD is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingSource {
+    /// The path as the instruction names it, from the root of the tree.
+    pub path: String,
+    /// Where it was looked for: the context directory, or the name of a stage or image.
+    pub place: String,
+    /// The ignore file, line number and pattern that keep the path out of the context.
+    pub ignored_by: Option<(PathBuf, usize, String)>,
+    /// Names beside it that look alike.
+    pub similar: Vec<String>,
+}
+
+impl std::fmt::Display for MissingSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} not found in {}", self.path, self.place)?;
+        if let Some((file, line, pattern)) = &self.ignored_by {
+            write!(f, ": excluded by {pattern:?} ({}:{line})", file.display())?;
+        }
+        if !self.similar.is_empty() {
+            write!(f, " (did you mean {}?)", self.similar.join(" or "))?;
+        }
+        Ok(())
+    }
+}

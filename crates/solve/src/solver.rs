@@ -1,0 +1,235 @@
+//! The two passes of a build: look everything up, then drive what is missing.
+
+use std::sync::{Arc, OnceLock};
+
+use bld_dockerfile::LineIndex;
+use bld_event::{Cancel, EventKind};
+use bld_graph::{Op, Plan};
+use bld_store::SnapshotId;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::environment::Environment;
+use crate::error::{SolveError, StepError, StepFailure};
+use crate::evaluate::{self, How};
+use crate::schedule::{Next, Outcome, Schedule};
+use crate::step::{self, Step, Tree, context_of};
+
+/// What a build delivered.
+#[derive(Debug, Clone)]
+pub struct Solved {
+    /// The root filesystem of the target; none: it is empty.
+    pub snapshot: Option<SnapshotId>,
+    /// Snapshot of every vertex of the plan that was needed, by node index.
+    pub snapshots: Vec<Option<SnapshotId>>,
+    /// Steps that did work.
+    pub run: usize,
+    /// Steps whose result was known.
+    pub cached: usize,
+}
+
+/// Everything the workers of one build share.
+pub(crate) struct Build {
+    pub(crate) plan: Plan,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) trees: Vec<OnceLock<Tree>>,
+    pub(crate) env: Environment,
+    /// Canceled with the caller's token, and by the first failure.
+    pub(crate) cancel: Cancel,
+}
+
+/// Builds `plan`. `source` is the text its spans point into.
+pub fn solve(plan: Plan, source: &str, env: Environment) -> Result<Solved, SolveError> {
+    let steps = step::steps(&plan, &env).map_err(|(index, cause)| {
+        let vertex = &plan.graph[petgraph::graph::NodeIndex::new(index)];
+        SolveError::Step(Box::new(StepError {
+            name: vertex.name.clone(),
+            span: vertex.span,
+            cause,
+            log: None,
+        }))
+    })?;
+    let (cancel, _linked) = env.cancel.child();
+    let trees = steps.iter().map(|_| OnceLock::new()).collect();
+    let build = Build { plan, steps, trees, env, cancel };
+    build.announce(source);
+
+    let root = build.plan.root.map(petgraph::graph::NodeIndex::index);
+    let known = build.look_up()?;
+    let missing = build.missing(root);
+    let run = missing.iter().filter(|&&step| !build.op(step).is_source()).count();
+    let build = Arc::new(build);
+    if !missing.is_empty() {
+        drive(&build, &missing)?;
+    }
+    let snapshots: Vec<_> =
+        build.trees.iter().map(|tree| tree.get().and_then(Tree::snapshot)).collect();
+    Ok(Solved { snapshot: root.and_then(|root| snapshots[root]), snapshots, run, cached: known })
+}
+
+impl Build {
+    pub(crate) fn op(&self, step: usize) -> &Op {
+        &self.vertex(step).op
+    }
+
+    pub(crate) fn vertex(&self, step: usize) -> &bld_graph::Vertex {
+        &self.plan.graph[petgraph::graph::NodeIndex::new(step)]
+    }
+
+    pub(crate) fn emit(&self, step: usize, kind: EventKind) {
+        self.env.events.emit(self.steps[step].id, kind);
+    }
+
+    /// Tells the readers of the event stream which steps there are.
+    fn announce(&self, source: &str) {
+        let lines = LineIndex::new(source);
+        for (index, step) in self.steps.iter().enumerate() {
+            let vertex = self.vertex(index);
+            if matches!(vertex.op, Op::Context(_)) {
+                continue;
+            }
+            let span = vertex.span;
+            let lines = (span.end > span.start).then(|| {
+                let last = span.end.saturating_sub(1).max(span.start);
+                (lines.line_col(span.start).0 as u32, lines.line_col(last).0 as u32)
+            });
+            self.emit(
+                index,
+                EventKind::Planned(bld_event::Vertex {
+                    id: step.id,
+                    name: vertex.name.clone(),
+                    stage: vertex.stage.clone(),
+                    inputs: step.inputs.iter().map(|input| self.steps[input.step].id).collect(),
+                    lines,
+                    internal: false,
+                }),
+            );
+        }
+    }
+
+    /// Finds what is known by definition; gives the number of steps found.
+    fn look_up(&self) -> Result<usize, SolveError> {
+        let mut found = 0;
+        for (index, step) in self.steps.iter().enumerate() {
+            let tree = match self.op(index) {
+                Op::Context(context) => match context_of(&self.env, &context.name) {
+                    Ok(context) => Some(Tree::Context(Arc::clone(context))),
+                    Err(_) => None,
+                },
+                Op::Image(image) => {
+                    let chain = bld_oci::chain_id(&image.diff_ids);
+                    let id = match chain {
+                        Some(chain) => self.env.store.snapshot_of_chain(&chain)?,
+                        None => None,
+                    };
+                    id.map(Tree::Snapshot)
+                }
+                _ => evaluate::by_definition(self, step)?.map(Tree::Snapshot),
+            };
+            if let Some(tree) = tree {
+                let is_context = matches!(tree, Tree::Context(_));
+                let _ = self.trees[index].set(tree);
+                if !is_context {
+                    self.emit(index, EventKind::Cached { how: How::Definition.to_string() });
+                    found += usize::from(!self.op(index).is_source());
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The steps that have to be worked on for `root`: unknown, and wanted by an unknown one. In
+    /// order, inputs first. Unknown steps that nobody wants count as cached.
+    fn missing(&self, root: Option<usize>) -> Vec<usize> {
+        let mut wanted = vec![false; self.steps.len()];
+        if let Some(root) = root {
+            wanted[root] = true;
+        }
+        let mut missing = Vec::new();
+        for index in (0..self.steps.len()).rev() {
+            if self.trees[index].get().is_some() {
+                continue;
+            }
+            if wanted[index] {
+                missing.push(index);
+                for input in &self.steps[index].inputs {
+                    wanted[input.step] = true;
+                }
+            } else {
+                self.emit(index, EventKind::Cached { how: How::Unneeded.to_string() });
+            }
+        }
+        missing.reverse();
+        missing
+    }
+}
+
+/// Works on `missing` until all is done or something fails.
+fn drive(build: &Arc<Build>, missing: &[usize]) -> Result<(), SolveError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(MAX_WORKERS)
+        .thread_name("bld-step")
+        .build()
+        .map_err(SolveError::Runtime)?;
+    runtime.block_on(drive_steps(build, missing))
+}
+
+/// Threads for steps; each runs one step from lookup to commit, and mostly waits for its container.
+const MAX_WORKERS: usize = 256;
+
+async fn drive_steps(build: &Arc<Build>, missing: &[usize]) -> Result<(), SolveError> {
+    let position = |step: usize| missing.binary_search(&step).ok();
+    let inputs: Vec<Vec<usize>> = missing
+        .iter()
+        .map(|&step| build.steps[step].inputs.iter().filter_map(|i| position(i.step)).collect())
+        .collect();
+    let mut schedule = Schedule::new(&inputs);
+    let slots = Arc::new(Semaphore::new(build.env.limits.jobs.unwrap_or(MAX_WORKERS)));
+    let mut workers = JoinSet::new();
+    let mut failure: Option<SolveError> = None;
+    let mut next = schedule.begin();
+    loop {
+        for position in next.canceled {
+            build.emit(missing[position], EventKind::Canceled);
+        }
+        for position in next.start {
+            let (build, step) = (Arc::clone(build), missing[position]);
+            let slots = Arc::clone(&slots);
+            workers.spawn(async move {
+                let _slot = slots.acquire_owned().await.ok();
+                let work = tokio::task::spawn_blocking(move || evaluate::evaluate(&build, step));
+                (position, work.await)
+            });
+        }
+        let Some(joined) = workers.join_next().await else { break };
+        let Ok((position, worked)) = joined else { continue };
+        let step = missing[position];
+        let outcome = match worked {
+            Ok(Ok(())) => Outcome::Done,
+            Ok(Err(error)) if matches!(error.cause, StepFailure::Canceled) => {
+                build.emit(step, EventKind::Canceled);
+                Outcome::Canceled
+            }
+            Ok(Err(error)) => {
+                build.emit(step, EventKind::Failed { error: error.cause.to_string() });
+                failure.get_or_insert(SolveError::Step(error));
+                Outcome::Failed
+            }
+            Err(panic) => {
+                build.emit(step, EventKind::Failed { error: panic.to_string() });
+                failure.get_or_insert(SolveError::Runtime(std::io::Error::other(panic)));
+                Outcome::Failed
+            }
+        };
+        if outcome != Outcome::Done {
+            build.cancel.cancel();
+        }
+        next = schedule.end(position, outcome);
+    }
+    debug_assert!(schedule.is_over());
+    match failure {
+        Some(failure) => Err(failure),
+        None if build.cancel.is_canceled() => Err(SolveError::Canceled),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,136 @@
+//! One vertex of the plan with what the solver knows of it before anything runs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bld_event::VertexId;
+use bld_graph::{Input, Op, Plan, Vertex};
+use bld_oci::Digest;
+use bld_store::SnapshotId;
+use petgraph::graph::NodeIndex;
+
+use crate::context::LocalContext;
+use crate::environment::Environment;
+use crate::error::StepFailure;
+use crate::{key, select};
+
+/// What a vertex delivers to those that consume it.
+#[derive(Debug, Clone)]
+pub(crate) enum Tree {
+    /// A filesystem in the store.
+    Snapshot(SnapshotId),
+    /// A directory of this machine.
+    Context(Arc<LocalContext>),
+}
+
+impl Tree {
+    /// The snapshot, if the tree is one.
+    pub(crate) fn snapshot(&self) -> Option<SnapshotId> {
+        match self {
+            Self::Snapshot(id) => Some(*id),
+            Self::Context(_) => None,
+        }
+    }
+}
+
+/// One input of a step.
+#[derive(Debug, Clone)]
+pub(crate) struct StepInput {
+    /// What the step takes it as.
+    pub(crate) input: Input,
+    /// The step that delivers it.
+    pub(crate) step: usize,
+    /// What stands for it in the definition key: the definition of the step that delivers it, or
+    /// the digest of what this step selects of a local context.
+    pub(crate) definition: Digest,
+}
+
+impl StepInput {
+    /// Name of the input in keys and records.
+    pub(crate) fn role(input: Input) -> String {
+        match input {
+            Input::Root => "root".to_owned(),
+            Input::From(n) => format!("from:{n}"),
+        }
+    }
+}
+
+/// A vertex and its keys.
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// The vertex in the event stream.
+    pub(crate) id: VertexId,
+    /// Digest of the operation alone.
+    pub(crate) op: Digest,
+    /// The definition key; none for a local context, which only its content defines.
+    pub(crate) definition: Option<Digest>,
+    /// The inputs: the root first, then by number.
+    pub(crate) inputs: Vec<StepInput>,
+    /// The step or something it depends on is to be done again: definitions say nothing then.
+    pub(crate) forced: bool,
+    /// Where the step stands in its Dockerfile, to find its earlier selves.
+    pub(crate) scope: String,
+}
+
+/// Works out keys of all steps. Selections of local contexts are hashed here; so a missing source
+/// is found before anything runs.
+pub(crate) fn steps(plan: &Plan, env: &Environment) -> Result<Vec<Step>, (usize, StepFailure)> {
+    let mut steps: Vec<Step> = Vec::with_capacity(plan.graph.node_count());
+    let mut ordinals: BTreeMap<&str, usize> = BTreeMap::new();
+    for node in plan.graph.node_indices() {
+        let vertex = &plan.graph[node];
+        let step = step(plan, node, vertex, &steps, env).map_err(|cause| (node.index(), cause))?;
+        let ordinal = ordinals.entry(&vertex.stage).or_default();
+        *ordinal += 1;
+        steps.push(Step { scope: format!("{}/{}/{ordinal}", vertex.stage, vertex.op.kind()), ..step });
+    }
+    Ok(steps)
+}
+
+fn step(
+    plan: &Plan,
+    node: NodeIndex,
+    vertex: &Vertex,
+    earlier: &[Step],
+    env: &Environment,
+) -> Result<Step, StepFailure> {
+    let op = key::operation(&vertex.key());
+    let mut inputs = Vec::new();
+    let mut forced = vertex.no_cache;
+    for (input, from) in plan.inputs(node) {
+        let provider = &earlier[from.index()];
+        forced |= provider.forced;
+        let definition = match (&plan.graph[from].op, provider.definition) {
+            (Op::Context(context), _) => {
+                let context = context_of(env, &context.name)?;
+                select::context_digest(vertex, input, context, env)?
+            }
+            (_, Some(definition)) => definition,
+            (other, None) => {
+                return Err(StepFailure::Unsupported(format!(
+                    "files from {} are not supported yet",
+                    other.kind()
+                )));
+            }
+        };
+        inputs.push(StepInput { input, step: from.index(), definition });
+    }
+    let definition = match vertex.op {
+        Op::Context(_) => None,
+        _ => Some(key::combine(
+            &op,
+            inputs.iter().map(|input| (StepInput::role(input.input), input.definition)),
+        )),
+    };
+    Ok(Step { id: VertexId::next(), op, definition, inputs, forced, scope: String::new() })
+}
+
+/// The local context called `name`.
+pub(crate) fn context_of<'a>(
+    env: &'a Environment,
+    name: &str,
+) -> Result<&'a Arc<LocalContext>, StepFailure> {
+    env.contexts
+        .get(name)
+        .ok_or_else(|| StepFailure::Unsupported(format!("this build has no files: context {name:?} was not given")))
+}
