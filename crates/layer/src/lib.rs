@@ -4,7 +4,9 @@
 mod error;
 mod meta;
 mod stub;
+mod sys;
 mod view;
+mod xattr;
 
 pub mod copy;
 

@@ -1,5 +1,7 @@
 //! What the kernel says about a file.
 
+use rustix::fs::{FileType, Stat};
+
 /// The type of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
@@ -50,4 +52,67 @@ pub struct Metadata {
     pub nlink: u64,
     /// 512-byte blocks really allocated: fewer than `size` needs when the file has holes.
     pub blocks: u64,
+}
+
+impl Metadata {
+    /// Whether this is a directory.
+    pub fn is_dir(&self) -> bool {
+        self.kind == Kind::Dir
+    }
+
+    /// Whether overlayfs takes this for a deleted file: a character device numbered 0:0.
+    pub fn is_whiteout(&self) -> bool {
+        self.kind == Kind::CharDevice && self.rdev == (0, 0)
+    }
+
+    /// Whether the file is known under more names than this one.
+    pub fn is_hardlinked(&self) -> bool {
+        self.kind != Kind::Dir && self.nlink > 1
+    }
+
+    /// Whether part of the file takes no space on disk.
+    pub(crate) fn has_holes(&self) -> bool {
+        self.blocks * 512 < self.size
+    }
+}
+
+#[expect(
+    clippy::useless_conversion,
+    clippy::unnecessary_cast,
+    reason = "the widths of the fields differ between architectures"
+)]
+impl From<Stat> for Metadata {
+    fn from(stat: Stat) -> Self {
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Kind::Dir,
+            FileType::Symlink => Kind::Symlink,
+            FileType::CharacterDevice => Kind::CharDevice,
+            FileType::BlockDevice => Kind::BlockDevice,
+            FileType::Fifo => Kind::Fifo,
+            FileType::Socket => Kind::Socket,
+            FileType::RegularFile | FileType::Unknown => Kind::File,
+        };
+        let rdev = match kind {
+            Kind::CharDevice | Kind::BlockDevice => {
+                (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev))
+            }
+            _ => (0, 0),
+        };
+        Self {
+            kind,
+            mode: stat.st_mode & 0o7777,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            size: stat.st_size as u64,
+            mtime: stat.st_mtime,
+            mtime_ns: stat.st_mtime_nsec as u32,
+            ctime: stat.st_ctime,
+            ctime_ns: stat.st_ctime_nsec as u32,
+            rdev,
+            dev: stat.st_dev.into(),
+            ino: stat.st_ino,
+            nlink: stat.st_nlink.into(),
+            blocks: stat.st_blocks as u64,
+        }
+    }
 }

@@ -1,0 +1,131 @@
+//! Extended attributes: which of them belong to an image, and how to get and set them.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::XattrFlags;
+use rustix::io::Errno;
+
+/// Name and value of every attribute, sorted by name.
+pub(crate) type Xattrs = Vec<(OsString, Vec<u8>)>;
+
+/// The largest value and the longest list of names the kernel hands out (`XATTR_SIZE_MAX`,
+/// `XATTR_LIST_MAX` in linux/limits.h).
+const MAX: usize = 64 * 1024;
+
+/// Marks a directory that hides everything below it.
+pub(crate) const OPAQUE: &str = "trusted.overlay.opaque";
+/// The same, where overlayfs is mounted with `userxattr`.
+const OPAQUE_USER: &str = "user.overlay.opaque";
+
+/// Whether an attribute is part of an image: file capabilities, and what users attach to files.
+///
+/// The private attributes of overlayfs must neither leave with a layer nor come in with one: a
+/// `redirect` from an archive could show any directory of the layers below under another name.
+/// Labels of security modules describe the machine, not the image.
+pub(crate) fn is_kept(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    name == b"security.capability"
+        || (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."))
+}
+
+/// The attributes of `path` that belong to an image. Does not follow a symbolic link.
+pub(crate) fn kept(path: &Path) -> io::Result<Xattrs> {
+    let mut found = Vec::new();
+    for name in list(path)? {
+        if is_kept(&name)
+            && let Some(value) = get(path, &name)?
+        {
+            found.push((name, value));
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// The names of all attributes of `path`.
+pub(crate) fn list(path: &Path) -> io::Result<Vec<OsString>> {
+    // Nearly every file has none: ask for the length first, and the buffer is never needed.
+    let length = match rustix::fs::llistxattr(path, &mut [0_u8; 0]) {
+        Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
+        Ok(length) => length,
+        Err(error) => return Err(error.into()),
+    };
+    let mut names = vec![0_u8; length];
+    let length = match rustix::fs::llistxattr(path, &mut names[..]) {
+        Err(Errno::RANGE) => {
+            names = vec![0; MAX];
+            rustix::fs::llistxattr(path, &mut names[..])?
+        }
+        result => result?,
+    };
+    let names = names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    Ok(names.map(|name| OsStr::from_bytes(name).to_owned()).collect())
+}
+
+/// The value of one attribute, if `path` has it. Does not follow a symbolic link.
+pub(crate) fn get(path: &Path, name: impl AsRef<OsStr>) -> io::Result<Option<Vec<u8>>> {
+    let name = name.as_ref();
+    let mut value = vec![0_u8; 256];
+    let length = match rustix::fs::lgetxattr(path, name, &mut value[..]) {
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => return Ok(None),
+        Err(Errno::RANGE) => {
+            value = vec![0; MAX];
+            rustix::fs::lgetxattr(path, name, &mut value[..])?
+        }
+        result => result?,
+    };
+    value.truncate(length);
+    Ok(Some(value))
+}
+
+/// Whether overlayfs shows nothing of the layers below through this directory.
+pub(crate) fn is_opaque(dir: &Path) -> io::Result<bool> {
+    for name in [OPAQUE, OPAQUE_USER] {
+        if get(dir, name)?.as_deref() == Some(b"y") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Sets attributes on `name` in the directory `dir`, not following a symbolic link.
+///
+/// What the filesystem has no place for, or an unprivileged user may not set, is left out, as
+/// every other unpacker does: an image must not fail to unpack for the lack of a label.
+pub(crate) fn set_at(dir: impl AsFd, name: &OsStr, xattrs: &Xattrs) -> io::Result<()> {
+    if xattrs.is_empty() {
+        return Ok(());
+    }
+    let path = proc_path(dir, name);
+    for (attribute, value) in xattrs {
+        match rustix::fs::lsetxattr(&path, attribute.as_os_str(), value, XattrFlags::empty()) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::PERM) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Hides what the layers below have in the directory `name` of `dir`.
+pub(crate) fn set_opaque(dir: impl AsFd, name: &OsStr) -> io::Result<()> {
+    let path = proc_path(dir, name);
+    match rustix::fs::lsetxattr(&path, OPAQUE, b"y", XattrFlags::empty()) {
+        Err(Errno::PERM) => {
+            Ok(rustix::fs::lsetxattr(&path, OPAQUE_USER, b"y", XattrFlags::empty())?)
+        }
+        result => Ok(result?),
+    }
+}
+
+/// A path to `name` in an open directory: there is no `setxattrat` before Linux 6.13.
+fn proc_path(dir: impl AsFd, name: &OsStr) -> PathBuf {
+    let mut path = PathBuf::from(format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd()));
+    if !name.is_empty() {
+        path.push(name);
+    }
+    path
+}
