@@ -1,15 +1,20 @@
 //! Dockerfiles as text: parsing, expansion, ignore rules and checks. Pure: no I/O.
 
 pub mod ast;
+mod csv;
+pub mod device;
 mod diagnostic;
 pub mod expand;
 mod glob;
 pub mod ignore;
+pub mod mount;
 mod span;
 mod suggest;
+pub mod value;
 
 pub use ast::*;
 pub use diagnostic::{Diagnostic, Severity};
+pub use mount::{MountError, MountErrorKind, MountKind, MountSpec, Sharing};
 pub use span::{LineIndex, Span, Spanned};
 pub use suggest::suggest;
 

@@ -1,0 +1,63 @@
+//! What kind of thing a source of `ADD` is.
+
+/// What a source of `ADD` names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SourceKind {
+    /// A path or pattern in the context.
+    Path,
+    /// A file to download over HTTP.
+    Http,
+    /// A git repository.
+    Git,
+}
+
+impl SourceKind {
+    /// Tells a path, a download and a repository apart by their spelling alone.
+    ///
+    /// A repository has the scheme `git` or `ssh`, looks like `user@host:path`, or is an HTTP URL
+    /// whose path ends in `.git`, a `#fragment` and `?query` aside.
+    pub fn of(source: &str) -> Self {
+        let lower = source.to_ascii_lowercase();
+        if lower.starts_with("git://") || lower.starts_with("ssh://") {
+            return Self::Git;
+        }
+        if lower.starts_with("http://") || lower.starts_with("https://") {
+            let path = source.split(['#', '?']).next().unwrap_or(source);
+            return if path.ends_with(".git") { Self::Git } else { Self::Http };
+        }
+        if is_scp_like(source) { Self::Git } else { Self::Path }
+    }
+}
+
+/// `user@host:path`, where neither user nor host holds a slash.
+fn is_scp_like(source: &str) -> bool {
+    let Some((login, path)) = source.split_once(':') else { return false };
+    let Some((user, host)) = login.split_once('@') else { return false };
+    let plain = |text: &str| {
+        !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    };
+    plain(user) && plain(host) && !path.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_told_apart() {
+        for (source, kind) in [
+            ("a/b", SourceKind::Path),
+            ("repo.git", SourceKind::Path),
+            ("a@b/c:d", SourceKind::Path),
+            ("https://example.invalid/f.tar.gz", SourceKind::Http),
+            ("HTTP://example.invalid/", SourceKind::Http),
+            ("https://example.invalid/r.git#v1:dir", SourceKind::Git),
+            ("https://example.invalid/r.git?ref=v1", SourceKind::Git),
+            ("git@example.invalid:r", SourceKind::Git),
+            ("ssh://git@example.invalid/r", SourceKind::Git),
+            ("git://example.invalid/r", SourceKind::Git),
+        ] {
+            assert_eq!(SourceKind::of(source), kind, "{source}");
+        }
+    }
+}
