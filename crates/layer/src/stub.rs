@@ -8,29 +8,6 @@ use bld_oci::Digest;
 
 use crate::{Result, View};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compression {
-    None,
-    Gzip { level: u32 },
-    Zstd { level: i32 },
-}
-
-impl Default for Compression {
-    fn default() -> Self {
-        Self::Gzip { level: 6 }
-    }
-}
-
-impl Compression {
-    pub fn key(&self) -> String {
-        todo!()
-    }
-    /// `""`, `"+gzip"` or `"+zstd"`.
-    pub fn media_type_suffix(&self) -> &'static str {
-        todo!()
-    }
-}
-
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TarOptions {
     /// No file is newer than this, in seconds since the epoch.
@@ -51,47 +28,8 @@ pub fn diff_id(upper: &Path, options: &TarOptions) -> Result<(Digest, u64)> {
     todo!()
 }
 
-pub struct Encoder<W: Write>(W);
-
-impl<W: Write> Encoder<W> {
-    pub fn new(out: W, compression: &Compression) -> std::io::Result<Self> {
-        todo!()
-    }
-    pub fn finish(self) -> std::io::Result<W> {
-        todo!()
-    }
-}
-
-impl<W: Write> Write for Encoder<W> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        todo!()
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        todo!()
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    Gzip,
-    Zstd,
-    Bzip2,
-    Xz,
-}
-
-pub fn detect(prefix: &[u8]) -> Option<Format> {
-    todo!()
-}
-
 pub fn is_tar(prefix: &[u8]) -> bool {
     todo!()
-}
-
-pub fn decoder(reader: impl Read + Send + 'static) -> std::io::Result<Box<dyn Read + Send>> {
-    if true {
-        todo!()
-    }
-    Ok(Box::new(reader))
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -1,0 +1,64 @@
+//! Compressing layers on every core, and reading whatever a registry or a user hands in.
+//!
+//! The bytes of a compressed layer are part of the identity of an image, so the encoders give the
+//! same bytes for the same input on every machine, whatever the number of threads and the sizes
+//! of the writes. [`Compression::key`] names everything the bytes depend on.
+
+mod ahead;
+mod decode;
+mod encode;
+mod gzip;
+
+pub use ahead::read_ahead;
+pub use decode::{Format, decoder, detect};
+pub use encode::Encoder;
+
+/// How a layer is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Compression {
+    /// Not at all: a plain tar.
+    None,
+    /// One gzip member, which every client of every registry can read.
+    Gzip {
+        /// 0 (stored) to 9 (smallest).
+        level: u32,
+    },
+    /// One zstd frame: smaller and several times faster than gzip, for registries that take it.
+    Zstd {
+        /// 1 to 22; negative levels trade size for still more speed.
+        level: i32,
+    },
+}
+
+/// Counts the changes of the gzip bytes that a given level stands for. Raise it, and the digest in
+/// the golden test, whenever an update of the compressor or of the block layout changes them.
+const GZIP_REVISION: u32 = 1;
+/// The same for zstd.
+const ZSTD_REVISION: u32 = 1;
+
+impl Default for Compression {
+    fn default() -> Self {
+        Self::Gzip { level: 6 }
+    }
+}
+
+impl Compression {
+    /// Names the bytes this setting makes of a given tar: two layers compressed under the same key
+    /// from the same tar are equal.
+    pub fn key(&self) -> String {
+        match self {
+            Self::None => "none".to_owned(),
+            Self::Gzip { level } => format!("gzip-{level}-r{GZIP_REVISION}"),
+            Self::Zstd { level } => format!("zstd-{level}-r{ZSTD_REVISION}"),
+        }
+    }
+
+    /// What is appended to `application/vnd.oci.image.layer.v1.tar`: nothing, `+gzip` or `+zstd`.
+    pub fn media_type_suffix(&self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Gzip { .. } => "+gzip",
+            Self::Zstd { .. } => "+zstd",
+        }
+    }
+}
