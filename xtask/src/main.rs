@@ -1,1 +1,55 @@
-fn main() {}
+//! The project's chores: `cargo xtask demo`, `test`, `check` and `bench`.
+
+#![expect(clippy::print_stdout, reason = "saying what it does is half of its job")]
+
+mod bench;
+mod check;
+mod demo;
+mod packages;
+mod shell;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The project's chores.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Build bld and show it at work: a base image, a multi-stage build, a run, a cached rebuild
+    Demo,
+    /// Run all tests: unit, integration, end-to-end and behaviour
+    Test(test::Options),
+    /// Check formatting, lints, the direction of dependencies, documentation and file hygiene
+    Check,
+    /// Time bld beside the builders found on this machine and write docs/benchmarks.md
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().chore {
+        Chore::Demo => demo::run(),
+        Chore::Test(options) => return test::run(&options),
+        Chore::Check => check::run(),
+        Chore::Bench(options) => bench::run(&options),
+    };
+    finish(result)
+}
+
+/// The exit code of a chore; says why it failed.
+fn finish(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("failed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -31,6 +31,12 @@ pub struct Output {
     pub elapsed: Duration,
 }
 
+impl From<Command> for Cmd {
+    fn from(command: Command) -> Self {
+        Self { command, stdin: Vec::new(), timeout: Duration::from_mins(2) }
+    }
+}
+
 impl Cmd {
     /// Any program; nothing on its standard input, and two minutes to finish.
     pub fn new(program: impl AsRef<OsStr>) -> Self {

@@ -8,6 +8,7 @@
 //! - [`Registry`]: an empty registry on loopback.
 //! - [`rootfs`]: file system archives of a busybox and of a Debian.
 //! - [`Archive`], [`write_archive`]: read and write images as OCI archives.
+//! - [`peer`]: other container tools.
 //! - [`HostState`]: mounts, links, control groups and processes, before and after.
 
 #![expect(clippy::expect_used, reason = "a test helper that fails is a failed test")]
@@ -16,6 +17,7 @@ mod archive;
 mod command;
 mod env;
 mod host;
+mod peers;
 mod registry;
 pub mod rootfs;
 
@@ -23,4 +25,5 @@ pub use archive::{Archive, Entry, Kind, write_archive};
 pub use command::{Cmd, Output};
 pub use env::TestEnv;
 pub use host::HostState;
+pub use peers::peer;
 pub use registry::Registry;

@@ -1,0 +1,96 @@
+//! The programs that building, running and testing need, installed by package name.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::shell::{run, step, which};
+
+/// A Debian package, and a file or program by which its presence is seen elsewhere.
+struct Package {
+    name: &'static str,
+    program: &'static str,
+}
+
+const fn package(name: &'static str, program: &'static str) -> Package {
+    Package { name, program }
+}
+
+/// To compile and to run bld.
+const BASE: &[Package] = &[
+    package("busybox-static", "busybox"),
+    package("ca-certificates", "update-ca-certificates"),
+    package("gcc", "gcc"),
+    package("git", "git"),
+    package("iproute2", "ip"),
+    package("libc6-dev", "gcc"),
+    package("nftables", "nft"),
+];
+
+/// To test it against other tools.
+const TEST: &[Package] = &[
+    package("buildah", "buildah"),
+    package("bzip2", "bzip2"),
+    package("crun", "crun"),
+    package("docker-registry", "docker-registry"),
+    package("mmdebstrap", "mmdebstrap"),
+    package("podman", "podman"),
+    package("python3", "python3"),
+    package("skopeo", "skopeo"),
+    package("umoci", "umoci"),
+    package("xz-utils", "xz"),
+    package("zstd", "zstd"),
+];
+
+/// Makes sure that what the demo needs is installed.
+pub(crate) fn for_demo() -> Result<()> {
+    ensure(BASE.iter())
+}
+
+/// Makes sure that what the tests and benchmarks need is installed.
+pub(crate) fn for_tests() -> Result<()> {
+    ensure(BASE.iter().chain(TEST))
+}
+
+fn ensure(packages: impl Iterator<Item = &'static Package>) -> Result<()> {
+    let by_dpkg = which("apt-get").is_some() && which("dpkg-query").is_some();
+    let missing: Vec<_> =
+        packages
+            .filter(|package| {
+                if by_dpkg { !installed(package.name) } else { which(package.program).is_none() }
+            })
+            .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<_> = missing.iter().map(|package| package.name).collect();
+    if !by_dpkg {
+        let programs: Vec<_> = missing.iter().map(|package| package.program).collect();
+        bail!(
+            "these programs are missing: {}. This machine has no apt-get, so install them by hand \
+             (Debian calls the packages {})",
+            programs.join(", "),
+            names.join(", ")
+        );
+    }
+    step(&format!("Installing {}", names.join(", ")));
+    let apt = || {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive").arg("-q");
+        command
+    };
+    run(apt().arg("update"))?;
+    run(apt().args(["install", "--yes", "--no-install-recommends"]).args(&names))?;
+    let absent: Vec<_> = names.into_iter().filter(|name| !installed(name)).collect();
+    if !absent.is_empty() {
+        bail!("still not installed: {}", absent.join(", "));
+    }
+    Ok(())
+}
+
+fn installed(package: &str) -> bool {
+    Command::new("dpkg-query")
+        .args(["--show", "--showformat=${db:Status-Status}", package])
+        .output()
+        .is_ok_and(|output| output.status.success() && output.stdout == b"installed")
+}

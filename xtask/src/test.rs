@@ -1,0 +1,149 @@
+//! `cargo xtask test`: everything that can be tested on one machine.
+
+use std::{
+    path::Path,
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Result, bail};
+use bld_testkit::HostState;
+
+use crate::{
+    packages,
+    shell::{build_release, cargo, need_root, root, step, watch},
+};
+
+/// What to run.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Only the tests of this package, e.g. bld-store (may be repeated); no behaviour cases
+    #[arg(short, long)]
+    package: Vec<String>,
+}
+
+/// How many tests there were, by outcome.
+#[derive(Default)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+}
+
+impl Tally {
+    /// Counts what a line like `test result: ok. 3 passed; 0 failed; 1 ignored; ..` tells.
+    fn count_libtest(&mut self, line: &str) {
+        let Some((_, counts)) =
+            line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". "))
+        else {
+            return;
+        };
+        for count in counts.split("; ") {
+            match count.split_once(' ').map(|(number, what)| (number.parse().unwrap_or(0), what)) {
+                Some((number, "passed")) => self.passed += number,
+                Some((number, "failed")) => self.failed += number,
+                Some((number, "ignored")) => self.ignored += number,
+                _ => {}
+            }
+        }
+    }
+
+    /// Counts what the behaviour runner's closing line, `3 passed, 0 failed`, tells.
+    fn count_runner(&mut self, line: &str) {
+        let numbers = line.split_once(" passed, ").and_then(|(passed, rest)| {
+            Some((passed.parse::<u64>().ok()?, rest.strip_suffix(" failed")?.parse::<u64>().ok()?))
+        });
+        if let Some((passed, failed)) = numbers {
+            self.passed += passed;
+            self.failed += failed;
+        }
+    }
+}
+
+/// Runs the tests. The last line says how many there were, so that whoever reads only that one knows.
+pub(crate) fn run(options: &Options) -> ExitCode {
+    let mut tally = Tally::default();
+    let code = crate::finish(run_all(options, &mut tally));
+    if tally.ignored > 0 {
+        println!("{} ignored; cargo's output above names them with the reason", tally.ignored);
+    }
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    code
+}
+
+fn run_all(options: &Options, tally: &mut Tally) -> Result<()> {
+    need_root()?;
+    packages::for_tests()?;
+    let everything = options.package.is_empty();
+    let bld = if everything { Some(build_release()?) } else { None };
+    let before = HostState::now();
+    let bridge = Path::new("/sys/class/net/bld0").exists();
+    let mut failures = Vec::new();
+
+    step("Unit, integration and end-to-end tests");
+    let mut command = cargo();
+    command.args(["test", "--no-fail-fast"]);
+    if everything {
+        command.arg("--workspace");
+    }
+    for package in &options.package {
+        command.args(["--package", package]);
+    }
+    if !watch(&mut command, |line| tally.count_libtest(line))? {
+        failures.push("cargo test");
+    }
+
+    if let Some(bld) = bld {
+        step("Behaviour cases (testdata/behaviour)");
+        let mut command = Command::new("python3");
+        command.arg(root().join("testdata/behaviour/run.py")).arg("--bld").arg(bld);
+        if !watch(&mut command, |line| tally.count_runner(line))? {
+            failures.push("the behaviour cases");
+        }
+    }
+
+    step("Looking for what was left behind");
+    let left = before.appeared();
+    for line in &left {
+        println!("left behind: {line}");
+    }
+    if left.is_empty() {
+        tally.passed += 1;
+    } else {
+        tally.failed += 1;
+        failures.push("the machine is not as it was before");
+    }
+    if !bridge {
+        remove_bridge();
+    }
+
+    if !failures.is_empty() {
+        bail!("{}", failures.join("; "));
+    }
+    Ok(())
+}
+
+/// Takes away the default bridge and its firewall table, which the tests have made.
+fn remove_bridge() {
+    for command in
+        [["ip", "link", "delete", "bld0"].as_slice(), &["nft", "delete", "table", "ip", "bld"]]
+    {
+        // Fails when no test needed a bridge, which is fine.
+        let _ = Command::new(command[0]).args(&command[1..]).output();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_read_from_both_kinds_of_runner() {
+        let mut tally = Tally::default();
+        tally.count_libtest(
+            "test result: FAILED. 10 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.06s",
+        );
+        tally.count_runner("3 passed, 4 failed");
+        tally.count_runner("nothing passed, at all failed");
+        assert_eq!((tally.passed, tally.failed, tally.ignored), (13, 5, 2));
+    }
+}
