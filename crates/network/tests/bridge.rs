@@ -289,6 +289,7 @@ const HELPER: &str = "BLD_NETWORK_TEST_STATE";
 #[test]
 #[ignore = "not a test: the process that simultaneous_processes_get_different_addresses starts"]
 fn attach_helper() {
+    #[expect(clippy::disallowed_methods, reason = "tests")]
     let state = std::env::var_os(HELPER).unwrap();
     let bridge = Bridge::ensure(&BridgeConfig::default(), state.as_ref()).unwrap();
     let ends: Vec<_> = thread::scope(|scope| {

@@ -26,6 +26,9 @@ const FORBIDDEN: [(&str, &str); 4] = [
     (concat!("unimple", "mented!("), "finish it"),
 ];
 
+/// The crates whose job includes starting programs of the machine; the sandbox starts those of images.
+const START_PROGRAMS: [&str; 5] = ["cli", "engine", "network", "registry", "testkit"];
+
 pub(super) fn check() -> Result<()> {
     let root = root();
     let mut files = Vec::new();
@@ -38,6 +41,9 @@ pub(super) fn check() -> Result<()> {
         let text = fs::read_to_string(&file)?;
         let name = file.strip_prefix(&root).unwrap_or(&file).display();
         problems.extend(problems_in(&text).map(|problem| format!("{name}:{problem}")));
+        if text.contains(concat!("Command", "::new")) && !may_start_programs(&file) {
+            problems.push(format!("{name}:1: this crate starts no programs, see xtask/src/check"));
+        }
     }
     for manifest in manifests(&root)? {
         let text = fs::read_to_string(&manifest)?;
@@ -61,6 +67,16 @@ fn problems_in(text: &str) -> impl Iterator<Item = String> {
             .map(move |(word, reason)| format!("{}: `{word}`: {reason}", number + 1))
     });
     long.into_iter().chain(forbidden)
+}
+
+/// Whether a source file may start programs: tests may, and so may some crates.
+fn may_start_programs(file: &Path) -> bool {
+    let parts: Vec<_> = file.iter().filter_map(|part| part.to_str()).collect();
+    let in_crate = parts.iter().rposition(|part| *part == "crates").map(|at| &parts[at + 1..]);
+    match in_crate {
+        Some([name, "src", ..]) => START_PROGRAMS.contains(name),
+        _ => true,
+    }
 }
 
 fn sources(directory: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
@@ -87,6 +103,13 @@ fn manifests(root: &Path) -> Result<Vec<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn libraries_start_no_programs_but_their_tests_may() {
+        let may = |path: &str| may_start_programs(Path::new(path));
+        assert!(may("/x/crates/store/tests/a.rs") && may("/x/crates/network/src/firewall.rs"));
+        assert!(may("/x/xtask/src/main.rs") && !may("/x/crates/store/src/lib.rs"));
+    }
 
     #[test]
     fn long_files_and_forbidden_words_are_found_with_their_line() {
