@@ -61,20 +61,18 @@ impl Cancel {
     /// guard takes the callback back.
     #[must_use = "the callback is taken back when the guard is dropped"]
     pub fn on_cancel(&self, callback: impl FnOnce() + Send + 'static) -> CancelGuard {
-        let id = {
+        {
             let mut callbacks = self.0.callbacks.lock().unwrap_or_else(PoisonError::into_inner);
             // Checked under the lock: `cancel` sets the flag before it takes the lock.
-            if self.is_canceled() {
-                None
-            } else {
+            if !self.is_canceled() {
                 let id = callbacks.next;
                 callbacks.next += 1;
                 callbacks.waiting.insert(id, Box::new(callback));
                 return CancelGuard { token: self.clone(), id: Some(id) };
             }
-        };
+        }
         callback();
-        CancelGuard { token: self.clone(), id }
+        CancelGuard { token: self.clone(), id: None }
     }
 
     /// A token that is canceled with this one, or alone.

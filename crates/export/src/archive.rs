@@ -34,11 +34,13 @@ pub fn write_archive(
     directory(&mut tar, "blobs/sha256/")?;
     for image in images {
         let manifest = &image.manifest;
-        let blobs = [manifest.config.digest].into_iter().chain(manifest.layers.iter().map(|l| l.digest));
+        let blobs =
+            [manifest.config.digest].into_iter().chain(manifest.layers.iter().map(|l| l.digest));
         for digest in blobs.chain([manifest.digest]) {
             if written.insert(digest) {
                 let file = store.open_blob(&digest)?;
-                let size = file.metadata().map_err(ExportError::io("read", &store.blob_path(&digest)))?;
+                let size =
+                    file.metadata().map_err(ExportError::io("read", &store.blob_path(&digest)))?;
                 append(&mut tar, &blob_name(&digest), size.len(), file)?;
             }
         }
@@ -107,7 +109,11 @@ fn directory(tar: &mut tar::Builder<&mut dyn Write>, name: &str) -> Result<(), E
     tar.append_data(&mut header, name, io::empty()).map_err(stream)
 }
 
-fn bytes(tar: &mut tar::Builder<&mut dyn Write>, name: &str, data: &[u8]) -> Result<(), ExportError> {
+fn bytes(
+    tar: &mut tar::Builder<&mut dyn Write>,
+    name: &str,
+    data: &[u8],
+) -> Result<(), ExportError> {
     append(tar, name, data.len() as u64, data)
 }
 

@@ -15,6 +15,12 @@ pub enum ExportError {
     /// A layer could not be read or written.
     #[error(transparent)]
     Layer(#[from] bld_layer::LayerError),
+    /// Files could not be copied out.
+    #[error(transparent)]
+    Copy(#[from] bld_layer::copy::CopyError),
+    /// The layer encoder failed.
+    #[error("compress a layer: {0}")]
+    Encode(#[from] io::Error),
     /// A config or manifest does not decode or encode.
     #[error("{what} is malformed: {reason}")]
     Malformed {

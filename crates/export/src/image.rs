@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use bld_layer::TarOptions;
-use bld_oci::{Digest, ImageConfig, Platform, chain_id};
+use bld_oci::{Digest, History, ImageConfig, Platform, chain_id};
 use bld_store::{ImageRecord, SnapshotId, SnapshotInfo, Store, StoreError};
 use jiff::Timestamp;
 use rayon::prelude::*;
@@ -15,9 +15,9 @@ use crate::error::ExportError;
 pub struct Recipe {
     /// The config with the history of the base only; `rootfs` and `created` are filled in here.
     pub config: ImageConfig,
-    /// What is added to the history, oldest first, and the snapshot that is the layer of the entry;
-    /// none for an entry that changes no files.
-    pub history: Vec<(bld_oci::History, Option<SnapshotId>)>,
+    /// What is added to the history, oldest first. The entries that are not `empty_layer` stand for
+    /// the layers on top of the base, in order.
+    pub history: Vec<History>,
     /// The topmost layer; none for an image without layers.
     pub snapshot: Option<SnapshotId>,
     /// The platform.
@@ -36,17 +36,15 @@ pub fn assemble(store: &Store, recipe: Recipe) -> Result<ImageRecord, ExportErro
     let diff_ids = diff_ids(store, &layers)?;
     let mut config = recipe.config;
     let mut last = config.created.clone();
-    for (mut entry, layer) in recipe.history {
-        let made = match (recipe.epoch, layer) {
+    let mut added = layers.iter().skip(config.rootfs.diff_ids.len());
+    for mut entry in recipe.history {
+        let layer = if entry.empty_layer { None } else { added.next() };
+        last = match (recipe.epoch, layer) {
             (Some(epoch), _) => Some(timestamp(epoch, 0)?),
-            (None, Some(id)) => match layers.iter().find(|layer| layer.id == id) {
-                Some(layer) => Some(created(layer)?),
-                None => last.clone(),
-            },
-            (None, None) => last.clone(),
+            (None, Some(layer)) => Some(created(layer)?),
+            (None, None) => last,
         };
-        entry.created.clone_from(&made);
-        last = made;
+        entry.created.clone_from(&last);
         config.history.push(entry);
     }
     if let Some(epoch) = recipe.epoch {
@@ -97,7 +95,10 @@ fn diff_ids(store: &Store, layers: &[SnapshotInfo]) -> Result<Vec<(Digest, u64)>
         .map(|layer| match (layer.diff_id, layer.diff_size) {
             (Some(diff_id), Some(size)) => Ok((diff_id, size)),
             _ => {
-                let dir = store.layers(layer.id)?.pop().ok_or(StoreError::MissingSnapshot { id: layer.id })?;
+                let dir = store
+                    .layers(layer.id)?
+                    .pop()
+                    .ok_or(StoreError::MissingSnapshot { id: layer.id })?;
                 let (diff_id, size) = bld_layer::diff_id(&dir, &TarOptions::default())?;
                 store.set_diff_id(layer.id, &diff_id, size)?;
                 Ok((diff_id, size))

@@ -25,7 +25,8 @@ pub fn write_layout(store: &Store, images: &[ArchiveImage], dir: &Path) -> Resul
     fs::create_dir_all(&blobs).map_err(ExportError::io("create", &blobs))?;
     for image in images {
         let manifest = &image.manifest;
-        let named = [manifest.config.digest].into_iter().chain(manifest.layers.iter().map(|l| l.digest));
+        let named =
+            [manifest.config.digest].into_iter().chain(manifest.layers.iter().map(|l| l.digest));
         for digest in named.chain([manifest.digest]) {
             copy_blob(store, &digest, &blobs)?;
         }

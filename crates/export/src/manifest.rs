@@ -82,8 +82,12 @@ pub fn manifest(
 ) -> Result<Manifest, ExportError> {
     let config_bytes = store.read_blob(&image.id)?;
     let config = Blob {
-        media_type: if options.docker_types { media_type::DOCKER_CONFIG } else { media_type::OCI_CONFIG }
-            .to_owned(),
+        media_type: if options.docker_types {
+            media_type::DOCKER_CONFIG
+        } else {
+            media_type::OCI_CONFIG
+        }
+        .to_owned(),
         digest: image.id,
         size: config_bytes.len() as u64,
     };
@@ -151,10 +155,9 @@ fn layer_dir(
             None => Vec::new(),
         }),
     };
-    dirs.get(index).cloned().ok_or_else(|| ExportError::MissingLayer {
-        diff_id: image.layers[index],
-        image: image.id,
-    })
+    dirs.get(index)
+        .cloned()
+        .ok_or_else(|| ExportError::MissingLayer { diff_id: image.layers[index], image: image.id })
 }
 
 fn write_blob(

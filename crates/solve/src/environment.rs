@@ -31,8 +31,6 @@ pub struct NetworkSetup {
     pub bridge: bld_network::BridgeConfig,
     /// Where addresses in use are noted down; shared by all processes of this machine.
     pub state: PathBuf,
-    /// `/etc/resolv.conf` of the host.
-    pub resolv_conf: Vec<u8>,
 }
 
 /// What steps may use up.

@@ -84,7 +84,10 @@ pub enum StepFailure {
     /// The step was given up.
     #[error("canceled")]
     Canceled,
-    /// Files could not be read, copied or unpacked.
+    /// Files could not be copied.
+    #[error(transparent)]
+    Copy(#[from] bld_layer::copy::CopyError),
+    /// Files could not be read or unpacked.
     #[error(transparent)]
     Layer(#[from] bld_layer::LayerError),
     /// The store failed.

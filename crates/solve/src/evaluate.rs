@@ -52,7 +52,10 @@ pub(crate) fn by_definition(
 }
 
 /// A recorded snapshot that still exists and is held from now on, so that no collection takes it.
-fn recorded(build: &Build, definition: &Digest) -> Result<Option<SnapshotId>, bld_store::StoreError> {
+fn recorded(
+    build: &Build,
+    definition: &Digest,
+) -> Result<Option<SnapshotId>, bld_store::StoreError> {
     let Some(record) = build.env.store.find_record(definition)? else { return Ok(None) };
     match record.snapshot {
         Some(id) if build.env.lease.hold(id)? => Ok(Some(id)),

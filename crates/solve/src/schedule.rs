@@ -64,14 +64,16 @@ impl Schedule {
         }
         let mut distance = vec![0; inputs.len()];
         for vertex in (0..inputs.len()).rev() {
-            distance[vertex] = users[vertex].iter().map(|&user| distance[user] + 1).max().unwrap_or(0);
+            distance[vertex] =
+                users[vertex].iter().map(|&user| distance[user] + 1).max().unwrap_or(0);
         }
         Self { states, users, distance, halted: false }
     }
 
     /// The vertices without inputs, which may start at once.
     pub(crate) fn begin(&mut self) -> Next {
-        let ready = (0..self.states.len()).filter(|&v| self.states[v] == State::Blocked(0)).collect();
+        let ready =
+            (0..self.states.len()).filter(|&v| self.states[v] == State::Blocked(0)).collect();
         Next { start: self.activate(ready), canceled: Vec::new() }
     }
 

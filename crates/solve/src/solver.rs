@@ -20,8 +20,6 @@ use crate::step::{self, Step, Tree, context_of};
 pub struct Solved {
     /// The root filesystem of the target; none: it is empty.
     pub snapshot: Option<SnapshotId>,
-    /// Snapshot of every vertex of the plan that was needed, by node index.
-    pub snapshots: Vec<Option<SnapshotId>>,
     /// Steps that did work.
     pub run: usize,
     /// Steps whose result was known.
@@ -62,9 +60,8 @@ pub fn solve(plan: Plan, source: &str, env: Environment) -> Result<Solved, Solve
     if !missing.is_empty() {
         drive(&build, &missing)?;
     }
-    let snapshots: Vec<_> =
-        build.trees.iter().map(|tree| tree.get().and_then(Tree::snapshot)).collect();
-    Ok(Solved { snapshot: root.and_then(|root| snapshots[root]), snapshots, run, cached: known })
+    let snapshot = root.and_then(|root| build.trees[root].get()).and_then(Tree::snapshot);
+    Ok(Solved { snapshot, run, cached: known })
 }
 
 impl Build {

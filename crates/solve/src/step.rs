@@ -82,7 +82,10 @@ pub(crate) fn steps(plan: &Plan, env: &Environment) -> Result<Vec<Step>, (usize,
         let step = step(plan, node, vertex, &steps, env).map_err(|cause| (node.index(), cause))?;
         let ordinal = ordinals.entry(&vertex.stage).or_default();
         *ordinal += 1;
-        steps.push(Step { scope: format!("{}/{}/{ordinal}", vertex.stage, vertex.op.kind()), ..step });
+        steps.push(Step {
+            scope: format!("{}/{}/{ordinal}", vertex.stage, vertex.op.kind()),
+            ..step
+        });
     }
     Ok(steps)
 }
@@ -130,7 +133,7 @@ pub(crate) fn context_of<'a>(
     env: &'a Environment,
     name: &str,
 ) -> Result<&'a Arc<LocalContext>, StepFailure> {
-    env.contexts
-        .get(name)
-        .ok_or_else(|| StepFailure::Unsupported(format!("this build has no files: context {name:?} was not given")))
+    env.contexts.get(name).ok_or_else(|| {
+        StepFailure::Unsupported(format!("this build has no files: context {name:?} was not given"))
+    })
 }

@@ -170,12 +170,8 @@ fn assemble(
     let mut config = plan.config.clone();
     // The plan's config ends in the entries that `history` lists; times come with them.
     config.history.truncate(config.history.len().saturating_sub(plan.history.len()));
-    let history = plan.history.iter().map(|step| {
-        let layer = step.vertex.and_then(|vertex| solved.snapshots[vertex.index()]);
-        (step.entry.clone(), layer)
-    });
     let recipe = Recipe {
-        history: history.collect(),
+        history: plan.history.iter().map(|step| step.entry.clone()).collect(),
         config,
         snapshot: solved.snapshot,
         platform: plan.platform.clone(),

@@ -8,7 +8,7 @@ use bld_layer::View;
 use bld_layer::copy::{self, CopyRequest, Item};
 use bld_store::Active;
 
-use super::user;
+use super::account;
 use crate::error::StepFailure;
 use crate::select::{self, Place};
 use crate::solver::Build;
@@ -61,11 +61,15 @@ pub(super) fn copy(
                     Some(Tree::Context(context)) => {
                         (select::context_view(context), Place::Context(context), Some((0, 0)))
                     }
-                    Some(Tree::Snapshot(snapshot)) => {
-                        (select::snapshot_view(&build.env, *snapshot)?, Place::Tree("the stage"), None)
-                    }
+                    Some(Tree::Snapshot(snapshot)) => (
+                        select::snapshot_view(&build.env, *snapshot)?,
+                        Place::Tree("the stage"),
+                        None,
+                    ),
                     None => {
-                        return Err(StepFailure::Unsupported("a source without a result".to_owned()));
+                        return Err(StepFailure::Unsupported(
+                            "a source without a result".to_owned(),
+                        ));
                     }
                 };
                 let items = select::sources(op, &view, path, &place)?;
@@ -79,9 +83,9 @@ pub(super) fn copy(
 /// `--chown`: one number stands for both user and group.
 fn chown(root: &View, spec: &str) -> Result<bld_sandbox::User, StepFailure> {
     if !spec.contains(':') && spec.parse::<u32>().is_ok() {
-        return user(root, &format!("{spec}:{spec}"));
+        return Ok(account(root, &format!("{spec}:{spec}"))?.user);
     }
-    user(root, spec)
+    Ok(account(root, spec)?.user)
 }
 
 struct Target<'a> {
@@ -117,7 +121,11 @@ impl Target<'_> {
     /// The destination, with a final slash where it can only be a directory.
     fn dest(&self, items: usize) -> String {
         let dest = &self.op.dest;
-        if (self.many || items > 1) && !dest.ends_with('/') { format!("{dest}/") } else { dest.clone() }
+        if (self.many || items > 1) && !dest.ends_with('/') {
+            format!("{dest}/")
+        } else {
+            dest.clone()
+        }
     }
 
     fn tree(

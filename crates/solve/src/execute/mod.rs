@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use bld_graph::{Input, MkdirOp, Op};
 use bld_layer::View;
-use bld_sandbox::User;
+use bld_sandbox::Account;
 use bld_store::{Active, SnapshotId};
 
 use crate::error::StepFailure;
@@ -52,13 +52,13 @@ impl Build {
 /// WORKDIR: the directory and its missing parents.
 fn mkdir(op: &MkdirOp, active: &Active) -> Result<(), StepFailure> {
     let below = View::new(active.layers().to_vec());
-    let user = user(&below, &op.user)?;
+    let user = account(&below, &op.user)?.user;
     bld_layer::copy::make_dirs(&below, active.upper(), op.path.as_ref(), (user.uid, user.gid))?;
     Ok(())
 }
 
 /// Looks `spec` (`user[:group]`, empty for root) up in the root filesystem.
-fn user(root: &View, spec: &str) -> Result<User, StepFailure> {
+fn account(root: &View, spec: &str) -> Result<Account, StepFailure> {
     let passwd = root.read("/etc/passwd", ACCOUNTS_LIMIT)?;
     let group = root.read("/etc/group", ACCOUNTS_LIMIT)?;
     bld_sandbox::lookup_user(spec, passwd.as_deref(), group.as_deref())
