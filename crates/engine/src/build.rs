@@ -72,7 +72,7 @@ impl Engine {
             known: HashMap::new(),
         };
         let options = options(request);
-        match bld_graph::lower(&parsed.dockerfile, &source.text, &options, &mut resolver) {
+        match bld_graph::lower(&parsed.dockerfile, &options, &mut resolver) {
             Ok(mut plan) => {
                 let mut warnings = parsed.diagnostics;
                 warnings.append(&mut plan.warnings);

@@ -20,11 +20,14 @@
 //! Modules: [`op`] what an operation is; [`plan`] the graph; [`options`] what the caller asks;
 //! [`resolve`] what the caller must be able to answer; [`render`] plans as text, Graphviz and JSON.
 
+mod lower;
 pub mod op;
 pub mod options;
 pub mod plan;
 pub mod resolve;
+mod rules;
 
+pub use lower::{check, lower};
 pub use op::{
     Chmod, ChmodError, ContextOp, CopyOp, CopySource, DeviceOp, Environment, ExecOp, GitOp, HttpOp, ImageOp, MkdirOp,
     MountKind, MountOp, Network, Op, Script, Security, Sharing,
@@ -32,19 +35,3 @@ pub use op::{
 pub use options::{Entitlements, LowerOptions, NoCache};
 pub use plan::{Base, HistoryStep, Input, Plan, Vertex};
 pub use resolve::{ImageRequest, NamedContext, ResolveError, ResolvedImage, Resolver};
-
-use bld_dockerfile::{Diagnostic, Dockerfile, Span};
-
-/// Lowers a Dockerfile for one platform.
-///
-/// `source` is the text the spans of `dockerfile` point into. The errors come in source order;
-/// warnings of a successful lowering are in the plan.
-pub fn lower(
-    dockerfile: &Dockerfile,
-    source: &str,
-    options: &LowerOptions,
-    resolver: &mut dyn Resolver,
-) -> Result<Plan, Vec<Diagnostic>> {
-    let _ = (dockerfile, source, options, resolver);
-    Err(vec![Diagnostic::error("lowering is not written yet", Span::default())])
-}

@@ -5,7 +5,7 @@ use bld_oci::{Digest, ImageConfig, Platform, Reference};
 use crate::op::Op;
 
 /// An image that a build needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImageRequest {
     /// Its name.
     pub reference: Reference,

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use bld_event::{Events, Task};
 use bld_export::{ArchiveImage, Manifest, ManifestOptions, Recipe};
-use bld_graph::{Epoch, Plan};
+use bld_graph::Plan;
 use bld_oci::Reference;
 use bld_solve::Solved;
 use bld_store::{ImageRecord, Store};
@@ -175,10 +175,7 @@ fn assemble(
         config,
         snapshot: solved.snapshot,
         platform: plan.platform.clone(),
-        epoch: match plan.epoch {
-            Some(Epoch::Seconds(seconds)) => Some(seconds),
-            _ => None,
-        },
+        epoch: plan.epoch,
     };
     Ok(bld_export::assemble(store, recipe)?)
 }

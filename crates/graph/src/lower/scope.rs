@@ -38,6 +38,15 @@ impl<V> Ordered<V> {
         }
     }
 
+    /// Forgets `name`. Takes as long as there are names.
+    pub(crate) fn remove(&mut self, name: &str) {
+        if self.positions.remove(name).is_some() {
+            self.entries.retain(|(known, _)| known != name);
+            let entries = self.entries.iter().enumerate();
+            self.positions = entries.map(|(at, (name, _))| (name.clone(), at)).collect();
+        }
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &V)> {
         self.entries.iter().map(|(name, value)| (name.as_str(), value))
     }

@@ -29,6 +29,21 @@ pub struct CopyOp {
     pub excludes: Vec<String>,
 }
 
+impl CopyOp {
+    /// A copy of `sources` to `dest` with nothing special.
+    pub fn new(sources: Vec<CopySource>, dest: String) -> Self {
+        Self {
+            sources,
+            dest,
+            chown: None,
+            chmod: None,
+            link: false,
+            parents: false,
+            excludes: Vec::new(),
+        }
+    }
+}
+
 /// One thing to copy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "from", rename_all = "snake_case")]

@@ -1,0 +1,251 @@
+//! Instructions that change the configuration of the image and nothing else, and `WORKDIR`.
+
+use std::time::Duration;
+
+use bld_dockerfile::{
+    ArgPair, Command, Diagnostic, Healthcheck, KeyValue, Spanned, suggest,
+};
+
+use super::Lowering;
+use super::build::Inputs;
+use super::stage::Stage;
+use super::step::Step;
+use super::{go, path, port, signal};
+use crate::op::{MkdirOp, Op};
+use crate::rules;
+
+type Outcome = Result<(), Diagnostic>;
+
+impl Lowering<'_> {
+    /// Adds an entry without a layer to the history.
+    fn note(&self, stage: &mut Stage, text: String) -> Outcome {
+        stage.record(text, None, self.globals.epoch);
+        Ok(())
+    }
+
+    pub(super) fn arg(&mut self, stage: &mut Stage, pairs: &[ArgPair]) -> Outcome {
+        let mut text = "ARG".to_owned();
+        for ArgPair { name, value } in pairs {
+            // In this order: the default may well fail to expand when a value was given.
+            let value = match (self.globals.build_args.get(&name.value), value) {
+                (Some(given), _) => Some(given.clone()),
+                (None, Some(default)) => Some(self.expand(&stage.scope, default)?),
+                (None, None) => self.globals.vars.get(&name.value).cloned(),
+            };
+            text.extend([" ", &name.value]);
+            if let Some(value) = &value {
+                text.extend(["=", value]);
+            }
+            let visible = !rules::STEERING_ARGS.contains(&name.value.as_str());
+            stage.scope.declare(&name.value, value, visible);
+        }
+        self.note(stage, text)
+    }
+
+    /// Expands all pairs in the environment before the instruction: none sees another.
+    fn pairs(
+        &mut self,
+        stage: &Stage,
+        pairs: &[KeyValue],
+    ) -> Result<Vec<(String, String)>, Diagnostic> {
+        let expand = |pair: &KeyValue| {
+            let key = self.expand(&stage.scope, &pair.key)?;
+            if key.is_empty() {
+                return Err(Diagnostic::error("names can not be blank", pair.key.span));
+            }
+            Ok((key, self.expand(&stage.scope, &pair.value)?))
+        };
+        pairs.iter().map(expand).collect()
+    }
+
+    pub(super) fn env(&mut self, stage: &mut Stage, pairs: &[KeyValue]) -> Outcome {
+        let pairs = self.pairs(stage, pairs)?;
+        let text = listed("ENV", &pairs);
+        for (name, value) in pairs {
+            stage.scope.set_env(&name, value);
+        }
+        self.note(stage, text)
+    }
+
+    pub(super) fn label(&mut self, stage: &mut Stage, pairs: &[KeyValue]) -> Outcome {
+        let pairs = self.pairs(stage, pairs)?;
+        let text = listed("LABEL", &pairs);
+        stage.config.config.labels.extend(pairs);
+        self.note(stage, text)
+    }
+
+    pub(super) fn user(&mut self, stage: &mut Stage, user: &Spanned<String>) -> Outcome {
+        let user = self.expand(&stage.scope, user)?;
+        let text = format!("USER {user}");
+        stage.config.config.user = user;
+        self.note(stage, text)
+    }
+
+    pub(super) fn expose(&mut self, stage: &mut Stage, words: &[Spanned<String>]) -> Outcome {
+        let mut words: Vec<_> = words.iter().collect();
+        words.sort_by_key(|word| word.as_str()); // as written: so the history has them
+        let mut ports = Vec::new();
+        for word in words {
+            let expanded = self.expander.words(&word.value, &stage.scope);
+            for text in expanded.map_err(|error| error.diagnostic(word))? {
+                let exposed = port::parse(&text).map_err(|error| {
+                    Diagnostic::error(format!("invalid port {text:?}: {error}"), word.span)
+                })?;
+                ports.extend(exposed.ports);
+            }
+        }
+        let text = format!("EXPOSE {}", go::list(&ports));
+        stage.config.config.exposed_ports.extend(ports);
+        self.note(stage, text)
+    }
+
+    pub(super) fn volume(&mut self, stage: &mut Stage, words: &[Spanned<String>]) -> Outcome {
+        let mut paths = Vec::new();
+        for word in words {
+            let path = self.expand(&stage.scope, word)?;
+            if path.is_empty() {
+                return Err(Diagnostic::error("VOLUME can not be an empty string", word.span));
+            }
+            paths.push(path);
+        }
+        let text = format!("VOLUME {}", go::list(&paths));
+        stage.config.config.volumes.extend(paths);
+        self.note(stage, text)
+    }
+
+    pub(super) fn stopsignal(&mut self, stage: &mut Stage, word: &Spanned<String>) -> Outcome {
+        let text = self.expand(&stage.scope, word)?;
+        if !signal::is_signal(&text) {
+            let names: Vec<_> = signal::names().collect();
+            let near = suggest(&text.to_uppercase(), names.iter().map(String::as_str));
+            let help = near.unwrap_or("SIGTERM, SIGRTMIN+3 or a number");
+            return Err(Diagnostic::error(format!("invalid signal: {text:?}"), word.span)
+                .with_help(format!("write for example {help}")));
+        }
+        stage.config.config.stop_signal = Some(text.clone());
+        self.note(stage, format!("STOPSIGNAL {text}"))
+    }
+
+    pub(super) fn cmd(&mut self, stage: &mut Stage, command: &Command) -> Outcome {
+        let args = with_shell(stage, command);
+        let text = format!("CMD {}", go::quoted_list(&args));
+        stage.config.config.cmd = Some(args).filter(|args| !args.is_empty());
+        stage.cmd_set = true;
+        self.note(stage, text)
+    }
+
+    /// A `CMD` that was meant for another entry point makes no sense with this one, so it goes
+    /// unless this stage has set it itself.
+    pub(super) fn entrypoint(&mut self, stage: &mut Stage, command: &Command) -> Outcome {
+        let args = with_shell(stage, command);
+        let text = format!("ENTRYPOINT {}", go::quoted_list(&args));
+        stage.config.config.entrypoint = Some(args).filter(|args| !args.is_empty());
+        if !stage.cmd_set {
+            stage.config.config.cmd = None;
+        }
+        self.note(stage, text)
+    }
+
+    pub(super) fn shell(&mut self, stage: &mut Stage, words: &[String]) -> Outcome {
+        stage.config.config.shell = Some(words.to_vec());
+        self.note(stage, format!("SHELL {}", go::list(words)))
+    }
+
+    pub(super) fn healthcheck(&mut self, stage: &mut Stage, check: &Healthcheck) -> Outcome {
+        let test = match &check.test {
+            None => vec!["NONE".to_owned()],
+            Some(Command::Shell(text)) => vec!["CMD-SHELL".to_owned(), text.clone()],
+            Some(Command::Exec(args)) => {
+                std::iter::once("CMD".to_owned()).chain(args.iter().cloned()).collect()
+            }
+        };
+        let times = [check.interval, check.timeout, check.start_period, check.start_interval]
+            .map(Option::unwrap_or_default);
+        let [interval, timeout, start_period, start_interval] = times.map(go::duration);
+        let retries = check.retries.unwrap_or_default();
+        let text = format!(
+            "HEALTHCHECK {{Test:{} Interval:{interval} Timeout:{timeout} \
+             StartPeriod:{start_period} StartInterval:{start_interval} Retries:{retries}}}",
+            go::list(&test)
+        );
+        let [interval, timeout, start_period, start_interval] = times.map(nanoseconds);
+        stage.config.config.healthcheck = Some(bld_oci::Healthcheck {
+            test,
+            interval,
+            timeout,
+            start_period,
+            start_interval,
+            retries: Some(i64::from(retries)).filter(|retries| *retries != 0),
+        });
+        self.note(stage, text)
+    }
+
+    pub(super) fn maintainer(&mut self, stage: &mut Stage, name: &Spanned<String>) -> Outcome {
+        stage.config.author = Some(name.value.clone());
+        self.note(stage, format!("MAINTAINER {}", name.value))
+    }
+
+    pub(super) fn workdir(
+        &mut self,
+        stage: &mut Stage,
+        step: &Step,
+        word: &Spanned<String>,
+    ) -> Outcome {
+        let wanted = self.expand(&stage.scope, word)?;
+        if !stage.workdir_set && !wanted.starts_with('/') {
+            let message = format!(
+                "Relative workdir {wanted:?} can have unexpected results if the base image changes"
+            );
+            self.report.warn(rules::WORKDIR_RELATIVE_PATH, message, word.span);
+        }
+        stage.workdir_set = true;
+
+        // An absolute path is stored as it was written, final slash and all.
+        let path = path::join(&stage.workdir(), &wanted);
+        let stored = if wanted.starts_with('/') { wanted } else { path.clone() };
+        let text = format!("WORKDIR {stored}");
+        stage.config.config.working_dir = stored;
+        if path == "/" {
+            return self.note(stage, text);
+        }
+        let shown = self.shown(stage, step);
+        let op = Op::Mkdir(MkdirOp { path, user: stage.config.config.user.clone() });
+        let vertex = self.vertex(stage, step, op, &shown);
+        let root = self.builder.add(vertex, stage.root, &Inputs::default());
+        stage.root = Some(root);
+        stage.record(text, Some(root), self.globals.epoch);
+        Ok(())
+    }
+
+    /// An instruction as it is shown: with its variables expanded, if they can be.
+    pub(super) fn shown(&self, stage: &Stage, step: &Step) -> String {
+        let text = &step.instruction.text;
+        let expanded = self.expander.word(text, &stage.scope);
+        expanded.map_or_else(|_| text.clone(), |expanded| expanded.text)
+    }
+}
+
+/// A command as an argument vector: the shell form gets the shell of the stage.
+pub(super) fn with_shell(stage: &Stage, command: &Command) -> Vec<String> {
+    match command {
+        Command::Exec(args) => args.clone(),
+        Command::Shell(text) => {
+            let mut args = stage.shell();
+            args.push(text.clone());
+            args
+        }
+    }
+}
+
+fn listed(keyword: &str, pairs: &[(String, String)]) -> String {
+    let mut text = keyword.to_owned();
+    for (name, value) in pairs {
+        text.extend([" ", name, "=", value]);
+    }
+    text
+}
+
+/// Nanoseconds as the configuration has them; none for no time at all.
+fn nanoseconds(time: Duration) -> Option<i64> {
+    i64::try_from(time.as_nanos()).ok().filter(|nanos| *nanos != 0)
+}

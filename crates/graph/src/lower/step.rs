@@ -1,0 +1,129 @@
+//! Instructions, one by one.
+
+use bld_dockerfile::expand::Env as _;
+use bld_dockerfile::{Diagnostic, Instruction, InstructionKind, Span, Stage as Source};
+use bld_oci::Platform;
+
+use super::Lowering;
+use super::stage::Stage;
+use crate::op::Op;
+use crate::plan::Vertex;
+
+/// One instruction to lower.
+pub(super) struct Step<'s> {
+    pub(super) instruction: &'s Instruction,
+    /// It comes from an `ONBUILD` of the base.
+    pub(super) trigger: bool,
+    /// Where it is said to stand.
+    pub(super) span: Span,
+    /// Its own spans point into another text.
+    foreign: bool,
+}
+
+impl<'s> Step<'s> {
+    /// An instruction of the stage itself.
+    pub(super) fn new(instruction: &'s Instruction) -> Self {
+        Self { instruction, trigger: false, span: instruction.span, foreign: false }
+    }
+
+    /// A trigger of a stage of the same file.
+    pub(super) fn trigger(instruction: &'s Instruction) -> Self {
+        Self { instruction, trigger: true, span: instruction.span, foreign: false }
+    }
+
+    /// A trigger of an image: it stands where the `FROM` stands.
+    pub(super) fn foreign(instruction: &'s Instruction, stage: &Source) -> Self {
+        Self { instruction, trigger: true, span: stage.span, foreign: true }
+    }
+}
+
+/// Whether an instruction counts in the names of the steps.
+pub(super) fn makes_step(kind: &InstructionKind) -> bool {
+    use InstructionKind::{Add, Copy, Run, Workdir};
+    matches!(kind, Add(_) | Copy(_) | Run(_) | Workdir(_))
+}
+
+impl Lowering<'_> {
+    /// Lowers one instruction; what is wrong with it is reported.
+    pub(super) fn step(&mut self, stage: &mut Stage, step: &Step) {
+        self.report.instead = step.foreign.then_some(step.span);
+        let result = self.instruction(stage, step);
+        self.report.take(result);
+        self.report.instead = None;
+    }
+
+    fn instruction(&mut self, stage: &mut Stage, step: &Step) -> Result<(), Diagnostic> {
+        use InstructionKind as Kind;
+        match &step.instruction.kind {
+            Kind::Run(run) => self.run(stage, step, run),
+            Kind::Copy(copy) => self.copy(stage, step, &copy.into()),
+            Kind::Add(add) => self.copy(stage, step, &add.into()),
+            Kind::Workdir(path) => self.workdir(stage, step, path),
+            Kind::Arg(pairs) => self.arg(stage, pairs),
+            Kind::Env(pairs) => self.env(stage, pairs),
+            Kind::Label(pairs) => self.label(stage, pairs),
+            Kind::User(user) => self.user(stage, user),
+            Kind::Expose(ports) => self.expose(stage, ports),
+            Kind::Volume(paths) => self.volume(stage, paths),
+            Kind::Stopsignal(signal) => self.stopsignal(stage, signal),
+            Kind::Cmd(command) => self.cmd(stage, command),
+            Kind::Entrypoint(command) => self.entrypoint(stage, command),
+            Kind::Shell(words) => self.shell(stage, words),
+            Kind::Healthcheck(check) => self.healthcheck(stage, check),
+            Kind::Maintainer(name) => self.maintainer(stage, name),
+            Kind::Onbuild(trigger) => {
+                stage.config.config.on_build.push(trigger.text.clone());
+                Ok(())
+            }
+        }
+    }
+
+    /// The vertex of a step; `text` is the instruction as it is shown.
+    pub(super) fn vertex(&self, stage: &mut Stage, step: &Step, op: Op, text: &str) -> Vertex {
+        let (keyword, rest) = text.split_once(' ').unwrap_or((text, ""));
+        let trigger = if step.trigger { "ONBUILD " } else { "" };
+        let shown = format!("{trigger}{} {rest}", keyword.to_uppercase());
+        // Only now is it known what the stage builds for.
+        let counter = &mut stage.counter;
+        let name = if self.options.multi_platform {
+            let cross = target_of(&stage.scope, &stage.platform);
+            let prefix = format!("{}{cross} {}", stage.platform, counter.prefix);
+            let stage_prefix = std::mem::replace(&mut counter.prefix, prefix);
+            let name = counter.next(shown.trim_end());
+            counter.prefix = stage_prefix;
+            name
+        } else {
+            counter.next(shown.trim_end())
+        };
+        Vertex {
+            no_cache: stage.no_cache && !matches!(op, Op::Mkdir(_)),
+            op,
+            name,
+            stage: stage.label.clone(),
+            span: step.span,
+            platform: stage.platform.clone(),
+        }
+    }
+}
+
+/// What a cross-building step builds for, as `->arm64`; empty if that is its own platform. A step
+/// is told by the target arguments it can see.
+fn target_of(scope: &super::scope::Scope, own: &Platform) -> String {
+    let parsed = scope.get("TARGETPLATFORM").and_then(|text| Platform::parse(text).ok());
+    let (os, arch) = (scope.get("TARGETOS"), scope.get("TARGETARCH"));
+    let target = parsed.or_else(|| {
+        let variant = scope.get("TARGETVARIANT");
+        (os.is_some() || arch.is_some() || variant.is_some()).then(|| {
+            Platform::new(os.unwrap_or(&own.os), arch.unwrap_or(&own.architecture), variant)
+        })
+    });
+    let own = own.normalized();
+    match target {
+        Some(target) if target.os != own.os => format!("->{target}"),
+        Some(target) if target.architecture != own.architecture => {
+            let text = target.to_string();
+            format!("->{}", text.split_once('/').map_or(text.as_str(), |(_, rest)| rest))
+        }
+        _ => String::new(),
+    }
+}
