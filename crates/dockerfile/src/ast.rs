@@ -17,6 +17,9 @@ pub struct Dockerfile {
     pub global_args: Vec<Instruction>,
     /// The build stages, in the order written.
     pub stages: Vec<Stage>,
+    /// The blank lines inside continued instructions, the first one of each: accepted, and
+    /// reported by the check `NoEmptyContinuation`.
+    pub blank_lines: Vec<Span>,
 }
 
 /// Parser directives: the `# name=value` lines at the very top.
@@ -233,7 +236,7 @@ pub struct Copy {
     pub link: bool,
     /// `--parents`
     pub parents: bool,
-    /// `--exclude`, in the order written, unexpanded.
+    /// `--exclude`, in the order written; patterns of [`crate::ignore`], never expanded.
     pub excludes: Vec<Spanned<String>>,
 }
 
@@ -250,7 +253,7 @@ pub struct Add {
     pub chmod: Option<Spanned<String>>,
     /// `--link`
     pub link: bool,
-    /// `--exclude`, in the order written, unexpanded.
+    /// `--exclude`, in the order written; patterns of [`crate::ignore`], never expanded.
     pub excludes: Vec<Spanned<String>>,
     /// `--checksum`, unexpanded.
     pub checksum: Option<Spanned<String>>,

@@ -6,7 +6,7 @@
 use nom::branch::alt;
 use nom::bytes::complete::{tag, take_while, take_while1};
 use nom::character::complete::char;
-use nom::combinator::{map, rest_len, value, verify};
+use nom::combinator::{map, value};
 use nom::multi::{fold_many0, separated_list1};
 use nom::sequence::delimited;
 use nom::{IResult, Offset, Parser};
@@ -54,10 +54,7 @@ fn bare(input: &str) -> IResult<&str, String> {
 fn quoted(input: &str) -> IResult<&str, String> {
     let piece = alt((take_while1(|c| c != '"'), value("\"", tag("\"\""))));
     let inside = fold_many0(piece, String::new, |text, piece| text + piece);
-    let (rest, text) = delimited(char('"'), inside, char('"')).parse(input)?;
-    // What follows must be the next field, or nothing.
-    let _ = verify(rest_len, |length: &usize| *length == 0 || rest.starts_with(',')).parse(rest)?;
-    Ok((rest, text))
+    delimited(char('"'), inside, char('"')).parse(input)
 }
 
 #[cfg(test)]

@@ -49,7 +49,9 @@ impl DeviceSpec {
                     device.required =
                         parse_bool(value).ok_or_else(|| DeviceError::Required(value.to_owned()))?;
                 }
-                ("name", Some(value)) if device.name.is_empty() => device.name = value.to_owned(),
+                ("name", Some(value)) if device.name.is_empty() => {
+                    value.clone_into(&mut device.name);
+                }
                 ("name", Some(_)) => return Err(DeviceError::NamedTwice(device.name)),
                 // A CDI name holds a `=` itself, so whatever comes first is the name.
                 _ if device.name.is_empty() => device.name.clone_from(&field.text),

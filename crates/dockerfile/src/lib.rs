@@ -7,28 +7,21 @@ mod diagnostic;
 pub mod expand;
 mod glob;
 pub mod ignore;
+mod instruction;
+mod keyword;
 pub mod mount;
+mod parse;
+mod print;
 mod span;
 mod suggest;
+pub mod syntax;
 pub mod value;
 
 pub use ast::*;
 pub use diagnostic::{Diagnostic, Severity};
+pub use keyword::Keyword;
 pub use mount::{MountError, MountErrorKind, MountKind, MountSpec, Sharing};
+pub use parse::{Parsed, parse, parse_bytes, parse_instruction};
 pub use span::{LineIndex, Span, Spanned};
 pub use suggest::suggest;
-
-/// A parsed Dockerfile and everything the parser had to say about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Parsed {
-    /// What could be understood.
-    pub dockerfile: Dockerfile,
-    /// Errors and warnings, in source order.
-    pub diagnostics: Vec<Diagnostic>,
-}
-
-/// Parses `source`; never stops at the first error.
-pub fn parse(source: &str) -> Parsed {
-    let _ = source;
-    Parsed { dockerfile: Dockerfile::default(), diagnostics: Vec::new() }
-}
+pub use syntax::detect_syntax;

@@ -22,11 +22,6 @@ pub fn suggest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
     best
 }
 
-/// The remedy ` (did you mean x?)`, or nothing.
-pub(crate) fn hint<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
-    suggest(word, candidates).map(|name| format!("did you mean `{name}`?"))
-}
-
 fn lowercase(word: &str) -> Vec<char> {
     word.chars().flat_map(char::to_lowercase).collect()
 }

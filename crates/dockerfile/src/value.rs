@@ -9,10 +9,12 @@ mod port;
 mod signal;
 mod source;
 
+pub(crate) use duration::format_duration;
 pub use duration::{DurationError, parse_duration};
 pub use mode::{Mode, ModeError};
 pub use port::{PortError, PortRange};
 pub use signal::is_signal;
+pub(crate) use signal::names as signal_names;
 pub use source::SourceKind;
 
 /// Reads a boolean as Go's `strconv.ParseBool` does.

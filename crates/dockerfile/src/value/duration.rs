@@ -38,6 +38,23 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     Ok(Duration::from_nanos(nanoseconds as u64))
 }
 
+/// The shortest text that [`parse_duration`] reads as `duration`.
+pub(crate) fn format_duration(duration: Duration) -> String {
+    let (minutes, seconds) = (duration.as_secs() / 60, duration.as_secs() % 60);
+    let parts = [
+        (minutes / 60, "h"),
+        (minutes % 60, "m"),
+        (seconds, "s"),
+        (duration.subsec_nanos().into(), "ns"),
+    ];
+    let mut text = String::new();
+    for (count, unit) in parts.into_iter().filter(|(count, _)| *count > 0) {
+        text += &count.to_string();
+        text += unit;
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
 /// One number with its unit, in nanoseconds.
 fn part(input: &str) -> IResult<&str, u128> {
     let (rest, whole) = digit0(input)?;
@@ -93,5 +110,12 @@ mod tests {
             assert_eq!(parsed, milliseconds, "{text}");
         }
         assert_eq!(parse_duration("50ns"), Ok(Duration::from_nanos(50)));
+    }
+
+    #[test]
+    fn durations_are_printed_short() {
+        for text in ["0s", "5s", "1m30s", "1h", "50ns", "2h1ns", "9h59m59s999999999ns"] {
+            assert_eq!(parse_duration(text).map(format_duration).as_deref(), Ok(text));
+        }
     }
 }

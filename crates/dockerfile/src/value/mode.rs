@@ -134,7 +134,7 @@ impl Clause {
         }
         let set_user = if self.who & 0o700 != 0 { 0o4000 } else { 0 };
         let set_group = if self.who & 0o070 != 0 { 0o2000 } else { 0 };
-        let mut change = bits * 0o111 & self.who;
+        let mut change = (bits * 0o111) & self.who;
         if set_id {
             change |= set_user | set_group;
         }
@@ -147,7 +147,7 @@ impl Clause {
             // A directory keeps its set-id bits unless they are named, as with chmod(1).
             Operator::Set => {
                 let special = if is_dir { 0 } else { set_user | set_group };
-                mode & !(self.who | special) | change
+                (mode & !(self.who | special)) | change
             }
         }
     }

@@ -23,7 +23,8 @@ impl SourceKind {
         }
         if lower.starts_with("http://") || lower.starts_with("https://") {
             let path = source.split(['#', '?']).next().unwrap_or(source);
-            return if path.ends_with(".git") { Self::Git } else { Self::Http };
+            let repository = path.strip_suffix(".git").is_some();
+            return if repository { Self::Git } else { Self::Http };
         }
         if is_scp_like(source) { Self::Git } else { Self::Path }
     }
