@@ -1,0 +1,121 @@
+//! What is run again, and what is not.
+
+use bld_testkit::{Cmd, Output, TestEnv};
+
+use crate::env;
+
+const DOCKERFILE: &str = "FROM busybox AS one
+COPY a.txt /
+RUN cat /proc/sys/kernel/random/uuid > /one
+FROM busybox AS two
+COPY b.txt /
+RUN cat /proc/sys/kernel/random/uuid > /two
+FROM busybox
+COPY --from=one /one /one
+COPY --from=two /two /two
+LABEL version=1
+";
+
+fn prepared() -> TestEnv {
+    let env = env();
+    env.write("ctx/a.txt", "a");
+    env.write("ctx/b.txt", "b");
+    env
+}
+
+fn files(env: &TestEnv) -> (String, String) {
+    let one = env.bld(["run", "--rm", "c:1", "cat", "/one"]).ok();
+    let two = env.bld(["run", "--rm", "c:1", "cat", "/two"]).ok();
+    (one.stdout, two.stdout)
+}
+
+fn build(env: &TestEnv, dockerfile: &str, arguments: &[&str]) -> Output {
+    env.build("c:1", dockerfile, arguments.iter().copied()).expect_code(0)
+}
+
+#[test]
+fn nothing_changed_and_nothing_runs() {
+    let env = prepared();
+    build(&env, DOCKERFILE, &[]);
+    let first = files(&env);
+    let again = build(&env, DOCKERFILE, &[]);
+    assert_eq!(again.stderr.matches("CACHED").count(), 6, "{again}");
+    assert_eq!(files(&env), first);
+}
+
+#[test]
+fn times_do_not_count_but_bytes_and_modes_do() {
+    let env = prepared();
+    build(&env, DOCKERFILE, &[]);
+    let (one, two) = files(&env);
+    Cmd::new("touch").args(["-d", "2001-01-01"]).arg(env.path("ctx/a.txt")).ok();
+    build(&env, DOCKERFILE, &[]);
+    assert_eq!(files(&env), (one.clone(), two.clone()));
+
+    // The same size and the same old time, other bytes.
+    env.write("ctx/a.txt", "A");
+    Cmd::new("touch").args(["-d", "2001-01-01"]).arg(env.path("ctx/a.txt")).ok();
+    build(&env, DOCKERFILE, &[]);
+    let (changed, kept) = files(&env);
+    assert!(changed != one && kept == two);
+
+    Cmd::new("chmod").arg("755").arg(env.path("ctx/b.txt")).ok();
+    build(&env, DOCKERFILE, &[]);
+    let (one, changed) = files(&env);
+    assert!(changed != two && one != changed);
+}
+
+#[test]
+fn a_label_makes_no_step_run() {
+    let env = prepared();
+    build(&env, DOCKERFILE, &[]);
+    let before = files(&env);
+    build(&env, &DOCKERFILE.replace("version=1", "version=2"), &["--label", "more=1"]);
+    assert_eq!(files(&env), before);
+    let label = "{{.Config.Labels.version}} {{.Config.Labels.more}}";
+    assert_eq!(env.bld(["image", "inspect", "-f", label, "c:1"]).ok().text(), "2 1");
+}
+
+#[test]
+fn a_stage_rebuilt_to_the_same_bytes_stops_there() {
+    let env = env();
+    let dockerfile = "FROM busybox AS one
+COPY a.txt /in
+RUN tr a-z A-Z < /in > /out && touch -d 2001-01-01 /out
+FROM busybox
+COPY --from=one /out /out
+RUN cat /proc/sys/kernel/random/uuid > /made
+";
+    let made = || env.bld(["run", "--rm", "c:1", "cat", "/made"]).ok().stdout;
+    env.write("ctx/a.txt", "word");
+    build(&env, dockerfile, &[]);
+    let first = made();
+    env.write("ctx/a.txt", "WORD");
+    build(&env, dockerfile, &[]);
+    assert_eq!(made(), first);
+}
+
+#[test]
+fn no_cache_runs_everything() {
+    let env = prepared();
+    build(&env, DOCKERFILE, &[]);
+    let (one, two) = files(&env);
+    build(&env, DOCKERFILE, &["--no-cache"]);
+    let (new_one, new_two) = files(&env);
+    assert!(one != new_one && two != new_two);
+}
+
+#[test]
+fn two_builds_at_once_share_the_work() {
+    let env = env();
+    let dockerfile = "FROM busybox\nRUN sleep 0.3; cat /proc/sys/kernel/random/uuid > /made\n";
+    std::thread::scope(|scope| {
+        for tag in ["x:1", "x:2", "x:3"] {
+            let env = &env;
+            scope.spawn(move || env.build(tag, dockerfile, []).expect_code(0));
+        }
+    });
+    let made = |tag: &str| env.bld(["run", "--rm", tag, "cat", "/made"]).ok().stdout;
+    assert_eq!(made("x:1"), made("x:2"));
+    assert_eq!(made("x:2"), made("x:3"));
+}

@@ -1,0 +1,106 @@
+//! The real thing: packages are installed, a program is compiled, and other tools run the result.
+
+use std::{path::Path, time::Duration};
+
+use bld_testkit::{Archive, Cmd, Registry, TestEnv, peer, rootfs, write_archive};
+
+use crate::env;
+
+const HELLO: &str = r#"#include <stdio.h>
+int main(int argc, char **argv) {
+    printf("hello, %s\n", argc > 1 ? argv[1] : "nobody");
+    return 0;
+}
+"#;
+
+fn dockerfile(registry: &Registry) -> String {
+    format!(
+        r#"FROM {}/debian:1 AS build
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev
+WORKDIR /src
+COPY hello.c .
+RUN gcc -O2 -static -o /hello hello.c
+
+FROM busybox
+COPY --from=build /hello /usr/bin/hello
+USER daemon
+ENTRYPOINT ["/usr/bin/hello"]
+CMD ["world"]
+"#,
+        registry.host()
+    )
+}
+
+/// A Debian in a registry; made once and kept beside what cargo builds.
+fn debian() -> Registry {
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let layer = kept.join("debian-rootfs.tar");
+    rootfs::debian(&layer).unwrap();
+    let registry = Registry::start().unwrap();
+    let archive = tempfile::NamedTempFile::new().unwrap();
+    let bytes = std::fs::read(&layer).unwrap();
+    write_archive(archive.path(), "debian:1", &bytes, &["bash"]).unwrap();
+    registry.upload(archive.path(), "debian:1");
+    registry
+}
+
+/// Runs an image with podman, in a store of its own.
+fn podman(env: &TestEnv, image: &str) -> String {
+    let mut command = peer("podman");
+    let place = env.path("podman");
+    command.arg("--root").arg(place.join("root")).arg("--runroot").arg(place.join("run"));
+    command.args(["run", "--rm", "--ulimit", "host", "--network", "none", "--tls-verify=false"]);
+    command.arg(image);
+    Cmd::from(command).ok().stdout
+}
+
+#[test]
+fn a_compiled_program_is_taken_and_run_by_other_tools() {
+    let env = env();
+    let registry = debian();
+    env.write("ctx/hello.c", HELLO);
+    env.write("ctx/Dockerfile", dockerfile(&registry));
+    let name = format!("{}/hello:1", registry.host());
+    let archive = env.path("hello.tar");
+    let layout = env.path("layout");
+    let build = |output: &str| {
+        env.bld(["build", "--progress", "plain", "-t", "hello:1", "-o", output, "ctx"])
+            .timeout(Duration::from_mins(10))
+            .ok()
+    };
+    build(&format!("type=oci,dest={}", archive.display()));
+    let again = build(&format!("type=oci,tar=false,dest={}", layout.display()));
+    assert_eq!(again.stderr.matches("CACHED").count(), 5, "{again}");
+    build(&format!("type=registry,name={name}"));
+    build("type=image");
+    assert_eq!(env.bld(["run", "--rm", "hello:1"]).ok().stdout, "hello, world\n");
+    assert_eq!(env.bld(["run", "--rm", "hello:1", "you"]).ok().stdout, "hello, you\n");
+
+    let image = Archive::read(&archive).unwrap();
+    assert_eq!(image.config["config"]["User"], "daemon");
+    assert_eq!(image.digest, Archive::read_layout(&layout).unwrap().digest);
+
+    let sources = [
+        format!("oci-archive:{}", archive.display()),
+        format!("oci:{}", layout.display()),
+        format!("docker://{name}"),
+    ];
+    for source in &sources {
+        let seen = Cmd::new("skopeo").args(["inspect", "--tls-verify=false", source]).ok();
+        assert!(seen.stdout.contains("\"Layers\""), "{seen}");
+        assert_eq!(podman(&env, source), "hello, world\n", "{source}");
+    }
+
+    let place = env.path("buildah");
+    let mut from = peer("buildah");
+    from.arg("--root").arg(place.join("root")).arg("--runroot").arg(place.join("run"));
+    from.args(["from", "--tls-verify=false", &sources[2]]);
+    assert!(Cmd::from(from).ok().text().contains("hello"));
+
+    let tag = Cmd::new("umoci").args(["ls", "--layout"]).arg(&layout).ok();
+    let bundle = env.path("bundle");
+    let reference = format!("{}:{}", layout.display(), tag.text());
+    Cmd::new("umoci").args(["unpack", "--image", &reference]).arg(&bundle).ok();
+    assert!(bundle.join("rootfs/usr/bin/hello").exists());
+    env.assert_nothing_left();
+}

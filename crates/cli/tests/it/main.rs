@@ -1,0 +1,21 @@
+//! The whole program, as its users see it. Needs root, and the tools `cargo xtask test` installs.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod build;
+mod cache;
+mod containers;
+mod crash;
+mod errors;
+mod interop;
+mod network;
+mod output;
+
+use bld_testkit::TestEnv;
+
+const BLD: &str = env!("CARGO_BIN_EXE_bld");
+
+/// An environment with a busybox in its store.
+fn env() -> TestEnv {
+    TestEnv::with_busybox(BLD)
+}
