@@ -24,6 +24,7 @@ mod lower;
 pub mod op;
 pub mod options;
 pub mod plan;
+pub mod render;
 pub mod resolve;
 mod rules;
 

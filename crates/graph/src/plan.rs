@@ -4,6 +4,7 @@ use bld_dockerfile::{Diagnostic, Span};
 use bld_oci::{Digest, History, ImageConfig, Platform, Reference, json};
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
+use petgraph::visit::EdgeRef as _;
 use serde::Serialize;
 
 use crate::op::Op;
@@ -81,7 +82,6 @@ pub struct Base {
 impl Plan {
     /// The inputs of a vertex: the root first, then the others by number.
     pub fn inputs(&self, vertex: NodeIndex) -> Vec<(Input, NodeIndex)> {
-        use petgraph::visit::EdgeRef;
         let edges = self.graph.edges_directed(vertex, Direction::Incoming);
         let mut inputs: Vec<_> = edges.map(|edge| (*edge.weight(), edge.source())).collect();
         inputs.sort_unstable();
@@ -106,5 +106,10 @@ impl Vertex {
         }
         // Cannot fail: an operation has string keys only, and none of its `Serialize` fails.
         json::to_canonical(&Key { platform: &self.platform, op: &self.op }).unwrap_or_default()
+    }
+
+    /// Digest of [`Vertex::key`].
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.key())
     }
 }
