@@ -7,6 +7,7 @@ mod error;
 mod process;
 mod signal;
 mod spec;
+mod sys;
 mod user;
 
 pub use capabilities::Capabilities;

@@ -1,7 +1,32 @@
-//! Control groups, v1 and v2, see cgroups(7).
+//! Control groups: limits, accounting, and a handle on everything a container runs. See cgroups(7).
+//!
+//! Three set-ups exist and all work: *unified* (v2 alone), *legacy* (v1 alone), and *hybrid* (v1
+//! with the controllers, v2 beside it without any). Wherever v2 is mounted, every container gets a
+//! group in it: a process can be born in it (`CLONE_INTO_CGROUP`), it is killed and frozen as one,
+//! and device access is controlled there. v1 groups are added only for what is asked of them.
+//!
+//! A group is named `NAME@PID.STARTTIME` after the process that made it, so that [`sweep`] can tell
+//! leftovers of a killed process from groups in use, without any record elsewhere.
+
+mod devices;
+mod file;
+mod group;
+mod hierarchy;
+mod sweep;
+mod v1;
+mod v2;
+
+pub(crate) use devices::{DOCKER as DOCKER_DEVICES, DeviceKind, DeviceRule, MKNOD, READ, WRITE};
+pub(crate) use hierarchy::Hierarchies;
+
+pub use group::Cgroup;
+pub use sweep::sweep;
 
 use std::io;
 use std::path::PathBuf;
+
+/// Microseconds in a period of processor time unless told otherwise.
+const DEFAULT_PERIOD: u64 = 100_000;
 
 /// A control group for one container.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -12,6 +37,9 @@ pub struct CgroupSpec {
     pub parent: Option<String>,
     /// What it limits.
     pub limits: Limits,
+    /// Count memory, processes and block device traffic even where nothing limits them, for
+    /// [`Cgroup::stats`]. Processor time is always counted.
+    pub accounting: bool,
 }
 
 /// Limits of a control group. Absent ones are not set.
@@ -38,10 +66,22 @@ pub struct Limits {
 }
 
 impl Limits {
+    fn wants_memory(&self) -> bool {
+        self.memory.is_some() || self.memory_swap.is_some() || self.memory_reservation.is_some()
+    }
+
+    fn wants_cpu(&self) -> bool {
+        self.cpu_quota.is_some() || self.cpu_period.is_some() || self.cpu_shares.is_some()
+    }
+
+    fn wants_cpuset(&self) -> bool {
+        self.cpuset_cpus.is_some() || self.cpuset_mems.is_some()
+    }
+
     /// Docker's `--cpus`: so many processors' worth of time.
     #[must_use]
     pub fn cpus(mut self, cpus: f64) -> Self {
-        let period = self.cpu_period.unwrap_or(100_000);
+        let period = self.cpu_period.unwrap_or(DEFAULT_PERIOD);
         self.cpu_quota = Some((cpus * period as f64) as u64);
         self
     }
@@ -76,6 +116,9 @@ pub enum CgroupError {
         /// What was to be limited.
         what: &'static str,
     },
+    /// The name cannot be that of a group.
+    #[error("use {0:?} as the name of a cgroup")]
+    Name(String),
     /// The kernel refused.
     #[error("{action} cgroup {path:?}")]
     Io {
@@ -86,14 +129,4 @@ pub enum CgroupError {
         /// The kernel's reason.
         source: io::Error,
     },
-}
-
-/// Removes control groups named `prefix...` whose maker is dead, with everything that still runs in
-/// them. Returns how many.
-///
-/// # Errors
-/// A hierarchy that cannot be listed. Groups that resist are left for the next sweep.
-pub fn sweep(prefix: &str) -> Result<usize, CgroupError> {
-    let _ = prefix;
-    Ok(0)
 }

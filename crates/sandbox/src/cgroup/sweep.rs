@@ -1,0 +1,86 @@
+//! Finding and removing what a killed process left.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use super::hierarchy::{Hierarchies, Hierarchy, parent_group};
+use super::{Cgroup, CgroupError, file};
+
+/// `name` with the mark of this process.
+pub(super) fn tagged(name: &str) -> Result<String, CgroupError> {
+    static TAG: OnceLock<String> = OnceLock::new();
+    if let Some(tag) = TAG.get() {
+        return Ok(format!("{name}@{tag}"));
+    }
+    let pid = std::process::id();
+    let path = PathBuf::from("/proc/self/stat");
+    let started = start_time(pid)
+        .ok_or_else(|| file::error("read", &path)(io::ErrorKind::InvalidData.into()))?;
+    let tag = TAG.get_or_init(|| format!("{pid}.{started}"));
+    Ok(format!("{name}@{tag}"))
+}
+
+/// Whether a group has such a mark.
+pub(super) fn is_tagged(name: &str) -> bool {
+    owner(name).is_some()
+}
+
+/// Process number and start time in the mark of a group's name.
+fn owner(name: &str) -> Option<(u32, u64)> {
+    let (pid, started) = name.rsplit_once('@')?.1.split_once('.')?;
+    Some((pid.parse().ok()?, started.parse().ok()?))
+}
+
+/// When a process started, in clock ticks since boot: field 22 of proc_pid_stat(5). With it, a
+/// process number that was given out again is told apart.
+fn start_time(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the program's name, in parentheses, and may contain anything.
+    stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
+}
+
+/// Removes control groups named `prefix...` below the default parent whose maker is dead, with
+/// everything that still runs in them. Returns how many.
+///
+/// # Errors
+/// The hierarchies are not known. Groups that resist are left for the next sweep.
+pub fn sweep(prefix: &str) -> Result<usize, CgroupError> {
+    let all = Hierarchies::get().map_err(file::error("find", Path::new("/proc/self/mountinfo")))?;
+    let parent = |h: &Hierarchy, unified| h.dir(&parent_group(&h.own, unified));
+    let mut parents: Vec<PathBuf> = all.v1.values().map(|h| parent(h, false)).collect();
+    // First, because there a whole group can be killed at once.
+    parents.splice(0..0, all.unified.iter().map(|h| parent(h, true)));
+    let mut count = 0;
+    for dir in parents.iter().flat_map(|parent| file::below(parent)) {
+        let name = dir.file_name().and_then(|n| n.to_str()).unwrap_or("");
+        let Some((pid, started)) = owner(name).filter(|_| name.starts_with(prefix)) else {
+            continue;
+        };
+        if start_time(pid) == Some(started) {
+            continue;
+        }
+        let group = Cgroup::at(dir);
+        if group.kill().and_then(|()| group.remove()).is_ok() {
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks() {
+        let name = tagged("build-1").unwrap();
+        let (pid, started) = owner(&name).unwrap();
+        assert_eq!(pid, std::process::id());
+        assert_eq!(start_time(pid), Some(started));
+        assert!(is_tagged("x@1.2"));
+        assert!(!is_tagged("session-1.scope"));
+        assert!(!is_tagged("user@1000.service"));
+    }
+}
