@@ -140,7 +140,11 @@ pub enum StoreError {
 
 impl StoreError {
     /// An I/O error at `path`, with a full disk told apart.
-    pub(crate) fn io(action: &'static str, path: impl AsRef<Path>, source: impl Into<io::Error>) -> Self {
+    pub(crate) fn io(
+        action: &'static str,
+        path: impl AsRef<Path>,
+        source: impl Into<io::Error>,
+    ) -> Self {
         let (path, source) = (path.as_ref().to_owned(), source.into());
         match source.raw_os_error().map(Errno::from_raw_os_error) {
             Some(Errno::NOSPC | Errno::DQUOT) => Self::NoSpace { path },

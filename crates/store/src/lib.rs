@@ -1,9 +1,46 @@
-//! The only owner of disk state. (Signatures; the bodies follow.)
+//! The only owner of disk state.
 
+mod active;
+mod blob;
+mod check;
+mod container;
+mod db;
+mod du;
+mod epoch;
 mod error;
-mod types;
-mod api;
+mod flock;
+mod gc;
+mod hold;
+mod id;
+mod image;
+mod layer_blob;
+mod layout;
+mod list;
+mod lock;
+mod note;
+mod record;
+mod remove;
+mod root;
+mod session;
+mod snapshot;
+mod stat_cache;
+mod store;
+mod sweep;
+mod usage;
 
-pub use api::*;
+pub use active::{Active, ContainerLayer};
+pub use blob::BlobWriter;
+pub use check::{DiffIdOf, Problem};
+pub use container::Container;
 pub use error::{Result, StoreError};
-pub use types::*;
+pub use gc::{GcPolicy, GcReport};
+pub use hold::Lease;
+pub use id::{SnapshotId, SnapshotIdError};
+pub use image::{ImageRecord, RepoDigest, Tag};
+pub use layer_blob::LayerBlob;
+pub use lock::KeyLock;
+pub use record::{Record, RecordInput};
+pub use snapshot::SnapshotInfo;
+pub use stat_cache::{StatCache, StatKey};
+pub use store::Store;
+pub use usage::{Tally, Usage};

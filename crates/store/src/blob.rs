@@ -1,0 +1,242 @@
+//! Blobs: bytes under the name of their digest.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Read as _, Write};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use bld_oci::{Digest, Hasher};
+use rusqlite::Transaction;
+use rustix::fs::{Access, AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::db::bytes;
+use crate::error::{Result, StoreError};
+use crate::hold::Hold;
+use crate::store::Inner;
+use crate::{Store, flock, layout};
+
+/// Small writes are gathered up to this size; larger ones go straight through.
+const BUFFER: usize = 64 * 1024;
+
+impl Store {
+    /// Whether the blob is here. It may be collected a moment later unless something names it or a
+    /// [`Lease`](crate::Lease) holds it; what names it checks again.
+    pub fn has_blob(&self, digest: &Digest) -> bool {
+        let name = layout::blob(digest);
+        rustix::fs::accessat(&self.inner().root, &name, Access::EXISTS, AtFlags::empty()).is_ok()
+    }
+
+    /// Where the blob is, or would be. Read-only.
+    pub fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.inner().root.join(layout::blob(digest))
+    }
+
+    /// Opens a blob for reading. The bytes are not verified: hash them as they are read.
+    ///
+    /// # Errors
+    /// [`StoreError::MissingBlob`]
+    pub fn open_blob(&self, digest: &Digest) -> Result<File> {
+        let fd = self.inner().root.open_file(&layout::blob(digest))?;
+        fd.map(File::from).ok_or(StoreError::MissingBlob { digest: *digest })
+    }
+
+    /// Reads a blob whole, and verifies it.
+    ///
+    /// # Errors
+    /// [`StoreError::MissingBlob`], [`StoreError::DamagedBlob`]
+    pub fn read_blob(&self, digest: &Digest) -> Result<Vec<u8>> {
+        let mut contents = Vec::new();
+        self.open_blob(digest)?
+            .read_to_end(&mut contents)
+            .map_err(|e| StoreError::io("read", self.blob_path(digest), e))?;
+        match Digest::of(&contents) {
+            found if found == *digest => Ok(contents),
+            found => Err(StoreError::DamagedBlob { digest: *digest, found }),
+        }
+    }
+
+    /// Stores `contents`.
+    pub fn put_blob(&self, contents: &[u8]) -> Result<Digest> {
+        let (digest, size) = (Digest::of(contents), contents.len() as u64);
+        let inner = self.inner();
+        let exists = inner.fresh.insert_blob(digest, || {
+            Ok(inner.hold_blob(&digest)?.filter(|hold| hold.size() == Ok(size)))
+        })?;
+        if !exists {
+            let (temporary, mut file) = Temporary::create(self)?;
+            file.write_all(contents).map_err(|e| temporary.error("write", e))?;
+            temporary.place(file.into(), digest, size)?;
+        }
+        Ok(digest)
+    }
+
+    /// Starts a blob whose digest is not known yet.
+    pub fn blob_writer(&self) -> Result<BlobWriter> {
+        let (temporary, file) = Temporary::create(self)?;
+        let file = BufWriter::with_capacity(BUFFER, file);
+        Ok(BlobWriter { temporary, file, hasher: Hasher::new(), size: 0 })
+    }
+
+    /// Forgets a blob and everything that is of no use without it: images that have it as config
+    /// or manifest, with their tags, and its place as the blob of a layer. This is for a blob that
+    /// was found damaged, so that it is fetched or made again.
+    pub fn remove_blob(&self, digest: &Digest) -> Result<()> {
+        let inner = self.inner();
+        inner.db.write_durably(|tx| forget(tx, digest))?;
+        inner.fresh.release_blob(digest);
+        inner.root.unlink(&layout::blob(digest)).map(drop)
+    }
+}
+
+/// A blob being written. Nothing is stored before [`commit`](Self::commit); dropped without it, it
+/// leaves nothing.
+#[derive(Debug)]
+pub struct BlobWriter {
+    temporary: Temporary,
+    file: BufWriter<File>,
+    hasher: Hasher,
+    size: u64,
+}
+
+impl BlobWriter {
+    /// Stores what was written, and returns its digest and size in bytes.
+    ///
+    /// # Errors
+    /// [`StoreError::DigestMismatch`] when it is not what was `expected`.
+    pub fn commit(self, expected: Option<Digest>) -> Result<(Digest, u64)> {
+        let Self { temporary, file, hasher, size } = self;
+        let file = file.into_inner().map_err(|e| temporary.error("write", e.into_error()))?;
+        let found = hasher.finish();
+        match expected {
+            Some(expected) if expected != found => {
+                Err(StoreError::DigestMismatch { expected, found })
+            }
+            _ => {
+                temporary.place(file.into(), found, size)?;
+                Ok((found, size))
+            }
+        }
+    }
+}
+
+impl Write for BlobWriter {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(buffer)?;
+        self.hasher.update(&buffer[..written]);
+        self.size += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// A file of this session, removed when dropped.
+#[derive(Debug)]
+struct Temporary {
+    store: Store,
+    /// Relative to the root.
+    name: String,
+}
+
+impl Temporary {
+    fn create(store: &Store) -> Result<(Self, File)> {
+        let inner = store.inner();
+        let session = inner.session()?;
+        let name = session.path(&session.temporary("blob"));
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::RGRP | Mode::ROTH;
+        let fd = rustix::fs::openat(&inner.root, &name, flags, mode)
+            .map_err(|errno| inner.root.error("create", &name, errno))?;
+        Ok((Self { store: store.clone(), name }, fd.into()))
+    }
+
+    fn error(&self, action: &'static str, error: impl Into<io::Error>) -> StoreError {
+        StoreError::io(action, self.store.inner().root.join(&self.name), error)
+    }
+
+    /// Makes the file, complete and open as `fd`, the blob `digest`. It is locked before it can be
+    /// seen, so that garbage collection never finds it free before something names it.
+    fn place(&self, fd: OwnedFd, digest: Digest, size: u64) -> Result<()> {
+        let inner = self.store.inner();
+        let name = layout::blob(&digest);
+        flock::try_shared(&fd).map_err(|e| self.error("lock", e))?;
+        let ours = Hold::of(fd);
+        let hold = loop {
+            match rustix::fs::linkat(&inner.root, &self.name, &inner.root, &name, AtFlags::empty())
+            {
+                Ok(()) => break ours,
+                Err(Errno::EXIST) => match inner.hold_blob(&digest)? {
+                    Some(theirs) if theirs.size() == Ok(size) => break theirs,
+                    Some(_) => {
+                        // Another size under this name can only be damage.
+                        rustix::fs::renameat(&inner.root, &self.name, &inner.root, &name)
+                            .map_err(|e| self.error("rename", e))?;
+                        break ours;
+                    }
+                    None => {} // it was being removed
+                },
+                Err(errno) => return Err(self.error("link", errno)),
+            }
+        };
+        inner.fresh.insert_blob(digest, || Ok(Some(hold)))?;
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // What stays is swept when this process is gone.
+        let _ = self.store.inner().root.unlink(&self.name);
+    }
+}
+
+/// Blobs that are about to be named: each is here, and held until this is dropped.
+pub(crate) struct Named(Vec<(Digest, Hold)>);
+
+impl Inner {
+    /// Makes sure that all of `digests` are here and stay.
+    pub(crate) fn hold_blobs(&self, digests: impl IntoIterator<Item = Digest>) -> Result<Named> {
+        let held = digests.into_iter().map(|digest| match self.hold_blob(&digest)? {
+            Some(hold) => Ok((digest, hold)),
+            None => Err(StoreError::MissingBlob { digest }),
+        });
+        held.collect::<Result<_>>().map(Named)
+    }
+
+    /// To be called when the transaction is committed: now others keep the blobs.
+    pub(crate) fn release_named(&self, named: &Named) {
+        for (digest, _) in &named.0 {
+            self.fresh.release_blob(digest);
+        }
+    }
+}
+
+impl Named {
+    /// Enters the blobs in the database; `synced` if a power cut cannot take them any more.
+    pub(crate) fn enter(&self, tx: &Transaction<'_>, synced: bool) -> Result<()> {
+        let mut insert = tx.prepare_cached(
+            "INSERT INTO blobs (digest, size, synced) VALUES (?1, ?2, ?3)
+             ON CONFLICT DO UPDATE SET synced = max(synced, excluded.synced)",
+        )?;
+        for (digest, hold) in &self.0 {
+            let size = hold.size().map_err(|e| StoreError::io("stat", layout::blob(digest), e))?;
+            insert.execute((bytes(digest), size.cast_signed(), synced))?;
+        }
+        Ok(())
+    }
+}
+
+/// Removes all rows that are of no use without the blob.
+pub(crate) fn forget(tx: &Transaction<'_>, digest: &Digest) -> Result<()> {
+    for sql in [
+        "DELETE FROM layer_blobs WHERE digest = ?1",
+        "DELETE FROM images WHERE id = ?1 OR manifest = ?1",
+        "DELETE FROM blobs WHERE digest = ?1",
+    ] {
+        tx.prepare_cached(sql)?.execute((bytes(digest),))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! Garbage collection: mark what is in use, sweep the rest.
+//!
+//! The decision is one write transaction, so nothing can be named while it is taken. Before a row
+//! goes, the object's exclusive lock is taken, which fails if a live process holds it; that makes
+//! it a root like any other. The lock is kept until the files are gone. Should this process die
+//! after the commit, marks in its session say what is still to be removed (`session.rs`).
+//!
+//! Locks are descriptors, so it goes in passes of [`BATCH`] objects.
+
+mod graph;
+mod nameless;
+mod pass;
+mod roots;
+
+use std::time::Duration;
+
+use bld_oci::Digest;
+
+pub(crate) use graph::Graph;
+pub(crate) use roots::mark_containers;
+
+use roots::Roots;
+
+use crate::error::Result;
+use crate::{SnapshotId, Store};
+
+/// What garbage collection takes besides what nothing needs. The default takes nothing else.
+///
+/// What nothing needs is: snapshots that no image, container or cache record has or lies on, blobs
+/// that are not part of an image nor of such a snapshot's layer, and that no live process holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GcPolicy {
+    /// Images without a tag or repository digest, unless a container lies on them.
+    pub dangling_images: bool,
+    /// Cache records, and stat caches, that were not used for so long. Zero means all.
+    pub unused_for: Option<Duration>,
+    /// The least recently used cache records, until what only the cache keeps takes no more than
+    /// this many bytes.
+    pub keep_bytes: Option<u64>,
+    /// Take nothing, only tell.
+    pub dry_run: bool,
+}
+
+/// What garbage collection took, or would take.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GcReport {
+    /// Number of cache records.
+    pub records: usize,
+    /// Images.
+    pub images: Vec<Digest>,
+    /// Snapshots.
+    pub snapshots: Vec<SnapshotId>,
+    /// Blobs.
+    pub blobs: Vec<Digest>,
+    /// Bytes on disk of all of them.
+    pub bytes: u64,
+}
+
+impl Store {
+    /// Removes what is not in use.
+    ///
+    /// Nothing that a live process holds, has prepared or has made and not yet named is touched,
+    /// this one included. Others may use the store meanwhile; they wait for moments at most. After
+    /// an error or a sudden end the store is whole, and the next collection goes on.
+    pub fn gc(&self, policy: &GcPolicy) -> Result<GcReport> {
+        let inner = self.inner();
+        self.sweep()?;
+        inner.write_touched()?;
+        inner.measure()?;
+        let mut report = GcReport::default();
+        while inner.pass(policy, &mut report)? {}
+        inner.remove_nameless(policy, &mut report)?;
+        if !policy.dry_run {
+            inner.remove_locks()?;
+            inner.remove_stat_caches(policy)?;
+            inner.db.checkpoint()?;
+        }
+        Ok(report)
+    }
+}

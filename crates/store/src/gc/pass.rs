@@ -1,0 +1,158 @@
+//! One pass of the collection: one transaction, then the files.
+
+use std::os::fd::OwnedFd;
+
+use bld_oci::Digest;
+use rusqlite::{Connection, Transaction};
+
+use super::{GcPolicy, GcReport, Graph, Roots};
+use crate::db::{self, bytes};
+use crate::error::Result;
+use crate::store::Inner;
+use crate::{SnapshotId, blob, flock, layout};
+
+/// Snapshots, and blobs, that go in one pass; each is a descriptor.
+const BATCH: usize = 128;
+
+/// What goes in one pass.
+#[derive(Default)]
+struct Plan {
+    images: Vec<Digest>,
+    records: Vec<i64>,
+    /// Children before their parents.
+    snapshots: Vec<SnapshotId>,
+    blobs: Vec<Digest>,
+    bytes: u64,
+    /// Locks on the snapshots and blobs.
+    locks: Vec<OwnedFd>,
+    /// There is more than fits in one pass.
+    more: bool,
+}
+
+/// Whether something can be had.
+pub(super) enum Seized {
+    /// A live process holds it.
+    Busy,
+    /// Nobody does: here is the exclusive lock, unless there is no file any more.
+    Free(Option<OwnedFd>),
+}
+
+impl Inner {
+    /// Removes what is not in use, up to a limit; whether there is more.
+    pub(super) fn pass(&self, policy: &GcPolicy, report: &mut GcReport) -> Result<bool> {
+        let plan = if policy.dry_run {
+            self.db.with(|db| self.plan(db, policy))?
+        } else {
+            self.db.write(|tx| {
+                let plan = self.plan(tx, policy)?;
+                self.forget(tx, &plan)?;
+                Ok(plan)
+            })?
+        };
+        report.records += plan.records.len();
+        report.images.extend(&plan.images);
+        report.snapshots.extend(&plan.snapshots);
+        report.blobs.extend(&plan.blobs);
+        report.bytes += plan.bytes;
+        if policy.dry_run {
+            return Ok(false);
+        }
+        for id in plan.snapshots {
+            self.abandon(id);
+        }
+        for digest in &plan.blobs {
+            self.root.unlink(&layout::blob(digest))?;
+        }
+        drop(plan.locks);
+        Ok(plan.more)
+    }
+
+    /// Decides what goes, and locks it.
+    fn plan(&self, db: &Connection, policy: &GcPolicy) -> Result<Plan> {
+        let mut graph = Graph::load(db)?;
+        let roots = Roots::mark(db, policy, &mut graph)?;
+        let mut plan = Plan::default();
+        let limit = if policy.dry_run { usize::MAX } else { BATCH };
+        let take = |plan: &mut Plan, lock: Option<OwnedFd>| {
+            plan.locks.extend(lock.filter(|_| !policy.dry_run));
+        };
+
+        for id in graph.garbage() {
+            if plan.snapshots.len() == limit {
+                plan.more = true;
+                break;
+            }
+            if graph.is_live(id) {
+                continue; // something on it turned out to be held
+            }
+            match self.seize_snapshot(id)? {
+                Seized::Busy => graph.mark(id),
+                Seized::Free(lock) => {
+                    take(&mut plan, lock);
+                    plan.bytes += graph.disk(id);
+                    plan.snapshots.push(id);
+                }
+            }
+        }
+        // Only now it is known which layers are in use.
+        if !plan.more {
+            let live = roots.live_blobs(db, &graph)?;
+            let mut select = db.prepare_cached("SELECT digest, size FROM blobs")?;
+            let mut rows = select.query(())?;
+            while let Some(row) = rows.next()? {
+                let digest = db::digest(row, 0)?;
+                if live.contains(&digest) {
+                    continue;
+                }
+                if plan.blobs.len() == limit {
+                    plan.more = true;
+                    break;
+                }
+                if let Seized::Free(lock) = self.seize_blob(&digest)? {
+                    take(&mut plan, lock);
+                    plan.bytes += row.get::<_, i64>(1)?.cast_unsigned();
+                    plan.blobs.push(digest);
+                }
+            }
+        }
+        (plan.images, plan.records) = (roots.dangling, roots.stale);
+        Ok(plan)
+    }
+
+    /// Takes what goes out of the database. The marks are for the time between the commit and the
+    /// end of the removal; without a commit they mean nothing.
+    fn forget(&self, tx: &Transaction<'_>, plan: &Plan) -> Result<()> {
+        for digest in &plan.images {
+            tx.prepare_cached("DELETE FROM images WHERE id = ?1")?.execute((bytes(digest),))?;
+        }
+        for id in &plan.records {
+            tx.prepare_cached("DELETE FROM records WHERE id = ?1")?.execute((id,))?;
+        }
+        for id in &plan.snapshots {
+            self.session()?.mark(&self.root, *id)?;
+            tx.prepare_cached("DELETE FROM snapshots WHERE id = ?1")?.execute((id,))?;
+        }
+        plan.blobs.iter().try_for_each(|digest| blob::forget(tx, digest))
+    }
+
+    /// Locks a snapshot exclusively, if it can be had.
+    pub(super) fn seize_snapshot(&self, id: SnapshotId) -> Result<Seized> {
+        let name = layout::snapshot(id);
+        self.seize(&name, self.root.open_dir(&name)?)
+    }
+
+    /// Locks a blob exclusively, if it can be had.
+    pub(super) fn seize_blob(&self, digest: &Digest) -> Result<Seized> {
+        let name = layout::blob(digest);
+        self.seize(&name, self.root.open_file(&name)?)
+    }
+
+    fn seize(&self, name: &str, fd: Option<OwnedFd>) -> Result<Seized> {
+        let Some(fd) = fd else { return Ok(Seized::Free(None)) };
+        match flock::try_exclusive(&fd) {
+            Ok(true) => Ok(Seized::Free(Some(fd))),
+            Ok(false) => Ok(Seized::Busy),
+            Err(errno) => Err(self.root.error("lock", name, errno)),
+        }
+    }
+}

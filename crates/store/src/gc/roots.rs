@@ -1,0 +1,123 @@
+//! What keeps things: containers, images and cache records.
+
+use std::collections::HashSet;
+use std::time::SystemTime;
+
+use bld_oci::Digest;
+use rusqlite::Connection;
+
+use super::{GcPolicy, Graph};
+use crate::error::Result;
+use crate::{SnapshotId, db};
+
+/// What names things, as far as the policy keeps it.
+#[derive(Debug, Default)]
+pub(super) struct Roots {
+    /// Images to forget.
+    pub(super) dangling: Vec<Digest>,
+    /// Cache records to forget.
+    pub(super) stale: Vec<i64>,
+    /// Configs and manifests of the images that stay.
+    documents: HashSet<Digest>,
+    /// Layers of the images that stay.
+    layers: HashSet<Digest>,
+}
+
+impl Roots {
+    /// Finds the roots that `policy` keeps, and marks in `graph` what they keep.
+    pub(super) fn mark(db: &Connection, policy: &GcPolicy, graph: &mut Graph) -> Result<Self> {
+        let mut roots = Self::default();
+        mark_containers(db, graph)?;
+        roots.mark_images(db, policy, graph)?;
+        roots.mark_records(db, policy, graph)?;
+        Ok(roots)
+    }
+
+    /// To be called when only what containers lie on is marked.
+    fn mark_images(&mut self, db: &Connection, policy: &GcPolicy, graph: &mut Graph) -> Result<()> {
+        let mut select = db.prepare_cached(
+            "SELECT id, manifest, layers, snapshot,
+                 NOT EXISTS (SELECT 1 FROM tags WHERE image = images.id)
+                 AND NOT EXISTS (SELECT 1 FROM repo_digests WHERE image = images.id)
+             FROM images",
+        )?;
+        let mut kept: Vec<SnapshotId> = Vec::new();
+        let mut rows = select.query(())?;
+        while let Some(row) = rows.next()? {
+            let id = db::digest(row, 0)?;
+            let snapshot: Option<SnapshotId> = row.get(3)?;
+            let dangling: bool = row.get(4)?;
+            if dangling && policy.dangling_images && !snapshot.is_some_and(|id| graph.is_live(id)) {
+                self.dangling.push(id);
+                continue;
+            }
+            self.documents.insert(id);
+            self.documents.extend(db::optional_digest(row, 1)?);
+            let layers = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
+            self.layers.extend(layers.as_chunks().0.iter().copied().map(Digest::from_bytes));
+            kept.extend(snapshot);
+        }
+        kept.into_iter().for_each(|id| graph.mark(id));
+        Ok(())
+    }
+
+    /// To be called when all that others keep is marked: the budget is for what only the cache does.
+    fn mark_records(
+        &mut self,
+        db: &Connection,
+        policy: &GcPolicy,
+        graph: &mut Graph,
+    ) -> Result<()> {
+        let cutoff = policy.unused_for.map(|age| {
+            db::nanoseconds(SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH))
+        });
+        let mut budget = policy.keep_bytes.unwrap_or(u64::MAX);
+        let mut select = db
+            .prepare_cached("SELECT id, snapshot, used FROM records ORDER BY used DESC, id DESC")?;
+        let mut rows = select.query(())?;
+        while let Some(row) = rows.next()? {
+            let snapshot: Option<SnapshotId> = row.get(1)?;
+            let used: i64 = row.get(2)?;
+            let cost = snapshot.map_or(0, |id| graph.cost(id));
+            if cutoff.is_some_and(|cutoff| used <= cutoff) {
+                self.stale.push(row.get(0)?);
+            } else if cost > budget {
+                // Something older, if smaller, must not outlive this.
+                budget = 0;
+                self.stale.push(row.get(0)?);
+            } else {
+                budget -= cost;
+                snapshot.into_iter().for_each(|id| graph.mark(id));
+            }
+        }
+        Ok(())
+    }
+
+    /// The blobs that the roots and the live snapshots keep.
+    pub(super) fn live_blobs(&self, db: &Connection, graph: &Graph) -> Result<HashSet<Digest>> {
+        let mut layers = self.layers.clone();
+        layers.extend(graph.live_diff_ids());
+        let mut live = self.documents.clone();
+        let mut select = db.prepare_cached("SELECT diff_id, digest FROM layer_blobs")?;
+        let mut rows = select.query(())?;
+        while let Some(row) = rows.next()? {
+            if layers.contains(&db::digest(row, 0)?) {
+                live.insert(db::digest(row, 1)?);
+            }
+        }
+        Ok(live)
+    }
+}
+
+/// Marks the layers of containers and what they lie on. A layer whose container is gone is being
+/// made, and held, or rubbish.
+pub(crate) fn mark_containers(db: &Connection, graph: &mut Graph) -> Result<()> {
+    let mut select = db.prepare_cached(
+        "SELECT snapshots.id FROM snapshots JOIN containers ON container = containers.id",
+    )?;
+    let mut rows = select.query(())?;
+    while let Some(row) = rows.next()? {
+        graph.mark(row.get(0)?);
+    }
+    Ok(())
+}

@@ -1,0 +1,46 @@
+//! Where things lie below the root. The tree is drawn in the crate's documentation.
+
+use bld_oci::Digest;
+
+use crate::SnapshotId;
+
+/// The boot in which the store was last made ready; see [`epoch`](crate::epoch).
+pub(crate) const EPOCH: &str = "epoch";
+/// The database.
+pub(crate) const DATABASE: &str = "db.sqlite";
+/// Blobs, by the hexadecimal digits of their digest, as in an OCI image layout.
+pub(crate) const BLOBS: &str = "blobs/sha256";
+/// Snapshots, by id.
+pub(crate) const SNAPSHOTS: &str = "snapshots";
+/// Work in flight, one directory per session.
+pub(crate) const SESSIONS: &str = "tmp";
+/// Lock files, by the digest of their key.
+pub(crate) const LOCKS: &str = "locks";
+/// Stat caches, by the digest of their scope.
+pub(crate) const STAT_CACHES: &str = "statcache";
+/// Files of containers, by container id; the engine's to fill.
+pub(crate) const CONTAINERS: &str = "containers";
+/// Contents of `RUN --mount=type=cache`; the engine's to fill.
+pub(crate) const CACHE_MOUNTS: &str = "cachemounts";
+/// Full logs of steps; the engine's to fill.
+pub(crate) const LOGS: &str = "logs";
+
+/// Every directory of the layout, parents first.
+pub(crate) const DIRECTORIES: [&str; 9] =
+    ["blobs", BLOBS, SNAPSHOTS, SESSIONS, LOCKS, STAT_CACHES, CONTAINERS, CACHE_MOUNTS, LOGS];
+
+/// The upper directory of a snapshot, below its own directory.
+pub(crate) const UPPER: &str = "fs";
+/// The work directory that overlayfs asks for, below the snapshot's own directory; only while
+/// the snapshot is writable.
+pub(crate) const WORK: &str = "work";
+
+/// A blob's file.
+pub(crate) fn blob(digest: &Digest) -> String {
+    format!("{BLOBS}/{}", digest.hex())
+}
+
+/// A snapshot's own directory.
+pub(crate) fn snapshot(id: SnapshotId) -> String {
+    format!("{SNAPSHOTS}/{id}")
+}

@@ -1,0 +1,189 @@
+//! Cache records: what an operation made of which inputs.
+
+use std::sync::PoisonError;
+use std::time::{Duration, SystemTime};
+
+use bld_oci::Digest;
+use rusqlite::types::Type;
+use rusqlite::{Params, Row};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::db::{self, bytes};
+use crate::error::{Result, StoreError};
+use crate::store::Inner;
+use crate::{SnapshotId, Store};
+
+/// The time of use of a record is written when it is off by this much. Garbage collection thinks
+/// in days, and a build that changes nothing should write nothing.
+const USE_GRAIN: Duration = Duration::from_secs(3600);
+
+/// The columns of [`Record::read`], and those of its caller.
+const SELECT: &str =
+    "SELECT id, used, definition, op, scope, snapshot, inputs, fields, log, created
+                      FROM records";
+
+/// The result of one operation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// Definition key: the operation and the definition keys of its inputs.
+    pub definition: Digest,
+    /// Digest of the operation alone.
+    pub op: Digest,
+    /// Where the operation came from, such that the next version of it has the same; for
+    /// [`Store::find_similar`].
+    pub scope: String,
+    /// What it made.
+    pub snapshot: Option<SnapshotId>,
+    /// What it consumed, in order.
+    pub inputs: Vec<RecordInput>,
+    /// The operation's normalised fields, to tell later what changed.
+    pub fields: Value,
+    /// When it was done.
+    pub created: SystemTime,
+    /// Name of its log.
+    pub log: Option<String>,
+}
+
+/// One input of a recorded operation. It is not kept by the record: its snapshot may be gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordInput {
+    /// What it is to the operation.
+    pub name: String,
+    /// Its definition key.
+    pub definition: Digest,
+    /// Where its content was.
+    pub snapshot: Option<SnapshotId>,
+    /// Digest of the content that was consumed, if it was computed.
+    pub content: Option<Digest>,
+}
+
+impl Record {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            definition: db::digest(row, 2)?,
+            op: db::digest(row, 3)?,
+            scope: row.get(4)?,
+            snapshot: row.get(5)?,
+            inputs: json(row, 6)?,
+            fields: json(row, 7)?,
+            log: row.get(8)?,
+            created: db::time(row.get(9)?),
+        })
+    }
+}
+
+impl Store {
+    /// Adds a record; it replaces an earlier one of the same definition.
+    ///
+    /// # Errors
+    /// [`StoreError::MissingSnapshot`]
+    pub fn put_record(&self, record: &Record) -> Result<()> {
+        let malformed = |e: serde_json::Error| StoreError::Malformed {
+            what: format!("the cache record {}", record.definition),
+            reason: e.to_string(),
+        };
+        let inputs = serde_json::to_string(&record.inputs).map_err(malformed)?;
+        let created = db::nanoseconds(record.created);
+        let inserted = self.inner().db.with(|db| {
+            // A new row rather than a changed one: ids are the order of age. The join makes a
+            // missing snapshot show as nothing inserted.
+            let mut insert = db.prepare_cached(
+                "INSERT OR REPLACE INTO records
+                     (definition, op, scope, snapshot, inputs, fields, log, created, used)
+                 SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
+                 WHERE ?4 IS NULL OR EXISTS (SELECT 1 FROM snapshots WHERE id = ?4)",
+            )?;
+            Ok(insert.execute((
+                bytes(&record.definition),
+                bytes(&record.op),
+                &record.scope,
+                record.snapshot,
+                inputs,
+                record.fields.to_string(),
+                &record.log,
+                created,
+                db::nanoseconds(SystemTime::now()),
+            ))?)
+        })?;
+        match (inserted, record.snapshot) {
+            (0, Some(id)) => Err(StoreError::MissingSnapshot { id }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The record of a definition key. Counts as a use of it.
+    pub fn find_record(&self, definition: &Digest) -> Result<Option<Record>> {
+        let found = self.select("WHERE definition = ?1", (bytes(definition),))?;
+        Ok(found.into_iter().next().map(|Found { id, used, record }| {
+            if used + USE_GRAIN < SystemTime::now() {
+                self.inner().touched.lock().unwrap_or_else(PoisonError::into_inner).push(id);
+            }
+            record
+        }))
+    }
+
+    /// Records of the same operation on whatever inputs, newest first.
+    pub fn find_by_op(&self, op: &Digest, limit: usize) -> Result<Vec<Record>> {
+        let found =
+            self.select("WHERE op = ?1 ORDER BY id DESC LIMIT ?2", (bytes(op), rows(limit)))?;
+        Ok(found.into_iter().map(|found| found.record).collect())
+    }
+
+    /// Records of the same scope, newest first.
+    pub fn find_similar(&self, scope: &str, limit: usize) -> Result<Vec<Record>> {
+        let found =
+            self.select("WHERE scope = ?1 ORDER BY id DESC LIMIT ?2", (scope, rows(limit)))?;
+        Ok(found.into_iter().map(|found| found.record).collect())
+    }
+
+    fn select(&self, which: &str, params: impl Params) -> Result<Vec<Found>> {
+        self.inner().db.with(|db| {
+            let mut select = db.prepare_cached(&format!("{SELECT} {which}"))?;
+            let found = select.query_map(params, |row| {
+                Ok(Found {
+                    id: row.get(0)?,
+                    used: db::time(row.get(1)?),
+                    record: Record::read(row)?,
+                })
+            })?;
+            Ok(found.collect::<Result<_, _>>()?)
+        })
+    }
+}
+
+/// A limit as SQL has it.
+fn rows(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+struct Found {
+    id: i64,
+    used: SystemTime,
+    record: Record,
+}
+
+impl Inner {
+    /// Writes the times of use that are due.
+    pub(crate) fn write_touched(&self) -> Result<()> {
+        let touched =
+            std::mem::take(&mut *self.touched.lock().unwrap_or_else(PoisonError::into_inner));
+        if touched.is_empty() {
+            return Ok(());
+        }
+        let now = db::nanoseconds(SystemTime::now());
+        self.db.write(|tx| {
+            let mut update = tx.prepare_cached("UPDATE records SET used = ?2 WHERE id = ?1")?;
+            for id in touched {
+                update.execute((id, now))?;
+            }
+            Ok(())
+        })
+    }
+}
+
+fn json<T: DeserializeOwned>(row: &Row<'_>, index: usize) -> rusqlite::Result<T> {
+    serde_json::from_str(row.get_ref(index)?.as_str()?)
+        .map_err(|e| rusqlite::Error::FromSqlConversionFailure(index, Type::Text, e.into()))
+}

@@ -1,0 +1,121 @@
+//! Sessions: everything a process has in flight, in one directory of its own.
+//!
+//! `tmp/<session>/` is locked exclusively for as long as its [`Store`](crate::Store) lives. It has
+//! blobs being written, trees being removed, and *marks*: an empty file `snapshot-<id>` says that
+//! `snapshots/<id>` is being made or removed, so that without a row in the database it is rubbish.
+//! A session directory that can be locked belongs to nobody any more: see `sweep.rs`.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use crate::error::Result;
+use crate::root::{DIRECTORY, Root};
+use crate::{SnapshotId, flock, layout, remove};
+
+/// Prefix of the marks.
+const MARK: &str = "snapshot-";
+
+/// One session, locked by this process.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// Relative to the root.
+    name: String,
+    sessions: OwnedFd,
+    fd: OwnedFd,
+    next: AtomicU64,
+}
+
+impl Session {
+    /// Starts a session.
+    pub(crate) fn start(root: &Root) -> Result<Self> {
+        let sessions = root
+            .open_dir(layout::SESSIONS)?
+            .ok_or_else(|| root.error("open", layout::SESSIONS, Errno::NOENT))?;
+        loop {
+            let mut random = [0; 8];
+            getrandom(&mut random, GetRandomFlags::empty())
+                .map_err(|errno| root.error("name", layout::SESSIONS, errno))?;
+            let name = format!("{:016x}", u64::from_ne_bytes(random));
+            let locked = lock_new(&sessions, &name).map_err(|errno| {
+                root.error("create", format!("{}/{name}", layout::SESSIONS), errno)
+            })?;
+            if let Some(fd) = locked {
+                return Ok(Self { name, sessions, fd, next: AtomicU64::new(0) });
+            }
+        }
+    }
+
+    /// A name for a new temporary file in the session's directory.
+    pub(crate) fn temporary(&self, kind: &str) -> String {
+        format!("{kind}-{}", self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The path of one of the session's files, relative to the root.
+    pub(crate) fn path(&self, name: &str) -> String {
+        format!("{}/{}/{name}", layout::SESSIONS, self.name)
+    }
+
+    /// Says that `snapshots/<id>` counts for nothing without a row.
+    pub(crate) fn mark(&self, root: &Root, id: SnapshotId) -> Result<()> {
+        let name = format!("{MARK}{id}");
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.fd, &name, flags, Mode::RUSR)
+            .map(drop)
+            .map_err(|errno| root.error("create", self.path(&name), errno))
+    }
+
+    /// Takes the mark back.
+    pub(crate) fn unmark(&self, id: SnapshotId) {
+        // A mark that stays makes a sweep look at the database, nothing else.
+        let _ = rustix::fs::unlinkat(&self.fd, format!("{MARK}{id}"), AtFlags::empty());
+    }
+
+    /// Removes the tree `name` (relative to the root) out of everybody's sight at once, then
+    /// piece by piece. It is gone for everyone else when this returns, even with an error.
+    pub(crate) fn discard(&self, root: &Root, name: &str) -> Result<()> {
+        let trash = self.temporary("trash");
+        match rustix::fs::renameat(root, name, &self.fd, &trash) {
+            Ok(()) => {}
+            Err(Errno::NOENT) => return Ok(()),
+            Err(errno) => return Err(root.error("rename", name, errno)),
+        }
+        remove::tree(&self.fd, &trash)
+            .map_err(|errno| root.error("remove", self.path(&trash), errno))
+    }
+}
+
+impl AsFd for Session {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // Not empty only when something could not be removed; the next sweep tries again.
+        let _ = rustix::fs::unlinkat(&self.sessions, &self.name, AtFlags::REMOVEDIR);
+    }
+}
+
+/// Makes and locks a session directory; `None` if a sweep took it for a dead one in between.
+fn lock_new(sessions: &OwnedFd, name: &str) -> rustix::io::Result<Option<OwnedFd>> {
+    match rustix::fs::mkdirat(sessions, name, Mode::RWXU) {
+        Err(Errno::EXIST) => return Ok(None),
+        result => result?,
+    }
+    let fd = match rustix::fs::openat(sessions, name, DIRECTORY, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(None),
+        result => result?,
+    };
+    flock::exclusive(&fd)?;
+    Ok(flock::still_named(&fd, sessions, name)?.then_some(fd))
+}
+
+/// The snapshot that a file of a session marks, if it is a mark.
+pub(crate) fn marked(name: &str) -> Option<SnapshotId> {
+    name.strip_prefix(MARK)?.parse().ok()
+}

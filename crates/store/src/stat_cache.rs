@@ -1,0 +1,234 @@
+//! Remembered digests of files that have not changed since.
+//!
+//! Hashing a build context of 20,000 files takes ten times as long as asking for their times, so
+//! digests are remembered under what stat(2) says. ctime decides: unlike mtime nobody can set it,
+//! and every change of content moves it, with one gap: two changes within one tick of the clock.
+//! A digest is therefore only remembered for a file whose ctime was well past when the cache was
+//! opened, which is before the file was looked at.
+//!
+//! One file per scope, read at once and searched as it is: a header, then entries of 72 bytes
+//! sorted by device and inode. Rewritten as a whole, and not synced: written in this boot it is
+//! whole, from an earlier one it must agree with the digest in its header.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use bld_oci::Digest;
+
+use crate::error::{Result, StoreError};
+use crate::{Store, db, layout};
+
+/// Names the format. Readers of another ignore the file.
+const MAGIC: &[u8; 8] = b"bldstat1";
+
+/// Boot id as the kernel gives it, 36 characters and a newline.
+const BOOT: usize = 37;
+
+/// Magic, boot id, digest of the entries; padded, so that entries are aligned in the file.
+const HEADER: usize = 80;
+
+/// Device, inode, size, mtime, ctime, digest.
+const ENTRY: usize = 5 * 8 + 32;
+
+/// How long ago a file must have changed: more than a tick of the kernel's coarse clock (10 ms at
+/// worst), and than the 2 s of file systems that keep whole seconds only.
+const FINE_TICK: i64 = 20_000_000;
+const COARSE_TICK: i64 = 2_000_000_000;
+
+/// What is compared to trust a remembered digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StatKey {
+    /// Device of the file system.
+    pub dev: u64,
+    /// Inode.
+    pub ino: u64,
+    /// Size in bytes.
+    pub size: u64,
+    /// Time of the last change of content, nanoseconds since 1970.
+    pub mtime_ns: i64,
+    /// Time of the last change of content or inode, nanoseconds since 1970.
+    pub ctime_ns: i64,
+}
+
+impl From<&std::fs::Metadata> for StatKey {
+    fn from(metadata: &std::fs::Metadata) -> Self {
+        let time = |seconds: i64, nanoseconds: i64| {
+            seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
+        };
+        Self {
+            dev: metadata.dev(),
+            ino: metadata.ino(),
+            size: metadata.size(),
+            mtime_ns: time(metadata.mtime(), metadata.mtime_nsec()),
+            ctime_ns: time(metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+impl StatKey {
+    fn place(&self) -> (u64, u64) {
+        (self.dev, self.ino)
+    }
+
+    /// Whether any change after `time` will show in the ctime.
+    fn settled(&self, time: i64) -> bool {
+        let coarse = self.ctime_ns % 1_000_000_000 == 0;
+        self.ctime_ns.saturating_add(if coarse { COARSE_TICK } else { FINE_TICK }) < time
+    }
+
+    fn decode(entry: &[u8; ENTRY]) -> (Self, Digest) {
+        let word = |index: usize| {
+            let mut word = [0; 8];
+            word.copy_from_slice(&entry[index * 8..][..8]);
+            u64::from_le_bytes(word)
+        };
+        let mut digest = [0; 32];
+        digest.copy_from_slice(&entry[40..]);
+        let key = Self {
+            dev: word(0),
+            ino: word(1),
+            size: word(2),
+            mtime_ns: word(3).cast_signed(),
+            ctime_ns: word(4).cast_signed(),
+        };
+        (key, Digest::from_bytes(digest))
+    }
+
+    fn encode(&self, digest: &Digest, out: &mut Vec<u8>) {
+        let times = [self.mtime_ns.cast_unsigned(), self.ctime_ns.cast_unsigned()];
+        for word in [self.dev, self.ino, self.size].into_iter().chain(times) {
+            out.extend_from_slice(&word.to_le_bytes());
+        }
+        out.extend_from_slice(digest.as_bytes());
+    }
+}
+
+impl Store {
+    /// Opens the stat cache of `scope`, which is best the path of a context. What cannot be read is
+    /// an empty cache.
+    pub fn stat_cache(&self, scope: &str) -> StatCache {
+        let name = format!("{}/{}", layout::STAT_CACHES, Digest::of(scope.as_bytes()).hex());
+        let since = db::nanoseconds(SystemTime::now());
+        let contents = self.read_stat_cache(&name).unwrap_or_default();
+        let used = contents.iter().map(|_| AtomicBool::new(false)).collect();
+        StatCache { store: self.clone(), name, since, contents, used, fresh: Mutex::default() }
+    }
+
+    fn read_stat_cache(&self, name: &str) -> Option<Vec<[u8; ENTRY]>> {
+        let inner = self.inner();
+        let mut contents = Vec::new();
+        File::from(inner.root.open_file(name).ok()??).read_to_end(&mut contents).ok()?;
+        let (header, entries) = contents.split_at_checked(HEADER)?;
+        let (entries, rest) = entries.as_chunks();
+        let (magic, header) = header.split_at(MAGIC.len());
+        let (boot, header) = header.split_at(BOOT);
+        let whole = || Digest::of(entries.as_flattened()).as_bytes().as_slice() == &header[..32];
+        let valid = magic == MAGIC && rest.is_empty() && (boot == inner.boot || whole());
+        valid.then(|| entries.to_vec())
+    }
+}
+
+/// The digests of the files of one context. Shared by the threads that walk it.
+#[derive(Debug)]
+pub struct StatCache {
+    store: Store,
+    /// Relative to the root.
+    name: String,
+    /// When it was opened.
+    since: i64,
+    contents: Vec<[u8; ENTRY]>,
+    /// Which of them were asked for.
+    used: Vec<AtomicBool>,
+    fresh: Mutex<Vec<(StatKey, Digest)>>,
+}
+
+impl StatCache {
+    /// The digest of a file that is as it was.
+    pub fn get(&self, key: &StatKey) -> Option<Digest> {
+        let found =
+            self.contents.binary_search_by_key(&key.place(), |e| StatKey::decode(e).0.place());
+        let index = found.ok()?;
+        let (known, digest) = StatKey::decode(&self.contents[index]);
+        if known != *key {
+            return None;
+        }
+        self.used[index].store(true, Ordering::Relaxed);
+        Some(digest)
+    }
+
+    /// Remembers the digest of a file. `key` must have been asked for after this cache was opened
+    /// and before the file was read. Does nothing for a file that has only just changed.
+    pub fn insert(&self, key: StatKey, digest: Digest) {
+        if key.settled(self.since) {
+            self.fresh.lock().unwrap_or_else(PoisonError::into_inner).push((key, digest));
+        }
+    }
+
+    /// Writes it, if there is anything new; files that were not asked for are then forgotten.
+    pub fn save(self) -> Result<()> {
+        let mut entries = self.fresh.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let unused = self.used.iter().filter(|used| !used.load(Ordering::Relaxed)).count();
+        if entries.is_empty() && unused <= self.used.len() / 2 {
+            return Ok(());
+        }
+        let used =
+            self.contents.iter().zip(&self.used).filter(|(_, used)| used.load(Ordering::Relaxed));
+        entries.extend(used.map(|(entry, _)| StatKey::decode(entry)));
+        entries.sort_unstable();
+        entries.dedup_by_key(|(key, _)| key.place());
+
+        let mut payload = Vec::with_capacity(entries.len() * ENTRY);
+        entries.iter().for_each(|(key, digest)| key.encode(digest, &mut payload));
+        let inner = self.store.inner();
+        let mut header = MAGIC.to_vec();
+        header.extend_from_slice(&inner.boot);
+        header.extend_from_slice(Digest::of(&payload).as_bytes());
+        header.resize(HEADER, 0);
+
+        let session = inner.session()?;
+        let temporary = inner.root.join(session.path(&session.temporary("statcache")));
+        let written = std::fs::write(&temporary, [header, payload].concat());
+        let placed =
+            written.and_then(|()| std::fs::rename(&temporary, inner.root.join(&self.name)));
+        placed.map_err(|e| {
+            let _ = std::fs::remove_file(&temporary);
+            StoreError::io("write", inner.root.join(&self.name), e)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: i64 = 1_000_000_000;
+
+    fn key(ctime_ns: i64) -> StatKey {
+        StatKey { dev: 1, ino: 2, size: 3, mtime_ns: -4, ctime_ns }
+    }
+
+    #[test]
+    fn entries_survive_the_trip() {
+        let (key, digest) = (key(5), Digest::of(b"x"));
+        let mut bytes = Vec::new();
+        key.encode(&digest, &mut bytes);
+        assert_eq!(
+            bytes.as_chunks::<ENTRY>().0.iter().map(StatKey::decode).next(),
+            Some((key, digest))
+        );
+    }
+
+    #[test]
+    fn what_changed_just_now_is_not_settled() {
+        assert!(key(SECOND + 1).settled(SECOND + 1 + FINE_TICK + 1));
+        assert!(!key(SECOND + 1).settled(SECOND + 1 + FINE_TICK));
+        assert!(!key(SECOND + 1).settled(SECOND));
+        // Whole seconds only: the file system may not know better.
+        assert!(!key(SECOND).settled(2 * SECOND));
+        assert!(key(SECOND).settled(3 * SECOND + 1));
+    }
+}

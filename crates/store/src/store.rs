@@ -1,0 +1,113 @@
+//! The handle, and how it opens and closes.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use crate::db::Database;
+use crate::epoch;
+use crate::error::Result;
+use crate::hold::Held;
+use crate::layout;
+use crate::root::Root;
+use crate::session::Session;
+
+/// A store on disk, shared by all processes that open the same root.
+///
+/// Clones are one handle. Dropping the last clone lets go of everything this handle held; nothing
+/// needs it to be dropped, a process may end in any way.
+#[derive(Debug, Clone)]
+pub struct Store(Arc<Inner>);
+
+/// What the clones of a handle share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) root: Root,
+    pub(crate) db: Database,
+    /// The kernel's id of this boot.
+    pub(crate) boot: Vec<u8>,
+    /// What this handle has made and nothing kept names yet.
+    pub(crate) fresh: Held,
+    /// Cache records that were hit and whose time of use is to be written.
+    pub(crate) touched: Mutex<Vec<i64>>,
+    session: OnceLock<Session>,
+    starting: Mutex<()>,
+}
+
+impl Store {
+    /// Opens the store at `root`, and makes it if there is none.
+    ///
+    /// In the usual case this costs a handful of system calls; the database is opened by the first
+    /// question to it. The first opening after the machine was started recovers from whatever
+    /// ended its last run; every opening removes what processes that died have left behind.
+    ///
+    /// # Errors
+    /// When the root cannot be made, entered or locked. A database that is damaged or
+    /// [too new](crate::StoreError::NewerSchema) shows at the first question.
+    pub fn open(root: &Path) -> Result<Self> {
+        let root = Root::open(root)?;
+        let db = Database::new(&root);
+        let inner = Inner {
+            root,
+            db,
+            boot: epoch::boot()?,
+            fresh: Held::default(),
+            touched: Mutex::default(),
+            session: OnceLock::new(),
+            starting: Mutex::default(),
+        };
+        let store = Self(Arc::new(inner));
+        epoch::enter(&store)?;
+        // Leftovers take space and nothing else; the next one to open tries again.
+        let _ = store.sweep();
+        Ok(store)
+    }
+
+    /// The root directory, absolute.
+    pub fn root(&self) -> &Path {
+        self.0.root.path()
+    }
+
+    /// Where the full logs of steps are kept, one file each.
+    pub fn logs_dir(&self) -> PathBuf {
+        self.0.root.join(layout::LOGS)
+    }
+
+    /// Where containers have their files other than the root file system, one directory each.
+    pub fn containers_dir(&self) -> PathBuf {
+        self.0.root.join(layout::CONTAINERS)
+    }
+
+    /// Where the contents of cache mounts are, one directory each.
+    pub fn cache_mounts_dir(&self) -> PathBuf {
+        self.0.root.join(layout::CACHE_MOUNTS)
+    }
+
+    /// What the clones share.
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Inner {
+    /// The session of this handle, started by the first write.
+    pub(crate) fn session(&self) -> Result<&Session> {
+        if let Some(session) = self.session.get() {
+            return Ok(session);
+        }
+        let _starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.session.get() {
+            Some(session) => Ok(session),
+            None => {
+                let session = Session::start(&self.root)?;
+                Ok(self.session.get_or_init(|| session))
+            }
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Times of use are hints for garbage collection.
+        let _ = self.write_touched();
+    }
+}

@@ -1,0 +1,57 @@
+//! Removing what dead processes have left behind.
+
+use std::os::fd::OwnedFd;
+
+use rustix::fs::Mode;
+use rustix::io::Errno;
+
+use crate::error::Result;
+use crate::root::DIRECTORY;
+use crate::store::Inner;
+use crate::{Store, flock, layout, list, remove, session};
+
+impl Store {
+    /// Removes what processes that died were in the middle of. Opening the store does it, too.
+    ///
+    /// Nothing of a live process is touched: the kernel says who lives, by the lock that every
+    /// session holds on its directory. With no session there is nothing to ask.
+    pub fn sweep(&self) -> Result<()> {
+        let inner = self.inner();
+        let Some(sessions) = inner.root.open_dir(layout::SESSIONS)? else { return Ok(()) };
+        let error = |errno| inner.root.error("sweep", layout::SESSIONS, errno);
+        for name in list::names(&sessions).map_err(error)? {
+            let session = match rustix::fs::openat(&sessions, &name, DIRECTORY, Mode::empty()) {
+                Ok(session) => session,
+                Err(Errno::NOENT) => continue,
+                Err(Errno::NOTDIR) => {
+                    remove::tree(&sessions, &name).map_err(error)?;
+                    continue;
+                }
+                Err(errno) => return Err(error(errno)),
+            };
+            // The lock is kept until all is gone, so that others pass by.
+            if flock::try_exclusive(&session).map_err(error)? {
+                inner.remove_marked(&session)?;
+                remove::tree(&sessions, &name).map_err(error)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// Removes the snapshots that a dead session was making or removing. Whether one has been made
+    /// or removed is decided by the database, in one commit; here the disk follows.
+    fn remove_marked(&self, session: &OwnedFd) -> Result<()> {
+        let names = list::names(session)
+            .map_err(|errno| self.root.error("list", layout::SESSIONS, errno))?;
+        for id in names.iter().filter_map(|name| session::marked(name.to_str().ok()?)) {
+            if !self.has_row(id)? {
+                let name = layout::snapshot(id);
+                remove::tree(&self.root, &name)
+                    .map_err(|errno| self.root.error("remove", &name, errno))?;
+            }
+        }
+        Ok(())
+    }
+}
