@@ -291,10 +291,8 @@ fn insert_repo_digest(
 
 /// Fails unless there is such an image.
 fn require(tx: &Transaction<'_>, id: &Digest) -> Result<()> {
-    match tx.prepare_cached("SELECT 1 FROM images WHERE id = ?1")?.exists((bytes(id),))? {
-        true => Ok(()),
-        false => Err(StoreError::MissingImage { id: *id }),
-    }
+    let mut select = tx.prepare_cached("SELECT 1 FROM images WHERE id = ?1")?;
+    if select.exists((bytes(id),))? { Ok(()) } else { Err(StoreError::MissingImage { id: *id }) }
 }
 
 /// The repository of a reference: all but the tag. A colon before the last slash is a port.

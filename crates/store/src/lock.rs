@@ -21,7 +21,7 @@ impl Store {
 
     /// Takes the lock named `key` if nobody has it.
     pub fn try_lock(&self, key: &str) -> Result<Option<KeyLock>> {
-        KeyLock::attempt_file(file(&self.root().join(layout::LOCKS), key))
+        KeyLock::attempt_file(&file(&self.root().join(layout::LOCKS), key))
     }
 }
 
@@ -45,8 +45,8 @@ impl KeyLock {
     }
 
     /// Takes the lock that is this file, if nobody has it.
-    pub(crate) fn attempt_file(path: PathBuf) -> Result<Option<Self>> {
-        Self::take(&path, |fd| flock::try_exclusive(fd))
+    pub(crate) fn attempt_file(path: &Path) -> Result<Option<Self>> {
+        Self::take(path, |fd| flock::try_exclusive(fd))
     }
 
     /// One attempt with `acquire`. `None` also when the file was removed by its last holder

@@ -17,7 +17,7 @@ use crate::{SnapshotId, Store};
 
 /// The time of use of a record is written when it is off by this much. Garbage collection thinks
 /// in days, and a build that changes nothing should write nothing.
-const USE_GRAIN: Duration = Duration::from_secs(3600);
+const USE_GRAIN: Duration = Duration::from_hours(1);
 
 /// The columns of [`Record::read`], and those of its caller.
 const SELECT: &str =

@@ -182,7 +182,9 @@ impl StatCache {
         entries.dedup_by_key(|(key, _)| key.place());
 
         let mut payload = Vec::with_capacity(entries.len() * ENTRY);
-        entries.iter().for_each(|(key, digest)| key.encode(digest, &mut payload));
+        for (key, digest) in &entries {
+            key.encode(digest, &mut payload);
+        }
         let inner = self.store.inner();
         let mut header = MAGIC.to_vec();
         header.extend_from_slice(&inner.boot);

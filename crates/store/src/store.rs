@@ -95,13 +95,11 @@ impl Inner {
             return Ok(session);
         }
         let _starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
-        match self.session.get() {
-            Some(session) => Ok(session),
-            None => {
-                let session = Session::start(&self.root)?;
-                Ok(self.session.get_or_init(|| session))
-            }
+        if let Some(session) = self.session.get() {
+            return Ok(session);
         }
+        let session = Session::start(&self.root)?;
+        Ok(self.session.get_or_init(|| session))
     }
 }
 

@@ -96,7 +96,7 @@ impl Inner {
     pub(super) fn remove_locks(&self) -> Result<()> {
         for name in list::texts(&self.root, layout::LOCKS)? {
             // Removed by being let go.
-            drop(KeyLock::attempt_file(self.root.join(layout::LOCKS).join(name))?);
+            drop(KeyLock::attempt_file(&self.root.join(layout::LOCKS).join(name))?);
         }
         Ok(())
     }

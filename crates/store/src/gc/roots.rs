@@ -57,7 +57,9 @@ impl Roots {
             self.layers.extend(layers.as_chunks().0.iter().copied().map(Digest::from_bytes));
             kept.extend(snapshot);
         }
-        kept.into_iter().for_each(|id| graph.mark(id));
+        for id in kept {
+            graph.mark(id);
+        }
         Ok(())
     }
 
@@ -87,7 +89,9 @@ impl Roots {
                 self.stale.push(row.get(0)?);
             } else {
                 budget -= cost;
-                snapshot.into_iter().for_each(|id| graph.mark(id));
+                if let Some(id) = snapshot {
+                    graph.mark(id);
+                }
             }
         }
         Ok(())
