@@ -70,7 +70,11 @@ pub enum LayerError {
 
 impl LayerError {
     /// An [`Io`](Self::Io) error, made where the path is known.
-    pub(crate) fn io(action: &'static str, path: impl AsRef<Path>, error: impl Into<io::Error>) -> Self {
+    pub(crate) fn io(
+        action: &'static str,
+        path: impl AsRef<Path>,
+        error: impl Into<io::Error>,
+    ) -> Self {
         Self::Io { action, path: path.as_ref().to_owned(), source: error.into() }
     }
 

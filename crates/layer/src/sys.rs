@@ -64,5 +64,7 @@ pub(crate) fn names(dir: impl AsFd) -> io::Result<Vec<OsString>> {
 
 /// The path without its root and without `.` components: what openat and friends take.
 pub(crate) fn relative(path: &Path) -> PathBuf {
-    path.components().filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir)).collect()
+    path.components()
+        .filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir))
+        .collect()
 }

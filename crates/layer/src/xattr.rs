@@ -92,22 +92,38 @@ pub(crate) fn is_opaque(dir: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Sets attributes on `name` in the directory `dir`, not following a symbolic link.
+/// Sets attributes of an open file.
 ///
 /// What the filesystem has no place for, or an unprivileged user may not set, is left out, as
 /// every other unpacker does: an image must not fail to unpack for the lack of a label.
+pub(crate) fn set(file: impl AsFd, xattrs: &Xattrs) -> io::Result<()> {
+    for (attribute, value) in xattrs {
+        let result =
+            rustix::fs::fsetxattr(&file, attribute.as_os_str(), value, XattrFlags::empty());
+        best_effort(result)?;
+    }
+    Ok(())
+}
+
+/// The same for `name` in the directory `dir`. A symbolic link is not followed.
 pub(crate) fn set_at(dir: impl AsFd, name: &OsStr, xattrs: &Xattrs) -> io::Result<()> {
     if xattrs.is_empty() {
         return Ok(());
     }
     let path = proc_path(dir, name);
     for (attribute, value) in xattrs {
-        match rustix::fs::lsetxattr(&path, attribute.as_os_str(), value, XattrFlags::empty()) {
-            Ok(()) | Err(Errno::OPNOTSUPP | Errno::PERM) => {}
-            Err(error) => return Err(error.into()),
-        }
+        let result =
+            rustix::fs::lsetxattr(&path, attribute.as_os_str(), value, XattrFlags::empty());
+        best_effort(result)?;
     }
     Ok(())
+}
+
+fn best_effort(result: rustix::io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(Errno::OPNOTSUPP | Errno::PERM) => Ok(()),
+        result => Ok(result?),
+    }
 }
 
 /// Hides what the layers below have in the directory `name` of `dir`.
@@ -123,9 +139,5 @@ pub(crate) fn set_opaque(dir: impl AsFd, name: &OsStr) -> io::Result<()> {
 
 /// A path to `name` in an open directory: there is no `setxattrat` before Linux 6.13.
 fn proc_path(dir: impl AsFd, name: &OsStr) -> PathBuf {
-    let mut path = PathBuf::from(format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd()));
-    if !name.is_empty() {
-        path.push(name);
-    }
-    path
+    Path::new(&format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd())).join(name)
 }

@@ -50,9 +50,7 @@ pub fn decoder(mut reader: impl Read + Send + 'static) -> io::Result<Box<dyn Rea
     Ok(match format {
         None => Box::new(whole),
         Some(Format::Gzip) => Box::new(flate2::bufread::MultiGzDecoder::new(buffered(whole))),
-        Some(Format::Zstd) => {
-            Box::new(zstd::stream::read::Decoder::with_buffer(buffered(whole))?)
-        }
+        Some(Format::Zstd) => Box::new(zstd::stream::read::Decoder::with_buffer(buffered(whole))?),
         Some(Format::Bzip2) => Box::new(bzip2::bufread::MultiBzDecoder::new(buffered(whole))),
         Some(Format::Xz) => {
             Box::new(lzma_rust2::XzReader::new_mem_limit(buffered(whole), true, XZ_MEMORY))

@@ -88,7 +88,8 @@ impl<W: Write> Encoder<W> {
         rayon::spawn(move || {
             // A panic in the pool would end the process; here it only ends this stream.
             let result = catch_unwind(AssertUnwindSafe(|| deflate(&previous, &block, level)));
-            let result = result.unwrap_or_else(|_| Err(io::Error::other("the compressor panicked")));
+            let result =
+                result.unwrap_or_else(|_| Err(io::Error::other("the compressor panicked")));
             // Nobody listens when the encoder was dropped; then nobody needs the block either.
             let _ = sender.send(result);
         });

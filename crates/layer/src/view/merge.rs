@@ -100,9 +100,7 @@ impl View {
         let relative = sys::relative(&dir.path);
         let real = self.layers[layer].join(&relative);
         let fd = sys::open_root(&self.layers[layer])
-            .and_then(|root| {
-                sys::open_beneath(root, &relative, OFlags::RDONLY | OFlags::DIRECTORY)
-            })
+            .and_then(|root| sys::open_beneath(root, &relative, OFlags::RDONLY | OFlags::DIRECTORY))
             .context("open directory", &real)?;
         for name in sys::names(&fd).context("read directory", &real)? {
             // A file may vanish between the two calls: build contexts are alive.
@@ -160,10 +158,10 @@ impl View {
         Node { path, real, meta, parts, layer }
     }
 
-    /// Whether a directory hides the layers below its own. Below the lowest there is nothing to
-    /// hide.
+    /// Whether a directory hides the layers below its own. The roots of layers always merge, and
+    /// below the lowest there is nothing to hide.
     fn is_opaque(&self, layer: usize, path: &Path) -> Result<bool> {
-        if !self.overlay || layer + 1 == self.layers.len() {
+        if !self.overlay || layer + 1 == self.layers.len() || path.parent().is_none() {
             return Ok(false);
         }
         let real = self.layers[layer].join(sys::relative(path));

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use rustix::fs::OFlags;
 
 pub use filter::{Filter, Verdict};
+pub(crate) use resolve::Resolver;
 pub use walk::Walk;
 
 use crate::error::Context;
@@ -89,7 +90,7 @@ impl View {
     /// # Errors
     /// Besides I/O errors, [`LayerError::SymlinkLoop`].
     pub fn lookup(&self, path: impl AsRef<Path>) -> Result<Option<Node>> {
-        self.visible(resolve::Resolver::new(self).follow_last(false).run(path.as_ref())?.node)
+        self.visible(Resolver::new(self).follow_last(false).run(path.as_ref())?.node)
     }
 
     /// The file that `path` leads to after following every symbolic link.
@@ -97,7 +98,7 @@ impl View {
     /// # Errors
     /// Besides I/O errors, [`LayerError::SymlinkLoop`].
     pub fn resolve(&self, path: impl AsRef<Path>) -> Result<Option<Node>> {
-        self.visible(resolve::Resolver::new(self).run(path.as_ref())?.node)
+        self.visible(Resolver::new(self).run(path.as_ref())?.node)
     }
 
     /// The absolute path without symbolic links that `path` leads to, whether it exists or not:
@@ -106,7 +107,7 @@ impl View {
     /// # Errors
     /// Besides I/O errors, [`LayerError::SymlinkLoop`].
     pub fn canonical(&self, path: impl AsRef<Path>) -> Result<PathBuf> {
-        Ok(resolve::Resolver::new(self).run(path.as_ref())?.path)
+        Ok(Resolver::new(self).run(path.as_ref())?.path)
     }
 
     /// The entries of the directory that `path` leads to, sorted by the bytes of their names.

@@ -1,0 +1,272 @@
+//! Packing an upper directory into a layer.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use bld_oci::{Digest, HashingWriter};
+use tar::EntryType;
+
+use crate::apply::{OPAQUE, WHITEOUT};
+use crate::archive::encode::{self, Entry};
+use crate::archive::padding;
+use crate::error::Context;
+use crate::view::Walk;
+use crate::xattr::{self, Xattrs};
+use crate::{Kind, LayerError, Node, Result, View, sys};
+
+/// How [`write_layer`] packs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TarOptions {
+    /// No file is recorded as newer than this, in seconds since the epoch
+    /// (`SOURCE_DATE_EPOCH` with `rewrite-timestamp`).
+    pub clamp_mtime: Option<i64>,
+}
+
+/// What [`write_layer`] wrote.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LayerStats {
+    /// Entries, whiteouts included.
+    pub entries: u64,
+    /// Bytes of the archive.
+    pub bytes: u64,
+}
+
+/// Writes the changes in an overlayfs upper directory as the uncompressed tar of a layer
+/// (image-spec, layer.md).
+///
+/// The form is canonical: the same tree gives the same bytes on every machine. Entries are sorted
+/// component by component by the bytes of their names; a directory comes before its contents;
+/// headers are ustar, with PAX records only for what does not fit; times are whole seconds; there
+/// are no user and group names, no access and change times, no inode numbers. The first name of a
+/// file in that order carries its contents, the other ones are hard links to it. Holes are
+/// written out. Sockets are left out, and so is the root, which belongs to no layer.
+///
+/// Whiteouts and opaque directories of overlayfs become `.wh.NAME` and `.wh..wh..opq`.
+///
+/// # Errors
+/// [`LayerError::Unrepresentable`] for what a layer has no form for, [`LayerError::Stream`] when
+/// `out` fails, [`LayerError::Io`] when the tree cannot be read.
+pub fn write_layer(upper: &Path, out: &mut dyn Write, options: &TarOptions) -> Result<LayerStats> {
+    Packer::new(View::plain(upper), out, options, true).run()
+}
+
+/// Writes all files of a view as one tar in the same canonical form. There is nothing to delete in
+/// it, so it holds no whiteouts.
+///
+/// # Errors
+/// As [`write_layer`].
+pub fn write_tree(view: &View, out: &mut dyn Write, options: &TarOptions) -> Result<LayerStats> {
+    Packer::new(view.clone(), out, options, false).run()
+}
+
+/// The digest and size of what [`write_layer`] writes: the diffID of the layer. Nothing is stored.
+///
+/// # Errors
+/// As [`write_layer`].
+pub fn diff_id(upper: &Path, options: &TarOptions) -> Result<(Digest, u64)> {
+    let mut out = HashingWriter::new(io::sink());
+    write_layer(upper, &mut out, options)?;
+    let (_, digest, size) = out.finish();
+    Ok((digest, size))
+}
+
+struct Packer<'a> {
+    view: View,
+    out: &'a mut dyn Write,
+    options: &'a TarOptions,
+    /// Whether opaque directories are part of what is packed.
+    whiteouts: bool,
+    /// The first name of every file with several.
+    names: HashMap<(u64, u64), PathBuf>,
+    buffer: Vec<u8>,
+    stats: LayerStats,
+}
+
+impl<'a> Packer<'a> {
+    fn new(view: View, out: &'a mut dyn Write, options: &'a TarOptions, whiteouts: bool) -> Self {
+        let (names, stats) = (HashMap::new(), LayerStats::default());
+        Self { view, out, options, whiteouts, names, buffer: Vec::new(), stats }
+    }
+
+    fn run(mut self) -> Result<LayerStats> {
+        let view = self.view.clone();
+        view.walk("/", &mut |node| self.pack(node).map(|()| Walk::Into))?;
+        self.write(&encode::END)?;
+        Ok(self.stats)
+    }
+
+    fn pack(&mut self, node: &Node) -> Result<()> {
+        let path = sys::relative(&node.path);
+        if node.meta.is_whiteout() {
+            return self.pack_whiteout(&sibling(&path, node.name().as_bytes()));
+        }
+        if node.name().as_bytes().starts_with(WHITEOUT) {
+            let problem = "a layer deletes with names that begin with \".wh.\"";
+            return Err(LayerError::Unrepresentable { path, problem });
+        }
+        let attributes = xattr::list(&node.real).context("list the attributes of", &node.real)?;
+        let is_opaque = self.check_overlay(node, &attributes, &path)?;
+        let xattrs = if attributes.is_empty() { Vec::new() } else { node.xattrs()? };
+        if xattrs.iter().any(|(name, _)| !encode::is_representable(name)) {
+            let problem = "the name of an extended attribute holds an equals sign";
+            return Err(LayerError::Unrepresentable { path, problem });
+        }
+        let first = match node.meta.is_hardlinked() {
+            true => self.names.get(&(node.meta.dev, node.meta.ino)).cloned(),
+            false => None,
+        };
+        match (first, node.meta.kind) {
+            (Some(first), _) => self.pack_entry(node, &path, EntryType::Link, &first, &xattrs)?,
+            (None, Kind::Socket) => return Ok(()),
+            (None, kind) => {
+                if node.meta.is_hardlinked() {
+                    self.names.insert((node.meta.dev, node.meta.ino), path.clone());
+                }
+                let target = match kind {
+                    Kind::Symlink => node.link_target()?,
+                    _ => PathBuf::new(),
+                };
+                self.pack_entry(node, &path, entry_type(kind), &target, &xattrs)?;
+                if kind == Kind::File {
+                    self.pack_contents(node)?;
+                }
+            }
+        }
+        if is_opaque && self.whiteouts {
+            self.pack_whiteout(
+                path.join(std::ffi::OsStr::from_bytes(OPAQUE)).as_os_str().as_bytes(),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Whether a directory is opaque. Refuses what overlayfs may have stored in a way that is not
+    /// plain files: our mounts never switch that on, but a tree may come from elsewhere.
+    fn check_overlay(
+        &self,
+        node: &Node,
+        attributes: &[std::ffi::OsString],
+        path: &Path,
+    ) -> Result<bool> {
+        let has = |name: &str| {
+            attributes.iter().any(|attribute| {
+                let attribute = attribute.as_bytes();
+                let attribute = attribute
+                    .strip_prefix(b"trusted.overlay.")
+                    .or_else(|| attribute.strip_prefix(b"user.overlay."));
+                attribute == Some(name.as_bytes())
+            })
+        };
+        if has("redirect") || has("metacopy") {
+            return Err(LayerError::Unrepresentable {
+                path: path.to_owned(),
+                problem: "its contents are elsewhere: overlayfs was mounted with redirect_dir or metacopy",
+            });
+        }
+        if !node.meta.is_dir() || !has("opaque") {
+            return Ok(false);
+        }
+        xattr::is_opaque(&node.real).context("list the attributes of", &node.real)
+    }
+
+    fn pack_entry(
+        &mut self,
+        node: &Node,
+        path: &Path,
+        kind: EntryType,
+        link: &Path,
+        xattrs: &Xattrs,
+    ) -> Result<()> {
+        let mut name = path.as_os_str().as_bytes().to_vec();
+        if kind == EntryType::Directory {
+            name.push(b'/');
+        }
+        let clamp = self.options.clamp_mtime.unwrap_or(i64::MAX);
+        self.write_entry(&Entry {
+            name: &name,
+            kind,
+            mode: node.meta.mode,
+            uid: node.meta.uid,
+            gid: node.meta.gid,
+            size: if kind == EntryType::Regular { node.meta.size } else { 0 },
+            mtime: node.meta.mtime.min(clamp),
+            link: link.as_os_str().as_bytes(),
+            rdev: node.meta.rdev,
+            xattrs,
+        })
+    }
+
+    /// An entry that deletes. When something was deleted is no part of the tree.
+    fn pack_whiteout(&mut self, name: &[u8]) -> Result<()> {
+        self.write_entry(&Entry {
+            name,
+            kind: EntryType::Regular,
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            size: 0,
+            mtime: 0,
+            link: b"",
+            rdev: (0, 0),
+            xattrs: &Vec::new(),
+        })
+    }
+
+    fn write_entry(&mut self, entry: &Entry<'_>) -> Result<()> {
+        self.stats.entries += 1;
+        let mut header = std::mem::take(&mut self.buffer);
+        header.clear();
+        entry.encode(&mut header);
+        let result = self.write(&header);
+        self.buffer = header;
+        result
+    }
+
+    fn pack_contents(&mut self, node: &Node) -> Result<()> {
+        let mut file = self.view.open(node)?.take(node.meta.size);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(256 * 1024, 0);
+        let mut left = node.meta.size;
+        while left > 0 {
+            let read = match file.read(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => result.context("read", &node.real)?,
+            };
+            if read == 0 {
+                // The size is in the header already.
+                return Err(LayerError::io("read", &node.real, io::ErrorKind::UnexpectedEof));
+            }
+            self.write(&buffer[..read])?;
+            left -= read as u64;
+        }
+        self.buffer = buffer;
+        self.write(&[0; crate::archive::BLOCK][..padding(node.meta.size) as usize])
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.stats.bytes += bytes.len() as u64;
+        let failed = |source| LayerError::Stream { action: "write the layer", source };
+        self.out.write_all(bytes).map_err(failed)
+    }
+}
+
+fn entry_type(kind: Kind) -> EntryType {
+    match kind {
+        Kind::File => EntryType::Regular,
+        Kind::Dir => EntryType::Directory,
+        Kind::Symlink => EntryType::Symlink,
+        Kind::CharDevice => EntryType::Char,
+        Kind::BlockDevice => EntryType::Block,
+        // Sockets never get here.
+        Kind::Fifo | Kind::Socket => EntryType::Fifo,
+    }
+}
+
+/// The name that deletes `name`, in the directory `path` is in.
+fn sibling(path: &Path, name: &[u8]) -> Vec<u8> {
+    let mut base = WHITEOUT.to_vec();
+    base.extend_from_slice(name);
+    path.with_file_name(std::ffi::OsStr::from_bytes(&base)).into_os_string().into_encoded_bytes()
+}

@@ -1,0 +1,423 @@
+//! Writing into an upper directory, so that on top of the layers below it the wanted tree is seen.
+//!
+//! Three things make that more than writing files: a directory that only exists below has to be
+//! copied up, with its owner and mode, before anything can be put into it; symbolic links on the
+//! way may lie in any layer; and a directory that comes where a file or a whiteout was must not
+//! let the contents of an older directory shine through.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
+use rustix::io::Errno;
+
+use crate::error::Context;
+use crate::view::{Node, Resolver, View};
+use crate::xattr::{self, Xattrs};
+use crate::{Kind, LayerError, Result, sys};
+
+/// Seconds and nanoseconds since the epoch.
+pub(crate) type Time = (i64, u32);
+
+/// What a file gets besides its contents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Attributes {
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mtime: Time,
+    pub(crate) xattrs: Xattrs,
+}
+
+impl Attributes {
+    /// Those of a directory nobody said anything about.
+    pub(crate) fn implied_dir(mtime: Time) -> Self {
+        Self { mode: 0o755, uid: 0, gid: 0, mtime, xattrs: Vec::new() }
+    }
+
+    pub(crate) fn of(node: &Node) -> Result<Self> {
+        let meta = &node.meta;
+        Ok(Self {
+            mode: meta.mode,
+            uid: meta.uid,
+            gid: meta.gid,
+            mtime: (meta.mtime, meta.mtime_ns),
+            xattrs: node.xattrs()?,
+        })
+    }
+}
+
+/// A file other than a regular file or a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Special {
+    Symlink(PathBuf),
+    CharDevice(u32, u32),
+    BlockDevice(u32, u32),
+    Fifo,
+}
+
+/// An upper directory being written.
+///
+/// All paths it takes are absolute inside the merged tree and *canonical*: without symbolic links,
+/// as [`canonical`](Self::canonical) returns them.
+pub(crate) struct Upper {
+    path: PathBuf,
+    root: OwnedFd,
+    /// The layers below with the upper directory on top.
+    merged: View,
+    /// The times of directories, set when nothing is put into them any more.
+    times: BTreeMap<PathBuf, Time>,
+    /// Directories nobody said anything about.
+    implied: BTreeSet<PathBuf>,
+    /// The directory that was opened last: archives and trees come directory by directory.
+    last: Option<(PathBuf, Arc<OwnedFd>)>,
+}
+
+impl Upper {
+    pub(crate) fn open(path: &Path, lower: &View) -> Result<Self> {
+        let root = sys::open_root(path).context("open directory", path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            root,
+            merged: lower.with_top(path),
+            times: BTreeMap::new(),
+            implied: BTreeSet::new(),
+            last: None,
+        })
+    }
+
+    /// The tree as it is now.
+    pub(crate) fn merged(&self) -> &View {
+        &self.merged
+    }
+
+    /// Where `path` leads in the tree as it is now; with `follow` unset, without following links.
+    pub(crate) fn canonical(&self, path: &Path, follow: bool) -> Result<PathBuf> {
+        Ok(Resolver::new(&self.merged).follow(follow).run(path)?.path)
+    }
+
+    /// Where a file of the merged tree lies on disk, for messages.
+    pub(crate) fn real(&self, path: &Path) -> PathBuf {
+        self.path.join(sys::relative(path))
+    }
+
+    /// Opens a directory to put something into it. Where it only exists below, it is copied up
+    /// with all it has but its contents; where it does not exist, it is made with `made`, and so
+    /// are the directories above it.
+    ///
+    /// # Errors
+    /// `ENOTDIR` when there is something else on the way.
+    pub(crate) fn dir(&mut self, path: &Path, made: &Attributes) -> Result<Arc<OwnedFd>> {
+        if let Some((last, fd)) = &self.last
+            && last == path
+        {
+            return Ok(Arc::clone(fd));
+        }
+        let fd = match self.open_dir(path) {
+            Err(LayerError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                self.make_dirs(path, made)?;
+                self.open_dir(path)
+            }
+            result => result,
+        };
+        let fd = Arc::new(fd?);
+        self.last = Some((path.to_owned(), Arc::clone(&fd)));
+        Ok(fd)
+    }
+
+    fn open_dir(&self, path: &Path) -> Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        sys::open_beneath(&self.root, &sys::relative(path), flags)
+            .context("open directory", self.real(path))
+    }
+
+    fn make_dirs(&mut self, path: &Path, made: &Attributes) -> Result<()> {
+        let mut at = PathBuf::from("/");
+        for component in path.components() {
+            let Component::Normal(name) = component else { continue };
+            let parent = self.open_dir(&at)?;
+            at.push(name);
+            let real = self.real(&at);
+            match sys::stat_at(&parent, name).context("stat", &real)? {
+                Some(meta) if meta.is_dir() => continue,
+                Some(meta) if !meta.is_whiteout() => {
+                    return Err(LayerError::io("create directory", real, Errno::NOTDIR));
+                }
+                _ => {}
+            }
+            let below = self.merged.lookup(&at)?;
+            let attributes = match &below {
+                Some(node) if node.meta.is_dir() => &Attributes::of(node)?,
+                _ => {
+                    self.implied.insert(at.clone());
+                    made
+                }
+            };
+            make_dir(&parent, name).context("create directory", &real)?;
+            self.finish_dir(&parent, &at, attributes)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the directory `name` in `parent` or takes over the one that is there, merging with
+    /// the one below.
+    pub(crate) fn put_dir(
+        &mut self,
+        parent: impl AsFd,
+        path: &Path,
+        attributes: &Attributes,
+    ) -> Result<()> {
+        let name = path.file_name().unwrap_or_default();
+        let real = self.real(path);
+        let is_dir =
+            sys::stat_at(&parent, name).context("stat", &real)?.is_some_and(|m| m.is_dir());
+        if !is_dir {
+            make_dir(&parent, name).context("create directory", &real)?;
+        }
+        self.implied.remove(path);
+        self.finish_dir(parent, path, attributes)
+    }
+
+    /// Sets the attributes of a directory of the upper directory.
+    pub(crate) fn take_over(&mut self, path: &Path, attributes: &Attributes) -> Result<()> {
+        let parent = self.open_dir(path.parent().unwrap_or(path))?;
+        self.finish_dir(parent, path, attributes)
+    }
+
+    fn finish_dir(
+        &mut self,
+        parent: impl AsFd,
+        path: &Path,
+        attributes: &Attributes,
+    ) -> Result<()> {
+        let name = path.file_name().unwrap_or_default();
+        set_attributes(parent, name, Kind::Dir, attributes)
+            .context("set the attributes of", self.real(path))?;
+        self.times.insert(path.to_owned(), attributes.mtime);
+        Ok(())
+    }
+
+    /// Makes an empty regular file in `parent`, replacing what is there.
+    pub(crate) fn put_file(&mut self, parent: impl AsFd, path: &Path) -> Result<File> {
+        self.clear(&parent, path)?;
+        let name = path.file_name().unwrap_or_default();
+        create_file(parent, name).context("create file", self.real(path))
+    }
+
+    /// Makes a symbolic link, device or pipe in `parent`, replacing what is there.
+    pub(crate) fn put_special(
+        &mut self,
+        parent: impl AsFd,
+        path: &Path,
+        special: &Special,
+        attributes: &Attributes,
+    ) -> Result<()> {
+        self.clear(&parent, path)?;
+        let name = path.file_name().unwrap_or_default();
+        create_special(&parent, name, special).context("create", self.real(path))?;
+        set_attributes(parent, name, special.kind(), attributes)
+            .context("set the attributes of", self.real(path))
+    }
+
+    /// Makes `path` in `parent` one more name of the file at `target`, replacing what is there.
+    pub(crate) fn put_hardlink(
+        &mut self,
+        parent: impl AsFd,
+        path: &Path,
+        target: &Path,
+    ) -> Result<()> {
+        self.clear(&parent, path)?;
+        let target_dir = self.open_dir(target.parent().unwrap_or(target))?;
+        let (target, name) = (target.file_name(), path.file_name());
+        let (target, name) = (target.unwrap_or_default(), name.unwrap_or_default());
+        fs::linkat(target_dir, target, parent, name, AtFlags::empty())
+            .context("create hard link", self.real(path))
+    }
+
+    /// Hides what the layers below have at `path`, which nothing in the upper directory stands
+    /// for yet.
+    pub(crate) fn put_whiteout(&mut self, parent: impl AsFd, path: &Path) -> Result<()> {
+        let name = path.file_name().unwrap_or_default();
+        let device = fs::makedev(0, 0);
+        let mode = Mode::empty();
+        fs::mknodat(parent, name, FileType::CharacterDevice, mode, device)
+            .context("create whiteout", self.real(path))
+    }
+
+    /// Hides what the layers below have in a directory of the upper directory.
+    pub(crate) fn set_opaque(&self, path: &Path) -> Result<()> {
+        let parent = self.open_dir(path.parent().unwrap_or(path))?;
+        let name = path.file_name().unwrap_or_default();
+        xattr::set_opaque(parent, name).context("make opaque", self.real(path))
+    }
+
+    /// Removes what the upper directory has at `path`, with everything below it.
+    pub(crate) fn remove(&mut self, path: &Path) -> Result<()> {
+        let parent = self.open_dir(path.parent().unwrap_or(path))?;
+        self.clear(parent, path)
+    }
+
+    /// The same where the directory it is in is open. Nothing there is no error.
+    pub(crate) fn clear(&mut self, parent: impl AsFd, path: &Path) -> Result<()> {
+        let name = path.file_name().unwrap_or_default();
+        match fs::unlinkat(&parent, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => return Ok(()),
+            Err(Errno::ISDIR) => {}
+            Err(error) => return Err(LayerError::io("remove", self.real(path), error)),
+        }
+        remove_tree(parent, name).context("remove", self.real(path))?;
+        let gone = |other: &Path| other.starts_with(path);
+        self.times.retain(|other, _| !gone(other));
+        self.implied.retain(|other| !gone(other));
+        self.last = None;
+        Ok(())
+    }
+
+    /// Copies a regular file up from the layers below, unless the upper directory has it already.
+    /// Returns false when there is nothing at `path`.
+    pub(crate) fn copy_up(&mut self, path: &Path) -> Result<bool> {
+        let Some(node) = self.merged.lookup(path)? else { return Ok(false) };
+        if sys::stat(&self.real(path)).context("stat", self.real(path))?.is_some() {
+            return Ok(true);
+        }
+        let attributes = Attributes::of(&node)?;
+        let parent = path.parent().unwrap_or(path);
+        let parent = self.dir(parent, &Attributes::implied_dir(attributes.mtime))?;
+        match node.meta.kind {
+            Kind::File => {
+                let source = self.merged.open(&node)?;
+                let file = self.put_file(&parent, path)?;
+                crate::contents::copy(&source, &file, &node.meta)
+                    .context("copy up", self.real(path))?;
+                finish_file(&file, &attributes).context("copy up", self.real(path))?;
+            }
+            _ => match Special::of(&node)? {
+                Some(special) => self.put_special(&parent, path, &special, &attributes)?,
+                None => return Ok(false),
+            },
+        }
+        Ok(true)
+    }
+
+    /// Sets what waited for the contents to be complete, and returns the directories that were
+    /// made because nobody said anything about them, parents first.
+    pub(crate) fn finish(self) -> Result<Vec<PathBuf>> {
+        for (path, mtime) in &self.times {
+            let set = || -> io::Result<()> {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+                let dir = sys::open_beneath(&self.root, &sys::relative(path), flags)?;
+                Ok(fs::futimens(&dir, &timestamps(*mtime))?)
+            };
+            set().context("set the time of", self.real(path))?;
+        }
+        Ok(self.implied.into_iter().collect())
+    }
+}
+
+impl Special {
+    /// What kind of special file a node is; `None` for files, directories and sockets.
+    pub(crate) fn of(node: &Node) -> Result<Option<Self>> {
+        let (major, minor) = node.meta.rdev;
+        Ok(match node.meta.kind {
+            Kind::Symlink => Some(Self::Symlink(node.link_target()?)),
+            Kind::CharDevice => Some(Self::CharDevice(major, minor)),
+            Kind::BlockDevice => Some(Self::BlockDevice(major, minor)),
+            Kind::Fifo => Some(Self::Fifo),
+            Kind::File | Kind::Dir | Kind::Socket => None,
+        })
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Symlink(_) => Kind::Symlink,
+            Self::CharDevice(..) => Kind::CharDevice,
+            Self::BlockDevice(..) => Kind::BlockDevice,
+            Self::Fifo => Kind::Fifo,
+        }
+    }
+}
+
+/// Makes a directory. Where a file or a whiteout was, the new directory hides what the layers
+/// below have in theirs: to whoever removed it, that was gone.
+fn make_dir(parent: impl AsFd, name: &OsStr) -> io::Result<()> {
+    let mode = Mode::RWXU;
+    match fs::mkdirat(&parent, name, mode) {
+        Err(Errno::EXIST) => {
+            fs::unlinkat(&parent, name, AtFlags::empty())?;
+            fs::mkdirat(&parent, name, mode)?;
+            xattr::set_opaque(parent, name)
+        }
+        result => Ok(result?),
+    }
+}
+
+pub(crate) fn create_file(parent: impl AsFd, name: &OsStr) -> io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(File::from(fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR)?))
+}
+
+/// Sets everything but the contents of a file that is written. The order matters: changing the
+/// owner clears the setuid bit and the capabilities, and only then come the times.
+pub(crate) fn finish_file(file: &File, attributes: &Attributes) -> io::Result<()> {
+    let owner = Some(Uid::from_raw(attributes.uid));
+    fs::fchown(file, owner, Some(Gid::from_raw(attributes.gid)))?;
+    fs::fchmod(file, Mode::from_raw_mode(attributes.mode))?;
+    xattr::set(file, &attributes.xattrs)?;
+    Ok(fs::futimens(file, &timestamps(attributes.mtime))?)
+}
+
+fn create_special(parent: impl AsFd, name: &OsStr, special: &Special) -> io::Result<()> {
+    let mode = Mode::RUSR | Mode::WUSR;
+    let device =
+        |kind, major, minor| fs::mknodat(&parent, name, kind, mode, fs::makedev(major, minor));
+    Ok(match special {
+        Special::Symlink(target) => fs::symlinkat(target, &parent, name)?,
+        Special::CharDevice(major, minor) => device(FileType::CharacterDevice, *major, *minor)?,
+        Special::BlockDevice(major, minor) => device(FileType::BlockDevice, *major, *minor)?,
+        Special::Fifo => device(FileType::Fifo, 0, 0)?,
+    })
+}
+
+/// Sets the attributes of anything but a regular file.
+fn set_attributes(
+    parent: impl AsFd,
+    name: &OsStr,
+    kind: Kind,
+    attributes: &Attributes,
+) -> io::Result<()> {
+    let owner = Some(Uid::from_raw(attributes.uid));
+    let group = Some(Gid::from_raw(attributes.gid));
+    fs::chownat(&parent, name, owner, group, AtFlags::SYMLINK_NOFOLLOW)?;
+    if kind != Kind::Symlink {
+        // Follows links, but this was just made, as something else, in a directory nobody else
+        // writes to.
+        fs::chmodat(&parent, name, Mode::from_raw_mode(attributes.mode), AtFlags::empty())?;
+    }
+    xattr::set_at(&parent, name, &attributes.xattrs)?;
+    let times = timestamps(attributes.mtime);
+    Ok(fs::utimensat(&parent, name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+fn remove_tree(parent: impl AsFd, name: &OsStr) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    let dir = sys::open_beneath(&parent, Path::new(name), flags)?;
+    for entry in sys::names(&dir)? {
+        match fs::unlinkat(&dir, &entry, AtFlags::empty()) {
+            Err(Errno::ISDIR) => remove_tree(&dir, &entry)?,
+            result => result?,
+        }
+    }
+    Ok(fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?)
+}
+
+/// The access time follows the modification time: no layer keeps it, and reading the clock would
+/// only leave something random behind.
+fn timestamps((seconds, nanos): Time) -> Timestamps {
+    let time = Timespec { tv_sec: seconds, tv_nsec: nanos.into() };
+    Timestamps { last_access: time, last_modification: time }
+}
