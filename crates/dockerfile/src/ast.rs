@@ -13,7 +13,8 @@ use crate::span::{Span, Spanned};
 pub struct Dockerfile {
     /// The directives at the very top.
     pub directives: Directives,
-    /// The `ARG` instructions before the first `FROM`.
+    /// The `ARG` instructions before the first `FROM`; see [`Dockerfile::global_args`] for the
+    /// arguments in them.
     pub global_args: Vec<Instruction>,
     /// The build stages, in the order written.
     pub stages: Vec<Stage>,

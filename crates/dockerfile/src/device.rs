@@ -1,7 +1,7 @@
 //! `RUN --device`: a device by its CDI name.
 
 use crate::csv;
-use crate::suggest::suggest;
+use crate::suggest::{did_you_mean, suggest};
 use crate::value::parse_bool;
 
 /// The options of a device.
@@ -24,7 +24,7 @@ pub enum DeviceError {
     #[error("device name already set to `{0}`")]
     NamedTwice(String),
     /// An option is not known, or has no value.
-    #[error("unexpected device option `{option}`{}", .suggestion.as_ref().map_or_else(String::new, |name| format!(" (did you mean `{name}`?)")))]
+    #[error("unexpected device option `{option}`{}", did_you_mean(.suggestion.as_deref()))]
     UnknownOption {
         /// The option.
         option: String,

@@ -9,6 +9,7 @@ mod glob;
 pub mod ignore;
 mod instruction;
 mod keyword;
+pub mod lint;
 pub mod mount;
 mod parse;
 mod print;

@@ -7,6 +7,7 @@ use crate::csv::{self, Field};
 use crate::diagnostic::Diagnostic;
 use crate::expand::ExpandError;
 use crate::span::Span;
+use crate::suggest::{did_you_mean, suggest};
 use crate::value::{parse_bool, parse_size};
 
 /// What is mounted.
@@ -131,7 +132,7 @@ pub enum MountErrorKind {
     #[error("invalid mount option `{0}`: it must be a key=value pair")]
     NoValue(String),
     /// No option has this name.
-    #[error("unexpected mount option `{key}`{}", did_you_mean(.suggestion.as_ref()))]
+    #[error("unexpected mount option `{key}`{}", did_you_mean(.suggestion.as_deref()))]
     UnknownKey {
         /// The name.
         key: String,
@@ -139,7 +140,7 @@ pub enum MountErrorKind {
         suggestion: Option<String>,
     },
     /// There is no such type.
-    #[error("unsupported mount type `{value}`{}", did_you_mean(.suggestion.as_ref()))]
+    #[error("unsupported mount type `{value}`{}", did_you_mean(.suggestion.as_deref()))]
     UnknownType {
         /// The type.
         value: String,
@@ -147,7 +148,7 @@ pub enum MountErrorKind {
         suggestion: Option<String>,
     },
     /// There is no such sharing mode.
-    #[error("unsupported sharing value `{value}`{}", did_you_mean(.suggestion.as_ref()))]
+    #[error("unsupported sharing value `{value}`{}", did_you_mean(.suggestion.as_deref()))]
     UnknownSharing {
         /// The mode.
         value: String,
@@ -184,10 +185,6 @@ pub enum MountErrorKind {
     /// A value could not be expanded.
     #[error(transparent)]
     Expand(#[from] ExpandError),
-}
-
-fn did_you_mean(suggestion: Option<&String>) -> String {
-    suggestion.map_or_else(String::new, |name| format!(" (did you mean `{name}`?)"))
 }
 
 impl MountErrorKind {
@@ -275,7 +272,7 @@ impl Key {
         let lower = written.to_ascii_lowercase();
         KEYS.iter().find(|(name, _)| *name == lower).map(|(name, key)| (*key, *name)).ok_or_else(
             || {
-                let suggestion = crate::suggest(&lower, KEYS.iter().map(|(name, _)| *name));
+                let suggestion = suggest(&lower, KEYS.iter().map(|(name, _)| *name));
                 let suggestion = suggestion.map(str::to_owned);
                 MountErrorKind::UnknownKey { key: written.to_owned(), suggestion }.at(field)
             },
@@ -422,7 +419,7 @@ fn set(
 fn kind(value: &str, field: &Field) -> Result<MountKind, MountError> {
     let lower = value.to_ascii_lowercase();
     MountKind::ALL.into_iter().find(|kind| kind.name() == lower).ok_or_else(|| {
-        let nearest = crate::suggest(&lower, MountKind::ALL.iter().map(|kind| kind.name()));
+        let nearest = suggest(&lower, MountKind::ALL.iter().map(|kind| kind.name()));
         let suggestion = nearest.map(str::to_owned);
         MountErrorKind::UnknownType { value: value.to_owned(), suggestion }.at(field)
     })
@@ -431,7 +428,7 @@ fn kind(value: &str, field: &Field) -> Result<MountKind, MountError> {
 fn sharing(value: &str, field: &Field) -> Result<Sharing, MountError> {
     let lower = value.to_ascii_lowercase();
     Sharing::ALL.into_iter().find(|sharing| sharing.name() == lower).ok_or_else(|| {
-        let nearest = crate::suggest(&lower, Sharing::ALL.iter().map(|sharing| sharing.name()));
+        let nearest = suggest(&lower, Sharing::ALL.iter().map(|sharing| sharing.name()));
         let suggestion = nearest.map(str::to_owned);
         MountErrorKind::UnknownSharing { value: value.to_owned(), suggestion }.at(field)
     })

@@ -1,9 +1,10 @@
 //! Puts instructions together into stages.
 
-use crate::ast::{Dockerfile, Instruction, InstructionKind, Stage};
+use crate::ast::{ArgPair, Dockerfile, Instruction, InstructionKind, Stage};
 use crate::diagnostic::Diagnostic;
 use crate::instruction::Lower;
 use crate::keyword::Keyword;
+use crate::lint::CheckOptions;
 use crate::span::Span;
 use crate::syntax::{self, Statement, Tree};
 
@@ -26,6 +27,11 @@ impl Parsed {
 /// Parses a Dockerfile. Never stops at the first error.
 pub fn parse(source: &str) -> Parsed {
     let Tree { directives, statements, blank_lines, mut diagnostics } = syntax::read(source);
+    if let Some(check) = &directives.check
+        && let Err(error) = CheckOptions::parse(&check.value)
+    {
+        diagnostics.push(Diagnostic::error(error.to_string(), check.span));
+    }
     let mut lower = Lower { escape: directives.escape, diagnostics: &mut diagnostics };
     let mut dockerfile = Dockerfile { directives, blank_lines, ..Dockerfile::default() };
     let mut opened = false; // also by a FROM that makes no sense
@@ -140,16 +146,21 @@ fn nothing_to_build(source: &str, statements: &[Statement]) -> Option<Diagnostic
     Some(error.with_help("add a stage: `FROM image`"))
 }
 
+impl Dockerfile {
+    /// The arguments declared before the first `FROM`, in order.
+    pub fn global_args(&self) -> impl Iterator<Item = &ArgPair> {
+        let args = self.global_args.iter().filter_map(|instruction| match &instruction.kind {
+            InstructionKind::Arg(args) => Some(args),
+            _ => None,
+        });
+        args.flatten()
+    }
+}
+
 impl Stage {
     /// The name of the stage in lower case, as others refer to it.
     pub fn name(&self) -> Option<String> {
         self.from.name.as_ref().map(|name| name.value.to_ascii_lowercase())
-    }
-
-    /// The keywords of its instructions with their places, the `FROM` first.
-    pub(crate) fn keywords(&self) -> impl Iterator<Item = &crate::Spanned<String>> {
-        let instructions = self.instructions.iter().map(|instruction| &instruction.keyword);
-        std::iter::once(&self.keyword).chain(instructions)
     }
 }
 

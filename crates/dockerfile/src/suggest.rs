@@ -22,6 +22,11 @@ pub fn suggest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
     best
 }
 
+/// The words to append to an error about a name that has a near one.
+pub(crate) fn did_you_mean(suggestion: Option<&str>) -> String {
+    suggestion.map_or_else(String::new, |name| format!(" (did you mean {name}?)"))
+}
+
 fn lowercase(word: &str) -> Vec<char> {
     word.chars().flat_map(char::to_lowercase).collect()
 }

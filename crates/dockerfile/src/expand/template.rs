@@ -24,6 +24,15 @@ pub(super) enum Part {
     Variable { variable: Variable, quoted: bool },
 }
 
+impl Part {
+    fn literal(&self) -> Option<&str> {
+        match self {
+            Self::Bare(text) | Self::Quoted(text) => Some(text),
+            Self::Variable { .. } => None,
+        }
+    }
+}
+
 /// One use of a variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Variable {
@@ -105,6 +114,17 @@ impl Template {
     /// Whether it mentions no variable at all.
     pub fn is_constant(&self) -> bool {
         !self.parts.iter().any(|part| matches!(part, Part::Variable { .. }))
+    }
+
+    /// Its text, if it mentions no variable.
+    pub fn constant(&self) -> Option<String> {
+        self.parts.iter().map(|part| part.literal().map(str::to_owned)).collect()
+    }
+
+    /// The text in front of the first variable; none when it begins with one.
+    pub fn literal_prefix(&self) -> Option<String> {
+        let literals: String = self.parts.iter().map_while(Part::literal).collect();
+        (!literals.is_empty()).then_some(literals)
     }
 
     /// Its one variable when it is nothing but that, with no modifier: `$v` or `${v}`.

@@ -162,10 +162,7 @@ impl Lower<'_> {
     /// its expansion. A word that can't be parsed is an error here already.
     fn constant(&mut self, word: &Spanned<String>) -> Option<String> {
         match Expander::new(self.escape).parse(&word.value) {
-            Ok(template) if template.is_constant() => {
-                template.expand(&()).ok().map(|expanded| expanded.text)
-            }
-            Ok(_) => None,
+            Ok(template) => template.constant(),
             Err(error) => {
                 self.diagnostics.push(error.diagnostic(word));
                 None
