@@ -1,0 +1,91 @@
+//! Keeping and forgetting credentials, where Docker and podman find them.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+
+use super::files::{Contents, registry_of, server_of};
+use super::{Credential, CredentialError};
+
+/// Keeps `credential` for `registry`: with the credential helper that the file at `path` names for
+/// it, else in the file itself. Everything else in the file stays as it is.
+///
+/// # Errors
+/// When the file is malformed or cannot be written, or the helper fails.
+pub fn store(path: &Path, registry: &str, credential: &Credential) -> Result<(), CredentialError> {
+    if let Some(helper) = Contents::read(path)?.helper(registry) {
+        return helper.store(server_of(registry), credential);
+    }
+    let entry = match credential {
+        Credential::Password { username, password } => {
+            json!({ "auth": STANDARD.encode(format!("{username}:{password}")) })
+        }
+        Credential::IdentityToken(token) => json!({ "identitytoken": token }),
+        Credential::AccessToken(_) => return Err(CredentialError::NotStorable),
+    };
+    edit(path, |auths| {
+        auths.retain(|key, _| registry_of(key) != registry);
+        auths.insert(server_of(registry).to_owned(), entry);
+    })
+}
+
+/// Forgets what is kept for `registry`, in the file at `path` and with the helper it names.
+///
+/// # Errors
+/// When the file is malformed or cannot be written, or the helper fails.
+pub fn erase(path: &Path, registry: &str) -> Result<(), CredentialError> {
+    if let Some(helper) = Contents::read(path)?.helper(registry) {
+        helper.erase(server_of(registry))?;
+    }
+    if !path.exists() {
+        return Ok(());
+    }
+    edit(path, |auths| auths.retain(|key, _| registry_of(key) != registry))
+}
+
+/// Changes the entries of the file at `path` and replaces it as a whole, readable by its owner
+/// only.
+fn edit(path: &Path, change: impl FnOnce(&mut Map<String, Value>)) -> Result<(), CredentialError> {
+    let malformed = |reason: String| CredentialError::Malformed { path: path.to_owned(), reason };
+    let failed =
+        |action| move |source| CredentialError::File { action, path: path.to_owned(), source };
+    let mut root: Map<String, Value> = match fs::read(path) {
+        Ok(bytes) if !bytes.trim_ascii().is_empty() => {
+            serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?
+        }
+        Ok(_) => Map::new(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Map::new(),
+        Err(source) => return Err(failed("read")(source)),
+    };
+    let auths = root.entry("auths").or_insert_with(|| Value::Object(Map::new()));
+    change(auths.as_object_mut().ok_or_else(|| malformed("\"auths\" is no object".to_owned()))?);
+    let mut text =
+        serde_json::to_vec_pretty(&root).map_err(|error| malformed(error.to_string()))?;
+    text.push(b'\n');
+
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(failed("create the directory of"))?;
+    }
+    // The file may be a link into a directory of settings: the target is what is replaced.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mut name = target.clone().into_os_string();
+    name.push(format!(".{}", std::process::id()));
+    let temporary = Path::new(&name);
+    let written = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(temporary)
+        .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(temporary, &target));
+    written.map_err(|source| {
+        let _ = fs::remove_file(temporary);
+        failed("write")(source)
+    })
+}

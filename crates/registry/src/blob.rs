@@ -1,0 +1,225 @@
+//! Receiving blobs: verified while they stream, resumed where they broke off.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bld_oci::{Descriptor, DescriptorExt as _, Digest, Reference};
+use bld_store::{KeyLock, Lease, Store, StoreError};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderValue, RANGE};
+use reqwest::{Method, Request, Response, StatusCode};
+
+use crate::client::Client;
+use crate::error::RegistryError;
+use crate::progress::{Item, Reporter};
+use crate::repository::Repository;
+use crate::retry::Backoff;
+use crate::sink::Sink;
+
+/// An attempt that brought this much counts as a fresh start: a large blob over a bad line takes
+/// many.
+const GOOD_PROGRESS: u64 = 1 << 20;
+/// How often another process that receives the same blob is looked after.
+const PEER_INTERVAL: Duration = Duration::from_millis(50);
+
+impl Client {
+    /// Puts the blob that `descriptor` describes into `store`, from a repository that has it. A
+    /// blob that is there already, or that another process is receiving, is not transferred again,
+    /// but held by `lease`.
+    ///
+    /// # Errors
+    /// [`RegistryError::WrongDigest`] and [`RegistryError::WrongSize`] when the bytes are not those
+    /// described; nothing of them is kept then.
+    pub async fn fetch_blob(
+        &self,
+        store: &Store,
+        lease: &Lease,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        reporter: &Reporter,
+    ) -> Result<Digest, RegistryError> {
+        let digest = descriptor.sha256().map_err(|error| RegistryError::Malformed {
+            what: format!("manifest of {reference}"),
+            reason: error.to_string(),
+        })?;
+        let item = reporter.blob(descriptor);
+        // Held until the blob is there, so that it is received once on this machine.
+        let Some(_lock) = lock_unless_there(store, lease, &digest).await? else {
+            item.done();
+            return Ok(digest);
+        };
+        if let Some(data) = inline(descriptor) {
+            store.put_blob(&data)?;
+            item.done();
+            return Ok(digest);
+        }
+        let mut failure = None;
+        for source in self.sources(reference) {
+            let result = match self.open(&source).await {
+                Ok(repository) => receive(store, &repository, descriptor, digest, &item).await,
+                Err(error) => Err(error),
+            };
+            match result {
+                Ok(()) => {
+                    item.done();
+                    return Ok(digest);
+                }
+                Err(error) if !error.is_of_the_source() => return Err(error),
+                // The last source is the registry itself, whose word is the one that counts.
+                Err(error) => failure = Some(error),
+            }
+        }
+        Err(failure.unwrap_or_else(|| RegistryError::NotFound {
+            reference: reference.with_digest(digest).to_string(),
+        }))
+    }
+}
+
+/// The right to receive a blob, `None` when it is there. Asks again and again instead of waiting
+/// for the lock, so that a caller who gives up is not held by it.
+async fn lock_unless_there(
+    store: &Store,
+    lease: &Lease,
+    digest: &Digest,
+) -> Result<Option<KeyLock>, StoreError> {
+    let key = format!("receive-{}", digest.hex());
+    loop {
+        let lock = store.try_lock(&key)?;
+        // Looked for after the lock: whoever had it before has made the blob by now.
+        if lease.hold_blob(digest)? {
+            return Ok(None);
+        }
+        if lock.is_some() {
+            return Ok(lock);
+        }
+        tokio::time::sleep(PEER_INTERVAL).await;
+    }
+}
+
+/// The content of a descriptor that carries it. What does not fit is ignored: the blob itself is
+/// what counts.
+fn inline(descriptor: &Descriptor) -> Option<Vec<u8>> {
+    let data = STANDARD.decode(descriptor.data().as_ref()?).ok()?;
+    let fits = data.len() as u64 == descriptor.size()
+        && descriptor.sha256().is_ok_and(|digest| digest == Digest::of(&data));
+    fits.then_some(data)
+}
+
+/// Receives a blob from one repository, in as many attempts as it takes.
+async fn receive(
+    store: &Store,
+    repository: &Repository,
+    descriptor: &Descriptor,
+    digest: Digest,
+    item: &Item,
+) -> Result<(), RegistryError> {
+    let mut sink = Sink::open(store);
+    let mut backoff = Backoff::new(repository.retry);
+    loop {
+        let before = sink.received();
+        match receive_more(repository, descriptor, digest, &mut sink, item).await {
+            Ok(()) => break,
+            Err(error) => {
+                if sink.received() - before >= GOOD_PROGRESS {
+                    backoff.reset();
+                }
+                backoff.after(error).await?;
+            }
+        }
+    }
+    sink.commit(digest).await.map_err(|error| match error {
+        StoreError::DigestMismatch { found, .. } => {
+            RegistryError::WrongDigest { what: blob_name(digest), found }
+        }
+        other => other.into(),
+    })
+}
+
+/// Receives what is missing, or as much of it as one connection gives.
+async fn receive_more(
+    repository: &Repository,
+    descriptor: &Descriptor,
+    digest: Digest,
+    sink: &mut Sink,
+    item: &Item,
+) -> Result<(), RegistryError> {
+    let (start, size) = (sink.received(), descriptor.size());
+    let wrong_size =
+        |found| RegistryError::WrongSize { what: blob_name(digest), expected: size, found };
+    let action = format!("download {}", blob_name(digest));
+    if start == size && size > 0 {
+        return Ok(());
+    }
+    let mut response = request(repository, digest, start, &action).await?;
+    // A registry that cannot resume begins anew, and what is known is skipped.
+    let mut skip = if response.status() == StatusCode::PARTIAL_CONTENT {
+        let from = range_start(&response);
+        if from != Some(start) {
+            return Err(
+                repository.protocol(format!("a range began at {from:?} instead of {start}"))
+            );
+        }
+        0
+    } else {
+        start
+    };
+    let announced = response.headers().get(CONTENT_LENGTH);
+    let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if let Some(length) = announced
+        && start - skip + length != size
+    {
+        return Err(wrong_size(start - skip + length));
+    }
+    let transport = &repository.endpoint.transport;
+    loop {
+        let chunk = transport.chunk(&mut response).await;
+        let Some(mut chunk) = chunk.map_err(|source| repository.interrupted(&action, source))?
+        else {
+            break;
+        };
+        let known = chunk.len().min(usize::try_from(skip).unwrap_or(usize::MAX));
+        skip -= known as u64;
+        let chunk = chunk.split_off(known);
+        let received = sink.received() + chunk.len() as u64;
+        if received > size {
+            return Err(wrong_size(received));
+        }
+        sink.write(chunk).await?;
+        item.set(received);
+    }
+    if sink.received() < size {
+        let source = crate::error::TransportError::new("the connection was closed too early");
+        return Err(repository.interrupted(&action, source));
+    }
+    Ok(())
+}
+
+/// Asks for a blob, from the byte `start` on.
+async fn request(
+    repository: &Repository,
+    digest: Digest,
+    start: u64,
+    action: &str,
+) -> Result<Response, RegistryError> {
+    let url = repository.url(&format!("blobs/{digest}"))?;
+    let request = || {
+        let mut request = Request::new(Method::GET, url.clone());
+        if start > 0
+            && let Ok(range) = HeaderValue::from_str(&format!("bytes={start}-"))
+        {
+            request.headers_mut().insert(RANGE, range);
+        }
+        Ok(request)
+    };
+    repository.send_once(action, &request).await
+}
+
+/// Where the answer to a range request begins.
+fn range_start(response: &Response) -> Option<u64> {
+    let range = response.headers().get(CONTENT_RANGE)?.to_str().ok()?;
+    range.trim().strip_prefix("bytes")?.trim_start().split('-').next()?.parse().ok()
+}
+
+fn blob_name(digest: Digest) -> String {
+    format!("blob {digest}")
+}

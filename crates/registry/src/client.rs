@@ -1,0 +1,155 @@
+//! The client: registries it has spoken to, and who is asked for what.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bld_oci::Reference;
+use reqwest::{Method, Request};
+use tokio::sync::OnceCell;
+
+use crate::auth::session::Target;
+use crate::config::Config;
+use crate::endpoint::Endpoint;
+use crate::error::RegistryError;
+use crate::repository::{Access, Repository};
+
+/// Speaks to registries. Cloning is cheap; clones share connections and tokens.
+#[derive(Debug, Clone)]
+pub struct Client(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: Config,
+    endpoints: Mutex<HashMap<String, Arc<OnceCell<Arc<Endpoint>>>>>,
+}
+
+impl Client {
+    /// A client with these settings. Nothing is connected to yet.
+    ///
+    /// If the process has no TLS provider installed, ring becomes it.
+    ///
+    /// # Errors
+    /// [`RegistryError::Config`] when a setting cannot be used.
+    pub fn new(config: Config) -> Result<Self, RegistryError> {
+        if rustls::crypto::CryptoProvider::get_default().is_none() {
+            // Fails only if somebody else was faster, which is as good.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
+        let authorities = config.registries.values().flat_map(|settings| &settings.authorities);
+        for pem in config.authorities.iter().chain(authorities) {
+            let certificates = reqwest::Certificate::from_pem_bundle(pem);
+            if !certificates.is_ok_and(|certificates| !certificates.is_empty()) {
+                let reason = "a certificate authority is not in PEM format".to_owned();
+                return Err(RegistryError::Config { reason });
+            }
+        }
+        Ok(Self(Arc::new(Inner { config, endpoints: Mutex::default() })))
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// Checks that `registry` accepts the credentials the client has for it.
+    ///
+    /// # Errors
+    /// [`RegistryError::Denied`] when it does not, and whatever keeps from asking.
+    pub async fn login(&self, registry: &str) -> Result<(), RegistryError> {
+        let endpoint = self.endpoint(registry).await?;
+        let target = Target { repository: String::new(), scopes: Vec::new() };
+        let root = endpoint.base.clone();
+        let repository = Repository { endpoint, target, retry: self.config().retry };
+        let request = || Ok(Request::new(Method::GET, root.clone()));
+        repository.send("log in", &request).await.map(drop)
+    }
+
+    /// The registry called `registry`, connected.
+    async fn endpoint(&self, registry: &str) -> Result<Arc<Endpoint>, RegistryError> {
+        let cell = {
+            let mut endpoints = self.0.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(endpoints.entry(registry.to_owned()).or_default())
+        };
+        let connect = || async { Ok(Arc::new(Endpoint::connect(registry, self.config()).await?)) };
+        cell.get_or_try_init(connect).await.cloned()
+    }
+
+    /// The repository that `reference` names, to write to, with blobs from `mount_from`.
+    pub(crate) async fn destination(
+        &self,
+        reference: &Reference,
+        mount_from: &[String],
+    ) -> Result<Repository, RegistryError> {
+        let endpoint = self.endpoint(reference.domain()).await?;
+        let retry = self.config().retry;
+        Ok(Repository::new(endpoint, reference.path(), Access::Push, mount_from, retry))
+    }
+
+    /// Where the content of `reference` can be had: the mirrors in their order, then the registry
+    /// itself.
+    pub(crate) fn sources(&self, reference: &Reference) -> Vec<Source> {
+        let settings = self.config().registries.get(reference.domain());
+        let mirror = |mirror: &String| {
+            let mirror = mirror.trim_end_matches('/');
+            let (registry, prefix) = mirror.split_once('/').unwrap_or((mirror, ""));
+            let slash = if prefix.is_empty() { "" } else { "/" };
+            let path = format!("{prefix}{slash}{}", reference.path());
+            Source { registry: registry.to_owned(), path }
+        };
+        let mirrors = settings.iter().flat_map(|settings| &settings.mirrors).map(mirror);
+        let origin =
+            Source { registry: reference.domain().to_owned(), path: reference.path().to_owned() };
+        mirrors.chain([origin]).collect()
+    }
+
+    /// The repository at `source`, to read from.
+    pub(crate) async fn open(&self, source: &Source) -> Result<Repository, RegistryError> {
+        let endpoint = self.endpoint(&source.registry).await?;
+        let retry = self.config().retry;
+        Ok(Repository::new(endpoint, &source.path, Access::Pull, &[], retry))
+    }
+}
+
+/// A place where the content of a reference can be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Source {
+    pub(crate) registry: String,
+    pub(crate) path: String,
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests may panic")]
+mod tests {
+    use super::*;
+    use crate::config::RegistryConfig;
+
+    #[test]
+    fn mirrors_come_first() {
+        let mirrors = vec!["localhost:5000".to_owned(), "m.example/hub/".to_owned()];
+        let settings = RegistryConfig { mirrors, ..RegistryConfig::default() };
+        let registries = [("docker.io".to_owned(), settings)].into();
+        let client = Client::new(Config { registries, ..Config::default() }).unwrap();
+        let sources = |reference: &str| -> Vec<_> {
+            let sources = client.sources(&Reference::parse(reference).unwrap());
+            sources
+                .into_iter()
+                .map(|source| format!("{} {}", source.registry, source.path))
+                .collect()
+        };
+        assert_eq!(
+            sources("busybox"),
+            [
+                "localhost:5000 library/busybox",
+                "m.example hub/library/busybox",
+                "docker.io library/busybox"
+            ]
+        );
+        assert_eq!(sources("quay.io/a/b"), ["quay.io a/b"]);
+    }
+
+    #[test]
+    fn authorities_are_checked_at_once() {
+        let config = Config { authorities: vec![b"nonsense".to_vec()], ..Config::default() };
+        assert!(matches!(Client::new(config), Err(RegistryError::Config { .. })));
+    }
+}

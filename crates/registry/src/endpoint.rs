@@ -1,0 +1,146 @@
+//! Finding out how one registry is spoken to.
+
+use std::sync::Arc;
+
+use reqwest::{Method, Request, Response, StatusCode, Url};
+
+use crate::auth::session::Session;
+use crate::config::{Config, RegistryConfig};
+use crate::error::{RegistryError, TransportError};
+use crate::retry::Backoff;
+use crate::transport::{Options, Transport, is_loopback};
+
+/// What Docker Hub is called in references, and where it is.
+const DOCKER_HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
+/// The largest refusal of a probe that is read.
+const PROBE_MAX: usize = 64 << 10;
+
+/// A registry that has answered.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    /// Its name in references.
+    pub(crate) registry: String,
+    /// The root of its API, `https://host/v2/`.
+    pub(crate) base: Url,
+    pub(crate) transport: Transport,
+    pub(crate) session: Session,
+}
+
+impl Endpoint {
+    /// Finds the registry called `registry`: which protocol it speaks and how it wants to be
+    /// convinced. One request, for a registry that speaks what is expected.
+    pub(crate) async fn connect(registry: &str, config: &Config) -> Result<Self, RegistryError> {
+        let default = RegistryConfig::default();
+        let settings = config.registries.get(registry).unwrap_or(&default);
+        let insecure = settings.insecure || !config.tls_verify;
+        let candidates = candidates(registry, insecure)?;
+        let options = Options {
+            verify: !insecure,
+            authorities: [&config.authorities[..], &settings.authorities[..]].concat(),
+            direct: candidates.iter().any(is_loopback),
+            idle: config.idle_timeout,
+        };
+        let transport = Transport::new(options)?;
+        let mut failure = None;
+        for base in candidates {
+            match probe(registry, &base, &transport, config).await {
+                Ok(response) => {
+                    let credentials = Arc::clone(&config.credentials);
+                    let session = Session::new(registry, base.scheme() == "http", credentials);
+                    session.challenged(response.headers());
+                    return Ok(Self { registry: registry.to_owned(), base, transport, session });
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        Err(failure.unwrap_or_else(|| not_a_host(registry)))
+    }
+}
+
+/// The addresses a registry may have, the likeliest first.
+fn candidates(registry: &str, insecure: bool) -> Result<Vec<Url>, RegistryError> {
+    let host = if registry == DOCKER_HUB.0 { DOCKER_HUB.1 } else { registry };
+    let parse = |scheme: &str| {
+        let url = Url::parse(&format!("{scheme}://{host}/v2/"));
+        url.map_err(|_| not_a_host(registry))
+    };
+    let (https, http) = (parse("https")?, parse("http")?);
+    Ok(if is_loopback(&http) {
+        vec![http, https]
+    } else if insecure {
+        vec![https, http]
+    } else {
+        vec![https]
+    })
+}
+
+fn not_a_host(registry: &str) -> RegistryError {
+    RegistryError::Config { reason: format!("{registry:?} is not a host name") }
+}
+
+/// Asks for the root of the API. Any answer will do, except for one that says that the wrong
+/// protocol was spoken.
+async fn probe(
+    registry: &str,
+    base: &Url,
+    transport: &Transport,
+    config: &Config,
+) -> Result<Response, RegistryError> {
+    let mut backoff = Backoff::new(config.retry);
+    loop {
+        let answer = transport.execute(Request::new(Method::GET, base.clone())).await;
+        let error = match answer {
+            Ok(response) if is_wrong_protocol(base, &response) => {
+                let body = transport.body(response, PROBE_MAX).await.ok().flatten();
+                let body = body.unwrap_or_default();
+                let reason = crate::error::ErrorList::parse(&body).text;
+                RegistryError::Unreachable {
+                    registry: registry.to_owned(),
+                    source: TransportError::new(if reason.is_empty() {
+                        "it does not speak plain HTTP".to_owned()
+                    } else {
+                        reason
+                    }),
+                }
+            }
+            Ok(response) => return Ok(response),
+            Err(source) if source.before_connection => {
+                RegistryError::Unreachable { registry: registry.to_owned(), source }
+            }
+            Err(source) => RegistryError::Interrupted {
+                registry: registry.to_owned(),
+                action: "ask for its version".to_owned(),
+                source,
+            },
+        };
+        backoff.after(error).await?;
+    }
+}
+
+/// Servers that expect TLS answer plain HTTP with 400.
+fn is_wrong_protocol(base: &Url, response: &Response) -> bool {
+    base.scheme() == "http" && response.status() == StatusCode::BAD_REQUEST
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests may panic")]
+mod tests {
+    use super::*;
+
+    fn urls(registry: &str, insecure: bool) -> Vec<String> {
+        candidates(registry, insecure).unwrap().iter().map(Url::to_string).collect()
+    }
+
+    #[test]
+    fn plain_http_only_where_it_is_local_or_allowed() {
+        assert_eq!(urls("docker.io", false), ["https://registry-1.docker.io/v2/"]);
+        assert_eq!(urls("r.example:5000", false), ["https://r.example:5000/v2/"]);
+        assert_eq!(urls("r.example", true), ["https://r.example/v2/", "http://r.example/v2/"]);
+        assert_eq!(
+            urls("localhost:5000", false),
+            ["http://localhost:5000/v2/", "https://localhost:5000/v2/"]
+        );
+        assert_eq!(urls("[::1]:5000", false)[0], "http://[::1]:5000/v2/");
+        assert!(candidates("a b", false).is_err());
+    }
+}
