@@ -5,6 +5,7 @@ pub mod capabilities;
 pub mod cgroup;
 mod error;
 mod process;
+mod seccomp;
 mod signal;
 mod spec;
 mod sys;
