@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
@@ -176,7 +176,7 @@ impl Unpacker<'_> {
         attributes: &Attributes,
         archive: &mut Archive<'_>,
     ) -> Result<()> {
-        let file = self.upper.put_file(dir, path)?;
+        let file = self.put(path, |upper| upper.put_file(dir, path))?;
         let real = self.upper.real(path);
         let mut write = |offset: u64, length: u64, buffer: &mut [u8]| {
             let mut at = offset;
@@ -213,7 +213,19 @@ impl Unpacker<'_> {
         if matches!(special, Special::Symlink(target) if target.as_os_str().is_empty()) {
             return Err(LayerError::entry(entry, "a symbolic link needs a target"));
         }
-        self.upper.put_special(dir, path, special, attributes)
+        self.put(path, |upper| upper.put_special(dir, path, special, attributes))
+    }
+
+    /// Makes something that may replace a directory, which the upper directory does not do by
+    /// itself.
+    fn put<T>(&mut self, path: &Path, put: impl Fn(&Upper) -> Result<T>) -> Result<T> {
+        match put(&self.upper) {
+            Err(LayerError::Io { source, .. }) if source.kind() == io::ErrorKind::IsADirectory => {
+                self.upper.remove(path)?;
+                put(&self.upper)
+            }
+            result => result,
+        }
     }
 
     fn hardlink(
@@ -236,7 +248,7 @@ impl Unpacker<'_> {
             // Making room for the link would take its target away.
             return Err(missing());
         }
-        self.upper.put_hardlink(dir, path, &target)
+        self.put(path, |upper| upper.put_hardlink(dir, path, &target))
     }
 
     /// An entry that deletes.

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use crate::error::Context;
 use crate::view::{Node, Resolver, View};
 use crate::xattr::{self, Xattrs};
-use crate::{Kind, LayerError, Result, sys};
+use crate::{Kind, LayerError, Metadata, Result, sys};
 
 /// Seconds and nanoseconds since the epoch.
 pub(crate) type Time = (i64, u32);
@@ -118,10 +118,10 @@ impl Upper {
         {
             return Ok(Arc::clone(fd));
         }
-        let fd = match self.open_dir(path) {
+        let fd = match self.touch_dir(path) {
             Err(LayerError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 self.make_dirs(path, made)?;
-                self.open_dir(path)
+                self.touch_dir(path)
             }
             result => result,
         };
@@ -130,10 +130,23 @@ impl Upper {
         Ok(fd)
     }
 
-    fn open_dir(&self, path: &Path) -> Result<OwnedFd> {
+    /// Opens a directory the upper directory has.
+    pub(crate) fn open_dir(&self, path: &Path) -> Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         sys::open_beneath(&self.root, &sys::relative(path), flags)
             .context("open directory", self.real(path))
+    }
+
+    /// Opens a directory the upper directory has, to change what is in it. It will be as old as it
+    /// was before: when a step was run must not show in its layer.
+    fn touch_dir(&mut self, path: &Path) -> Result<OwnedFd> {
+        let dir = self.open_dir(path)?;
+        if !self.times.contains_key(path) {
+            let stat = fs::fstat(&dir).context("stat", self.real(path))?;
+            let meta = Metadata::from(stat);
+            self.times.insert(path.to_owned(), (meta.mtime, meta.mtime_ns));
+        }
+        Ok(dir)
     }
 
     fn make_dirs(&mut self, path: &Path, made: &Attributes) -> Result<()> {
@@ -202,46 +215,48 @@ impl Upper {
         Ok(())
     }
 
-    /// Makes an empty regular file in `parent`, replacing what is there.
-    pub(crate) fn put_file(&mut self, parent: impl AsFd, path: &Path) -> Result<File> {
-        self.clear(&parent, path)?;
-        let name = path.file_name().unwrap_or_default();
-        create_file(parent, name).context("create file", self.real(path))
+    /// Sets the time a directory gets in the end.
+    pub(crate) fn set_time(&mut self, path: &Path, mtime: Time) {
+        self.times.insert(path.to_owned(), mtime);
     }
 
-    /// Makes a symbolic link, device or pipe in `parent`, replacing what is there.
+    /// Makes an empty regular file in `parent`, replacing anything but a directory.
+    pub(crate) fn put_file(&self, parent: impl AsFd, path: &Path) -> Result<File> {
+        let name = path.file_name().unwrap_or_default();
+        replacing(&parent, name, || create_file(&parent, name))
+            .context("create file", self.real(path))
+    }
+
+    /// Makes a symbolic link, device or pipe in `parent`, replacing anything but a directory.
     pub(crate) fn put_special(
-        &mut self,
+        &self,
         parent: impl AsFd,
         path: &Path,
         special: &Special,
         attributes: &Attributes,
     ) -> Result<()> {
-        self.clear(&parent, path)?;
         let name = path.file_name().unwrap_or_default();
-        create_special(&parent, name, special).context("create", self.real(path))?;
+        replacing(&parent, name, || create_special(&parent, name, special))
+            .context("create", self.real(path))?;
         set_attributes(parent, name, special.kind(), attributes)
             .context("set the attributes of", self.real(path))
     }
 
-    /// Makes `path` in `parent` one more name of the file at `target`, replacing what is there.
-    pub(crate) fn put_hardlink(
-        &mut self,
-        parent: impl AsFd,
-        path: &Path,
-        target: &Path,
-    ) -> Result<()> {
-        self.clear(&parent, path)?;
+    /// Makes `path` in `parent` one more name of the file at `target`, replacing anything but a
+    /// directory.
+    pub(crate) fn put_hardlink(&self, parent: impl AsFd, path: &Path, target: &Path) -> Result<()> {
         let target_dir = self.open_dir(target.parent().unwrap_or(target))?;
         let (target, name) = (target.file_name(), path.file_name());
         let (target, name) = (target.unwrap_or_default(), name.unwrap_or_default());
-        fs::linkat(target_dir, target, parent, name, AtFlags::empty())
-            .context("create hard link", self.real(path))
+        replacing(&parent, name, || {
+            fs::linkat(&target_dir, target, &parent, name, AtFlags::empty())
+        })
+        .context("create hard link", self.real(path))
     }
 
     /// Hides what the layers below have at `path`, which nothing in the upper directory stands
     /// for yet.
-    pub(crate) fn put_whiteout(&mut self, parent: impl AsFd, path: &Path) -> Result<()> {
+    pub(crate) fn put_whiteout(&self, parent: impl AsFd, path: &Path) -> Result<()> {
         let name = path.file_name().unwrap_or_default();
         let device = fs::makedev(0, 0);
         let mode = Mode::empty();
@@ -258,22 +273,11 @@ impl Upper {
 
     /// Removes what the upper directory has at `path`, with everything below it.
     pub(crate) fn remove(&mut self, path: &Path) -> Result<()> {
-        let parent = self.open_dir(path.parent().unwrap_or(path))?;
-        self.clear(parent, path)
-    }
-
-    /// The same where the directory it is in is open. Nothing there is no error.
-    pub(crate) fn clear(&mut self, parent: impl AsFd, path: &Path) -> Result<()> {
+        let parent = self.touch_dir(path.parent().unwrap_or(path))?;
         let name = path.file_name().unwrap_or_default();
-        match fs::unlinkat(&parent, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => return Ok(()),
-            Err(Errno::ISDIR) => {}
-            Err(error) => return Err(LayerError::io("remove", self.real(path), error)),
-        }
         remove_tree(parent, name).context("remove", self.real(path))?;
-        let gone = |other: &Path| other.starts_with(path);
-        self.times.retain(|other, _| !gone(other));
-        self.implied.retain(|other| !gone(other));
+        self.times.retain(|other, _| !other.starts_with(path));
+        self.implied.retain(|other| !other.starts_with(path));
         self.last = None;
         Ok(())
     }
@@ -356,9 +360,24 @@ fn make_dir(parent: impl AsFd, name: &OsStr) -> io::Result<()> {
     }
 }
 
-pub(crate) fn create_file(parent: impl AsFd, name: &OsStr) -> io::Result<File> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(File::from(fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR)?))
+/// Makes something new, if need be in the place of a file. `EISDIR` when a directory is there.
+fn replacing<T>(
+    parent: impl AsFd,
+    name: &OsStr,
+    create: impl Fn() -> rustix::io::Result<T>,
+) -> io::Result<T> {
+    match create() {
+        Err(Errno::EXIST) => {
+            fs::unlinkat(parent, name, AtFlags::empty())?;
+            Ok(create()?)
+        }
+        result => Ok(result?),
+    }
+}
+
+fn create_file(parent: impl AsFd, name: &OsStr) -> rustix::io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR).map(File::from)
 }
 
 /// Sets everything but the contents of a file that is written. The order matters: changing the
@@ -371,16 +390,16 @@ pub(crate) fn finish_file(file: &File, attributes: &Attributes) -> io::Result<()
     Ok(fs::futimens(file, &timestamps(attributes.mtime))?)
 }
 
-fn create_special(parent: impl AsFd, name: &OsStr, special: &Special) -> io::Result<()> {
+fn create_special(parent: impl AsFd, name: &OsStr, special: &Special) -> rustix::io::Result<()> {
     let mode = Mode::RUSR | Mode::WUSR;
     let device =
         |kind, major, minor| fs::mknodat(&parent, name, kind, mode, fs::makedev(major, minor));
-    Ok(match special {
-        Special::Symlink(target) => fs::symlinkat(target, &parent, name)?,
-        Special::CharDevice(major, minor) => device(FileType::CharacterDevice, *major, *minor)?,
-        Special::BlockDevice(major, minor) => device(FileType::BlockDevice, *major, *minor)?,
-        Special::Fifo => device(FileType::Fifo, 0, 0)?,
-    })
+    match special {
+        Special::Symlink(target) => fs::symlinkat(target, &parent, name),
+        Special::CharDevice(major, minor) => device(FileType::CharacterDevice, *major, *minor),
+        Special::BlockDevice(major, minor) => device(FileType::BlockDevice, *major, *minor),
+        Special::Fifo => device(FileType::Fifo, 0, 0),
+    }
 }
 
 /// Sets the attributes of anything but a regular file.
@@ -404,13 +423,14 @@ fn set_attributes(
 }
 
 fn remove_tree(parent: impl AsFd, name: &OsStr) -> io::Result<()> {
+    match fs::unlinkat(&parent, name, AtFlags::empty()) {
+        Err(Errno::ISDIR) => {}
+        result => return Ok(result?),
+    }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
     let dir = sys::open_beneath(&parent, Path::new(name), flags)?;
     for entry in sys::names(&dir)? {
-        match fs::unlinkat(&dir, &entry, AtFlags::empty()) {
-            Err(Errno::ISDIR) => remove_tree(&dir, &entry)?,
-            result => result?,
-        }
+        remove_tree(&dir, &entry)?;
     }
     Ok(fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?)
 }

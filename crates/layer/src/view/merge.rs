@@ -32,7 +32,7 @@ impl View {
 
     /// The entry `name` of a directory. A directory that is only there for its contents is
     /// returned whether or not it has any.
-    pub(super) fn child(&self, dir: &Node, name: &OsStr) -> Result<Option<Node>> {
+    pub(crate) fn child(&self, dir: &Node, name: &OsStr) -> Result<Option<Node>> {
         let path = dir.path.join(name);
         let mut slot = None;
         for &layer in &dir.parts {
