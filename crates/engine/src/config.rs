@@ -13,8 +13,9 @@ pub struct EngineConfig {
     pub root: PathBuf,
     /// Directory for what does not outlive a boot: network state and sockets. Made when missing.
     pub run_dir: PathBuf,
-    /// Credential files of docker and podman, the one to look into first in front.
-    pub auth: AuthFiles,
+    /// Files that hold credentials for registries (docker's `config.json`, podman's `auth.json`),
+    /// the one to look into first in front. Those that do not exist count as empty.
+    pub auth_files: Vec<PathBuf>,
     /// The bridge that containers are attached to by default.
     pub bridge: BridgeConfig,
     /// Command line that runs [`monitor`](crate::containers::monitor); the container's id is
@@ -29,18 +30,9 @@ impl EngineConfig {
         Self {
             run_dir: root.join("run"),
             root,
-            auth: AuthFiles::default(),
+            auth_files: Vec::new(),
             bridge: BridgeConfig::default(),
             monitor: None,
         }
     }
-}
-
-/// Files that hold credentials for registries. Those that do not exist count as empty.
-#[derive(Debug, Clone, Default)]
-pub struct AuthFiles {
-    /// Docker's `config.json`.
-    pub docker: Option<PathBuf>,
-    /// `auth.json` of podman and skopeo, in order of preference.
-    pub containers: Vec<PathBuf>,
 }

@@ -1,10 +1,20 @@
 //! What can go wrong in the engine, told apart by what a user can do about it.
 
+use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use bld_oci::{Digest, PlatformError, ReferenceError};
+use bld_layer::LayerError;
+use bld_layer::copy::CopyError;
+use bld_network::NetworkError;
+use bld_oci::{Digest, Platform, PlatformError, ReferenceError};
+use bld_registry::RegistryError;
+use bld_registry::auth::CredentialError;
+use bld_sandbox::cgroup::CgroupError;
+use bld_sandbox::{SandboxError, UserError};
 use bld_store::StoreError;
+
+use crate::images::remove::Conflict;
 
 /// Result of an engine operation.
 pub type Result<T, E = EngineError> = std::result::Result<T, E>;
@@ -19,15 +29,6 @@ pub enum EngineError {
         /// As given.
         name: String,
     },
-    /// No container has this name or id.
-    #[error("no such container: {name}")]
-    NoSuchContainer {
-        /// As given.
-        name: String,
-    },
-    /// The engine was opened without a command that runs monitors.
-    #[error("containers cannot be detached: the engine was opened without a monitor command")]
-    NotDetachable,
     /// The name of an image is malformed.
     #[error("invalid reference format: {reference:?}")]
     Reference {
@@ -36,6 +37,276 @@ pub enum EngineError {
         /// What is wrong with it.
         source: ReferenceError,
     },
+    /// A platform is malformed.
+    #[error(transparent)]
+    Platform(#[from] PlatformError),
+    /// A tag cannot be made from a reference that names a digest.
+    #[error("refusing to create a tag with a digest reference: {reference}")]
+    TagWithDigest {
+        /// As given.
+        reference: String,
+    },
+    /// No image has this name, so there is nothing to push.
+    #[error("an image does not exist locally with the tag: {name}")]
+    NothingToPush {
+        /// The repository, as given.
+        name: String,
+    },
+    /// The image cannot be removed as things are.
+    #[error(transparent)]
+    ImageInUse(#[from] Conflict),
+    /// A layer exists neither unpacked nor as a blob.
+    #[error("layer {diff_id} of image {image} is not in the store")]
+    MissingLayer {
+        /// The layer.
+        diff_id: Digest,
+        /// The image that needs it.
+        image: Digest,
+    },
+    /// A layer's bytes are not those its image was made of.
+    #[error("layer {blob} unpacks to {found}, but its image names {expected}")]
+    LayerMismatch {
+        /// The compressed blob.
+        blob: Digest,
+        /// What the image's configuration says.
+        expected: Digest,
+        /// What the blob holds.
+        found: Digest,
+    },
+    /// A layer could not be unpacked.
+    #[error("unpack layer {digest}")]
+    Layer {
+        /// The compressed blob.
+        digest: Digest,
+        /// The cause.
+        source: LayerError,
+    },
+    /// A file of an image or a container could not be read or written.
+    #[error("read {} in the image", path.display())]
+    Tree {
+        /// The file, as seen from inside.
+        path: PathBuf,
+        /// The cause.
+        source: LayerError,
+    },
+    /// The configuration of an image does not decode.
+    #[error("the configuration of image {image} is malformed")]
+    Config {
+        /// The image.
+        image: Digest,
+        /// The cause.
+        source: serde_json::Error,
+    },
+    /// A file that should hold images does not.
+    #[error("load the archive: {problem}")]
+    Archive {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// An image could not be written.
+    #[error(transparent)]
+    Export(#[from] bld_export::ExportError),
+    /// Several images' ids begin so.
+    #[error("image id {prefix} is ambiguous: several ids begin so")]
+    AmbiguousImage {
+        /// As given.
+        prefix: String,
+    },
+    /// The registry has no image for the platform that was asked for.
+    #[error("image {reference} is for {found}, not for {wanted}")]
+    WrongPlatform {
+        /// The image.
+        reference: String,
+        /// What it is for.
+        found: Platform,
+        /// What was asked for.
+        wanted: Platform,
+    },
+    /// The caller asked to stop, or the runtime went down.
+    #[error("the operation was canceled")]
+    Canceled,
+    /// No container has this name or id.
+    #[error("no such container: {name}")]
+    NoSuchContainer {
+        /// As given.
+        name: String,
+    },
+    /// Several containers' ids begin so.
+    #[error("multiple containers found with provided prefix: {prefix}")]
+    AmbiguousContainer {
+        /// As given.
+        prefix: String,
+    },
+    /// A container's document does not decode.
+    #[error("the record of container {id} is malformed")]
+    ContainerDocument {
+        /// The container.
+        id: String,
+        /// The cause.
+        source: serde_json::Error,
+    },
+    /// A container cannot be called so.
+    #[error("invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")]
+    ContainerName {
+        /// As given.
+        name: String,
+    },
+    /// Another container is called so.
+    #[error(
+        "the container name \"/{name}\" is already in use by container \"{id}\"; you have to remove \
+         (or rename) that container to be able to reuse that name"
+    )]
+    NameInUse {
+        /// The name.
+        name: String,
+        /// The container that has it.
+        id: String,
+    },
+    /// Neither the image nor the user says what to run.
+    #[error("no command specified")]
+    NoCommand,
+    /// A wish makes no sense. The text is docker's where docker has one.
+    #[error("{what}")]
+    Invalid {
+        /// What is wrong.
+        what: String,
+    },
+    /// A mount has no absolute target.
+    #[error("invalid mount target {target:?}: it must be an absolute path")]
+    MountTarget {
+        /// As given.
+        target: String,
+    },
+    /// A bind mount's source is missing.
+    #[error("invalid mount config for type \"bind\": bind source path does not exist: {}", path.display())]
+    BindSource {
+        /// As given.
+        path: PathBuf,
+    },
+    /// The container runs.
+    #[error("container {container} is already running")]
+    AlreadyRunning {
+        /// Its name.
+        container: String,
+    },
+    /// The container does not run.
+    #[error("container {container} is not running")]
+    NotRunning {
+        /// Its id.
+        container: String,
+    },
+    /// The container is paused.
+    #[error("container {container} is already paused")]
+    AlreadyPaused {
+        /// Its id.
+        container: String,
+    },
+    /// The container is not paused.
+    #[error("container {container} is not paused")]
+    NotPaused {
+        /// Its id.
+        container: String,
+    },
+    /// A running container is not removed without force.
+    #[error(
+        "cannot remove container \"/{container}\": container is running: stop the container before \
+         removing or force remove"
+    )]
+    RemoveRunning {
+        /// Its name.
+        container: String,
+    },
+    /// The container's output is not kept.
+    #[error("configured logging driver of container {container} does not support reading")]
+    NoLog {
+        /// Its name.
+        container: String,
+    },
+    /// The container's program could not be started, or its end not be learned.
+    #[error("failed to create task for container: {source}")]
+    Start {
+        /// The cause.
+        source: SandboxError,
+    },
+    /// A detached container's program could not be started.
+    #[error("{error}")]
+    StartReported {
+        /// Why, with all causes.
+        error: String,
+        /// The exit code for it.
+        code: i32,
+    },
+    /// A monitor ended without a word.
+    #[error("the monitor {} ended early ({status}); see {}", program.display(), log.display())]
+    MonitorLost {
+        /// What was run.
+        program: OsString,
+        /// How it ended.
+        status: String,
+        /// Where it may have said more.
+        log: PathBuf,
+    },
+    /// The engine was opened without a command that runs monitors.
+    #[error("containers cannot be detached: the engine was opened without a monitor command")]
+    NotDetachable,
+    /// The sandbox gave no terminal.
+    #[error("the container was started without a terminal")]
+    NoTerminal,
+    /// The user a container is to run as does not exist in it.
+    #[error(transparent)]
+    User(#[from] UserError),
+    /// A control group could not be used.
+    #[error("change the state of the container")]
+    Cgroup {
+        /// The cause.
+        source: CgroupError,
+    },
+    /// An instruction of `commit --change` is wrong.
+    #[error("invalid change: {what}")]
+    Change {
+        /// What is wrong.
+        what: String,
+    },
+    /// No volume has this name.
+    #[error("get {name}: no such volume")]
+    NoSuchVolume {
+        /// As given.
+        name: String,
+    },
+    /// A volume cannot be called so.
+    #[error(
+        "{name:?} includes invalid characters for a local volume name, only \
+         \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed"
+    )]
+    VolumeName {
+        /// As given.
+        name: String,
+    },
+    /// Containers use the volume.
+    #[error("remove {name}: volume is in use - [{}]", users.join(", "))]
+    VolumeInUse {
+        /// Its name.
+        name: String,
+        /// Ids of the containers.
+        users: Vec<String>,
+    },
+    /// A new volume could not be given the image's files.
+    #[error("copy the image's files to volume {name}")]
+    FillVolume {
+        /// Its name.
+        name: String,
+        /// The cause.
+        source: CopyError,
+    },
+    /// The network could not be set up.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// A registry, or the way to it, failed.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// Credentials could not be read.
+    #[error(transparent)]
+    Credentials(#[from] CredentialError),
     /// The operating system refused.
     #[error("{action} {}", path.display())]
     Io {
@@ -49,4 +320,32 @@ pub enum EngineError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl EngineError {
+    /// The exit code that docker gives for a container that fails so: 127 when its program was not
+    /// found, 126 when it cannot be run, else 125.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            Self::Start { source } => source.exit_code().into(),
+            Self::StartReported { code, .. } => *code,
+            _ => 125,
+        }
+    }
+}
+
+/// Names the file in a bare I/O result.
+pub(crate) trait IoContext<T> {
+    /// Says what was being done to which file.
+    fn at(self, action: &'static str, path: impl AsRef<Path>) -> Result<T>;
+}
+
+impl<T, E: Into<io::Error>> IoContext<T> for std::result::Result<T, E> {
+    fn at(self, action: &'static str, path: impl AsRef<Path>) -> Result<T> {
+        self.map_err(|source| EngineError::Io {
+            action,
+            path: path.as_ref().to_owned(),
+            source: source.into(),
+        })
+    }
 }

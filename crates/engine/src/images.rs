@@ -5,6 +5,23 @@
 //! compressed blobs, or as both. Nothing is fetched, unpacked or compressed before something needs
 //! it.
 
+mod details;
+pub(crate) mod find;
+mod layout;
+pub(crate) mod list;
+mod load;
+mod pull;
+mod push;
+mod record;
+pub(crate) mod remove;
+mod save;
+mod tag;
 mod unpack;
 
+pub use details::{HistoryEntry, ImageDetails};
+pub use list::{ImageFilter, ImageSummary};
+pub use load::Loaded;
+pub use pull::Pulled;
+pub use record::config;
+pub use remove::{Conflict, Removed};
 pub use unpack::ensure_unpacked;

@@ -14,15 +14,26 @@
 //! - a container's root filesystem is mounted in the container's own mount namespace only, so that
 //!   whatever dies, no mount is left behind.
 
+pub mod build;
 mod config;
+pub mod containers;
 mod error;
 pub mod images;
+mod time;
+mod tree;
+pub mod volumes;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
+use bld_registry::Client;
+use bld_registry::auth::CredentialFiles;
 use bld_store::Store;
+use tokio::runtime::{Builder, Runtime};
 
-pub use config::{AuthFiles, EngineConfig};
+use error::IoContext as _;
+
+pub use bld_registry::Pushed;
+pub use config::EngineConfig;
 pub use error::{EngineError, Result};
 
 /// Images and containers of one store.
@@ -30,12 +41,14 @@ pub use error::{EngineError, Result};
 pub struct Engine {
     config: EngineConfig,
     store: OnceLock<Store>,
+    client: OnceLock<Client>,
+    runtime: OnceLock<Runtime>,
 }
 
 impl Engine {
     /// An engine for `config`. Nothing is touched until a verb needs it.
     pub fn open(config: EngineConfig) -> Self {
-        Self { config, store: OnceLock::new() }
+        Self { config, store: OnceLock::new(), client: OnceLock::new(), runtime: OnceLock::new() }
     }
 
     /// How the engine was opened.
@@ -52,5 +65,34 @@ impl Engine {
                 Ok(self.store.get_or_init(|| store))
             }
         }
+    }
+
+    /// The registry client, made on first use.
+    pub(crate) fn client(&self) -> Result<&Client> {
+        match self.client.get() {
+            Some(client) => Ok(client),
+            None => {
+                let credentials = CredentialFiles::read(&self.config.auth_files)?;
+                let config = bld_registry::Config {
+                    credentials: Arc::new(credentials),
+                    ..bld_registry::Config::default()
+                };
+                let client = Client::new(config)?;
+                Ok(self.client.get_or_init(|| client))
+            }
+        }
+    }
+
+    /// Runs what waits for the network. Must not be called from within such work.
+    pub(crate) fn block_on<F: Future>(&self, work: F) -> Result<F::Output> {
+        let runtime = match self.runtime.get() {
+            Some(runtime) => runtime,
+            None => {
+                let made = Builder::new_multi_thread().worker_threads(2).enable_all().build();
+                let made = made.at("start", "the network runtime")?;
+                self.runtime.get_or_init(|| made)
+            }
+        };
+        Ok(runtime.block_on(work))
     }
 }

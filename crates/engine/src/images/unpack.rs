@@ -1,18 +1,29 @@
 //! Compressed layers into snapshots.
 //!
-//! The contents of a layer do not depend on the layers below it: deletions are kept as whiteouts.
-//! So all layers are unpacked at the same time, each into a snapshot of its own, and then put on
-//! top of each other in order.
+//! What is in a layer does not depend on the layers below it: deletions are kept as whiteouts. So
+//! all layers are unpacked at the same time, each into a snapshot of its own, and then put on top
+//! of each other in order. Only directories that an archive does not list, but has files in, take
+//! their owner and mode from below, which is made good in that second pass.
 
-use bld_event::{Events, VertexId};
-use bld_store::{ImageRecord, SnapshotId, Store};
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::thread;
 
-use crate::Result;
+use bld_event::{EventKind, Events, Progress, VertexId};
+use bld_layer::{ApplyOptions, View};
+use bld_oci::{Digest, HashingReader, chain_ids};
+use bld_store::{Active, ImageRecord, KeyLock, LayerBlob, SnapshotId, Store};
+
+use crate::error::{IoContext as _, Result};
+use crate::EngineError;
 
 /// The snapshot of the topmost layer of `image`, whose layers are unpacked first where they are not
 /// yet. Every layer's bytes are checked against the digest the configuration names.
 ///
-/// Progress is reported on `vertex`, one item for each layer.
+/// Progress is reported on `vertex`, one item `extracting DIGEST` for each layer.
 ///
 /// # Errors
 /// When a layer is neither a snapshot nor a blob of the store, when its bytes are damaged, or when
@@ -23,6 +34,199 @@ pub fn ensure_unpacked(
     events: &Events,
     vertex: VertexId,
 ) -> Result<SnapshotId> {
-    let _ = (store, image, events, vertex);
-    Err(crate::EngineError::NotDetachable)
+    let missing = match plan(store, image)? {
+        Plan::Ready(snapshot) => return Ok(snapshot),
+        Plan::Unpack(missing) => missing,
+    };
+    let mut layers = Vec::with_capacity(missing.layers.len());
+    for layer in &missing.layers {
+        let diff_id = layer.diff_id;
+        let blob = store.any_layer_blob(&diff_id)?.filter(|blob| store.has_blob(&blob.digest));
+        let blob = blob.ok_or(EngineError::MissingLayer { diff_id, image: image.id })?;
+        layers.push((diff_id, blob));
+    }
+    let unpacked = unpack_all(store, &layers, events, vertex)?;
+    stack(store, image, &missing, unpacked)
+}
+
+/// What has to be done before an image has a snapshot.
+pub(super) enum Plan {
+    /// Nothing.
+    Ready(SnapshotId),
+    /// Its topmost layers have to be unpacked.
+    Unpack(Missing),
+}
+
+/// The layers of an image that are not unpacked, and the lock that makes them ours to unpack.
+pub(super) struct Missing {
+    /// What they lie on.
+    parent: Option<SnapshotId>,
+    /// Lowest first; at least one.
+    pub(super) layers: Vec<MissingLayer>,
+    _flight: KeyLock,
+}
+
+/// A layer that is not unpacked.
+pub(super) struct MissingLayer {
+    /// Its place in the image, 0 for the lowest.
+    pub(super) index: usize,
+    /// Digest of its uncompressed bytes.
+    pub(super) diff_id: Digest,
+    chain: Digest,
+}
+
+/// Finds out what has to be unpacked. Two processes that need the same image unpack it once: the
+/// second one waits here.
+pub(super) fn plan(store: &Store, image: &ImageRecord) -> Result<Plan> {
+    if let Some(snapshot) = image.snapshot
+        && store.snapshot(snapshot)?.is_some()
+    {
+        return Ok(Plan::Ready(snapshot));
+    }
+    let chains = chain_ids(&image.layers);
+    let Some(top) = chains.last() else {
+        // An image without layers has an empty root.
+        let snapshot = store.prepare(None)?.commit()?;
+        return remember(store, image, snapshot).map(Plan::Ready);
+    };
+    let flight = store.lock(&format!("unpack {top}"))?;
+    if let Some(snapshot) = store.snapshot_of_chain(top)? {
+        return remember(store, image, snapshot).map(Plan::Ready);
+    }
+    let mut missing = Missing { parent: None, layers: Vec::new(), _flight: flight };
+    for (index, (chain, diff_id)) in chains.iter().zip(&image.layers).enumerate() {
+        match store.snapshot_of_chain(chain)? {
+            Some(snapshot) if missing.layers.is_empty() => missing.parent = Some(snapshot),
+            _ => missing.layers.push(MissingLayer { index, diff_id: *diff_id, chain: *chain }),
+        }
+    }
+    Ok(Plan::Unpack(missing))
+}
+
+/// Puts unpacked layers, in the order of `missing`, on top of each other.
+pub(super) fn stack(
+    store: &Store,
+    image: &ImageRecord,
+    missing: &Missing,
+    unpacked: Vec<Unpacked>,
+) -> Result<SnapshotId> {
+    let mut top = missing.parent;
+    for (layer, unpacked) in missing.layers.iter().zip(unpacked) {
+        let (snapshot, size) = adopt(store, top, unpacked)?;
+        store.set_diff_id(snapshot, &layer.diff_id, size)?;
+        store.set_chain(&layer.chain, snapshot)?;
+        top = Some(snapshot);
+    }
+    match top {
+        Some(snapshot) => remember(store, image, snapshot),
+        None => Err(EngineError::NoSuchImage { name: image.id.to_string() }),
+    }
+}
+
+/// Notes the snapshot, and the size that is known now, in the image's record.
+fn remember(store: &Store, image: &ImageRecord, snapshot: SnapshotId) -> Result<SnapshotId> {
+    let mut size = 0;
+    for id in store.ancestry(snapshot)? {
+        size += store.snapshot(id)?.and_then(|info| info.diff_size).unwrap_or(0);
+    }
+    store.put_image(&ImageRecord { snapshot: Some(snapshot), size, ..image.clone() })?;
+    Ok(snapshot)
+}
+
+/// A layer that lies in a snapshot of its own.
+pub(super) struct Unpacked {
+    active: Active,
+    /// Bytes of the uncompressed archive.
+    size: u64,
+    /// Directories the archive did not list.
+    implied: Vec<PathBuf>,
+}
+
+/// Unpacks all layers, on as many threads as there are cores.
+fn unpack_all(
+    store: &Store,
+    layers: &[(Digest, LayerBlob)],
+    events: &Events,
+    vertex: VertexId,
+) -> Result<Vec<Unpacked>> {
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(layers.len());
+    let queue = Mutex::new(layers.iter().enumerate());
+    let next = || queue.lock().ok().and_then(|mut queue| queue.next());
+    let work = || {
+        let mut done = Vec::new();
+        while let Some((index, (diff_id, blob))) = next() {
+            done.push((index, unpack(store, diff_id, blob, events, vertex)));
+        }
+        done
+    };
+    let mut results: Vec<_> = thread::scope(|scope| {
+        let workers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mut results = work();
+        for worker in workers {
+            results.extend(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        results
+    });
+    results.sort_by_key(|(index, _)| *index);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+/// Unpacks one layer into a snapshot of its own.
+pub(super) fn unpack(
+    store: &Store,
+    diff_id: &Digest,
+    blob: &LayerBlob,
+    events: &Events,
+    vertex: VertexId,
+) -> Result<Unpacked> {
+    let report = |done| {
+        let item = format!("extracting {}", blob.digest);
+        let progress =
+            Progress { item, current: if done { blob.size } else { 0 }, total: Some(blob.size), done };
+        events.emit(vertex, EventKind::Progress(progress));
+    };
+    report(false);
+    let damaged = |source: io::Error| EngineError::Layer {
+        digest: blob.digest,
+        source: bld_layer::LayerError::Stream { action: "decompress", source },
+    };
+    let decoder = bld_layer::decoder(store.open_blob(&blob.digest)?).map_err(damaged)?;
+    let active = store.prepare(None)?;
+    let mut archive = HashingReader::new(decoder);
+    let applied = bld_layer::apply(&mut archive, active.upper(), &ApplyOptions::default())
+        .map_err(|source| EngineError::Layer { digest: blob.digest, source })?;
+    // What follows the end of the archive counts for the digest.
+    io::copy(&mut archive.by_ref(), &mut io::sink()).map_err(damaged)?;
+    let (_, found, size) = archive.finish();
+    if found != *diff_id {
+        return Err(EngineError::LayerMismatch { blob: blob.digest, expected: *diff_id, found });
+    }
+    report(true);
+    Ok(Unpacked { active, size, implied: applied.implied })
+}
+
+/// Puts an unpacked layer on top of `parent`; its snapshot and size.
+fn adopt(store: &Store, parent: Option<SnapshotId>, layer: Unpacked) -> Result<(SnapshotId, u64)> {
+    let Some(parent) = parent else { return Ok((layer.active.commit()?, layer.size)) };
+    let below = store.prepare(Some(parent))?;
+    inherit(&View::new(below.layers().to_vec()), &layer)?;
+    let (from, to) = (layer.active.upper(), below.upper());
+    fs::rename(from, to).at("move the layer to", to)?;
+    Ok((below.commit()?, layer.size))
+}
+
+/// Gives directories that the archive did not list the owner and mode they have below.
+fn inherit(below: &View, layer: &Unpacked) -> Result<()> {
+    for path in &layer.implied {
+        let node = below
+            .lookup(path)
+            .map_err(|source| EngineError::Tree { path: path.clone(), source })?;
+        if let Some(node) = node.filter(|node| node.meta.kind == bld_layer::Kind::Dir) {
+            let dir = layer.active.upper().join(path.strip_prefix("/").unwrap_or(path));
+            chown(&dir, Some(node.meta.uid), Some(node.meta.gid)).at("set the owner of", &dir)?;
+            fs::set_permissions(&dir, fs::Permissions::from_mode(node.meta.mode))
+                .at("set the mode of", &dir)?;
+        }
+    }
+    Ok(())
 }

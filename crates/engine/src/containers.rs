@@ -1,0 +1,60 @@
+//! Containers: made from images, started, watched, stopped, turned into images again, removed.
+//!
+//! A container is a document in the store ([`Container`]), a writable layer over its image's
+//! snapshot, and, while it runs, a process tree that one process of ours holds: the one that ran
+//! it in the foreground, or its [`monitor`]. The holder has the writable layer open, which only one
+//! process can; writes the output to the log; and enters how the container ended. When a holder is
+//! killed the kernel kills the container with it, and whoever looks at the container next enters
+//! that ([`liveness`]).
+
+mod commit;
+mod control;
+mod create;
+mod find;
+mod lifecycle;
+mod liveness;
+pub mod logs;
+mod model;
+pub mod monitor;
+pub(crate) mod names;
+mod network;
+mod process;
+mod prune;
+mod relay;
+mod remove;
+mod spec;
+mod supervise;
+
+pub use commit::CommitRequest;
+pub use control::Control;
+pub use create::CreateRequest;
+pub use find::ContainerFilter;
+pub use logs::{LogEntry, LogQuery};
+pub use model::{
+    Container, DeviceMapping, HostConfig, Limits, LogDriver, Mount, MountSource, NetworkMode,
+    RestartPolicy, State, Status,
+};
+pub use process::ProcessId;
+pub use prune::Pruned;
+pub use relay::Io;
+pub use remove::RemoveOptions;
+pub use supervise::Exit;
+
+use serde_json::Value;
+
+use crate::{EngineError, Result};
+
+/// A container as the store keeps it.
+pub(crate) fn encode(container: &Container) -> Result<Value> {
+    serde_json::to_value(container)
+        .map_err(|source| EngineError::ContainerDocument { id: container.id.clone(), source })
+}
+
+/// A container from the store.
+pub(crate) fn decode(stored: bld_store::Container) -> Result<Container> {
+    let mut container: Container = serde_json::from_value(stored.state)
+        .map_err(|source| EngineError::ContainerDocument { id: stored.id, source })?;
+    // The store's own record is the one that renaming changes.
+    container.name = stored.name;
+    Ok(container)
+}

@@ -1,0 +1,205 @@
+//! A container into an image: its writable layer becomes the topmost layer.
+
+use std::io::{PipeReader, PipeWriter};
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use bld_event::Events;
+use bld_export::{Recipe, assemble};
+use bld_graph::{ImageRequest, LowerOptions, NamedContext, ResolveError, ResolvedImage, Resolver, lower};
+use bld_layer::{ApplyOptions, LayerError, TarOptions, View};
+use bld_oci::{Digest, HashingReader, History, ImageConfig, Platform};
+use bld_store::{SnapshotId, Store};
+
+use super::model::Status;
+use crate::error::IoContext as _;
+use crate::{Engine, EngineError, Result, images};
+
+/// How a container becomes an image.
+#[derive(Debug, Clone, Default)]
+pub struct CommitRequest {
+    /// The container.
+    pub container: String,
+    /// The image's name; none leaves it without.
+    pub reference: Option<String>,
+    /// Who made it.
+    pub author: String,
+    /// What it is about.
+    pub message: String,
+    /// Dockerfile instructions that change its configuration.
+    pub changes: Vec<String>,
+    /// Stop the container while its files are read.
+    pub pause: bool,
+}
+
+impl Engine {
+    /// Makes an image of a container; its id.
+    pub fn commit_container(&self, request: &CommitRequest, events: &Events) -> Result<Digest> {
+        let reference = request.reference.as_deref().map(images::find::parse).transpose()?;
+        let store = self.store()?;
+        let container = self.find_container(&request.container)?;
+        let mut config = images::config(store, &container.image)?;
+        config.config = container.config.clone();
+        config.config = apply_changes(&config, &request.changes)?.config;
+        let image = store
+            .image(&container.image)?
+            .ok_or_else(|| EngineError::NoSuchImage { name: container.image.to_string() })?;
+        let parent = self.unpack_image(&image, events)?;
+        let upper = self
+            .container_upper(&container.id)?
+            .ok_or_else(|| EngineError::NoSuchContainer { name: request.container.clone() })?;
+
+        let pause = request.pause && container.state.status == Status::Running;
+        if pause {
+            self.pause_container(&container.id)?;
+        }
+        let task = events.task(format!("committing {}", container.short_id()));
+        let copied = task.finish(copy_layer(store, parent, &upper));
+        if pause {
+            self.unpause_container(&container.id)?;
+        }
+        let snapshot = copied?;
+        if !request.author.is_empty() {
+            config.author = Some(request.author.clone());
+        }
+        let entry = History {
+            created_by: Some(container.command().join(" ")),
+            author: Some(request.author.clone()).filter(|author| !author.is_empty()),
+            comment: Some(request.message.clone()).filter(|message| !message.is_empty()),
+            ..History::default()
+        };
+        let platform = config.platform();
+        let recipe =
+            Recipe { config, history: vec![entry], snapshot: Some(snapshot), platform, epoch: None };
+        let record = assemble(store, recipe)?;
+        if let Some(reference) = reference {
+            store.tag(&reference.to_string(), &record.id, None)?;
+        }
+        Ok(record.id)
+    }
+
+    /// The directory of what a container has written, for reading.
+    pub(crate) fn container_upper(&self, id: &str) -> Result<Option<PathBuf>> {
+        let store = self.store()?;
+        let layer = store.container(id)?.and_then(|container| container.layer);
+        Ok(layer.map(|layer| store.layers(layer)).transpose()?.and_then(|mut layers| layers.pop()))
+    }
+}
+
+/// A snapshot on `parent` with what is in `upper` now. The container may go on to write there, so
+/// this is the one place where files are copied to make a snapshot.
+fn copy_layer(store: &Store, parent: SnapshotId, upper: &Path) -> Result<SnapshotId> {
+    let active = store.prepare(Some(parent))?;
+    let (reader, writer) = std::io::pipe().at("create", "a pipe")?;
+    let lower = View::new(active.layers().to_vec());
+    let (written, unpacked) = thread::scope(|scope| {
+        let write = scope.spawn(move || pack(upper, writer));
+        let unpacked = unpack(reader, active.upper(), lower);
+        let written = write.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (written, unpacked)
+    });
+    let failed = |source| EngineError::Tree { path: PathBuf::from("/"), source };
+    // The writer's reason is the better one: the reader only sees the archive end too early.
+    written.map_err(failed)?;
+    let (diff_id, size) = unpacked.map_err(failed)?;
+    let snapshot = active.commit()?;
+    store.set_diff_id(snapshot, &diff_id, size)?;
+    Ok(snapshot)
+}
+
+fn pack(upper: &Path, mut out: PipeWriter) -> Result<(), LayerError> {
+    bld_layer::write_layer(upper, &mut out, &TarOptions::default()).map(drop)
+}
+
+fn unpack(archive: PipeReader, target: &Path, lower: View) -> Result<(Digest, u64), LayerError> {
+    let mut archive = HashingReader::new(archive);
+    let options = ApplyOptions { lower: Some(lower), ..ApplyOptions::default() };
+    bld_layer::apply(&mut archive, target, &options)?;
+    std::io::copy(&mut archive, &mut std::io::sink())
+        .map_err(|source| LayerError::Stream { action: "read the layer", source })?;
+    let (_, digest, size) = archive.finish();
+    Ok((digest, size))
+}
+
+/// `config` after the instructions `changes`, by the rules of a Dockerfile.
+fn apply_changes(config: &ImageConfig, changes: &[String]) -> Result<ImageConfig> {
+    const ALLOWED: [&str; 9] =
+        ["CMD", "ENTRYPOINT", "ENV", "EXPOSE", "LABEL", "ONBUILD", "USER", "VOLUME", "WORKDIR"];
+    if changes.is_empty() {
+        return Ok(config.clone());
+    }
+    let invalid = |what: String| EngineError::Change { what };
+    for change in changes {
+        let word = change.split_whitespace().next().unwrap_or_default().to_ascii_uppercase();
+        if !ALLOWED.contains(&word.as_str()) || change.contains('\n') {
+            return Err(invalid(format!("{word} is not a valid change command")));
+        }
+    }
+    let source = format!("FROM container\n{}\n", changes.join("\n"));
+    let parsed = bld_dockerfile::parse(&source);
+    let first = |diagnostics: &[bld_dockerfile::Diagnostic]| {
+        let error = diagnostics.iter().find(|diagnostic| diagnostic.is_error());
+        invalid(error.map_or_else(|| "cannot be understood".to_owned(), |error| error.message.clone()))
+    };
+    if !parsed.is_ok() {
+        return Err(first(&parsed.diagnostics));
+    }
+    // The image's own triggers are for those who build upon it; this is the image itself.
+    let mut base = config.clone();
+    let triggers = std::mem::take(&mut base.config.on_build);
+    let platform = config.platform();
+    let options = LowerOptions::new(platform);
+    let plan = lower(&parsed.dockerfile, &options, &mut Itself(base))
+        .map_err(|errors| first(&errors))?;
+    let mut changed = plan.config;
+    changed.config.on_build.splice(0..0, triggers);
+    changed.history.clone_from(&config.history);
+    Ok(changed)
+}
+
+/// Every name is the one image.
+struct Itself(ImageConfig);
+
+impl Resolver for Itself {
+    fn image(&mut self, request: &ImageRequest) -> Result<ResolvedImage, ResolveError> {
+        Ok(ResolvedImage {
+            reference: request.reference.clone(),
+            digest: None,
+            manifest: None,
+            config: self.0.clone(),
+        })
+    }
+
+    fn context(&mut self, _: &str, _: &Platform) -> Result<Option<NamedContext>, ResolveError> {
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests may panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_dockerfile_instructions() {
+        let mut config = ImageConfig::for_platform(&Platform::host());
+        config.config.env = vec!["PATH=/bin".into()];
+        config.config.on_build = vec!["RUN x".into()];
+        let changes = ["CMD [\"echo\", \"hi\"]", "ENV A=$PATH", "EXPOSE 80", "LABEL a=b", "ONBUILD RUN y"];
+        let changes: Vec<_> = changes.iter().map(ToString::to_string).collect();
+        let changed = apply_changes(&config, &changes).unwrap().config;
+        assert_eq!(changed.cmd.unwrap(), ["echo", "hi"]);
+        assert_eq!(changed.env, ["PATH=/bin", "A=/bin"]);
+        assert!(changed.exposed_ports.contains("80/tcp"));
+        assert_eq!(changed.labels["a"], "b");
+        assert_eq!(changed.on_build, ["RUN x", "RUN y"]);
+    }
+
+    #[test]
+    fn what_would_change_files_is_refused() {
+        let config = ImageConfig::for_platform(&Platform::host());
+        for change in ["RUN true", "COPY a b", "CMD x\nRUN y", ""] {
+            assert!(apply_changes(&config, &[change.to_owned()]).is_err(), "{change}");
+        }
+    }
+}

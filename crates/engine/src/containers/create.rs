@@ -1,0 +1,301 @@
+//! Making a container: everything is decided and made here that a start relies on.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::SystemTime;
+
+use bld_event::Events;
+use bld_layer::View;
+use bld_oci::ContainerConfig;
+use bld_store::{ImageRecord, Store, StoreError};
+
+use super::model::{Container, HostConfig, Mount, MountSource, State};
+use super::names;
+use crate::error::IoContext as _;
+use crate::{Engine, EngineError, Result, images};
+
+/// What a container is to be. Where nothing is said, the image decides.
+#[derive(Debug, Clone, Default)]
+pub struct CreateRequest {
+    /// The image, by name or id; it must be in the store.
+    pub image: String,
+    /// Its name; one is made up when absent.
+    pub name: Option<String>,
+    /// The command, instead of the image's.
+    pub command: Vec<String>,
+    /// The entrypoint, instead of the image's, whose command is dropped too; an empty list clears.
+    pub entrypoint: Option<Vec<String>>,
+    /// `NAME=value`, or `NAME` to take the variable out.
+    pub env: Vec<String>,
+    /// User, instead of the image's.
+    pub user: Option<String>,
+    /// Working directory, instead of the image's.
+    pub working_dir: Option<String>,
+    /// Labels, added to the image's.
+    pub labels: BTreeMap<String, String>,
+    /// Stop signal, instead of the image's.
+    pub stop_signal: Option<String>,
+    /// Ports that are exposed besides the image's.
+    pub expose: Vec<String>,
+    /// What is mounted. Volumes of the image are added.
+    pub mounts: Vec<Mount>,
+    /// Everything else.
+    pub host: HostConfig,
+}
+
+impl Engine {
+    /// Makes a container. The image's layers are unpacked if they are not yet.
+    pub fn create_container(&self, request: CreateRequest, events: &Events) -> Result<Container> {
+        let store = self.store()?;
+        let image = self.find_image(&request.image)?;
+        let config = merge(images::config(store, &image.id)?.config, &request)?;
+        if config.entrypoint.iter().chain(&config.cmd).flatten().next().is_none() {
+            return Err(EngineError::NoCommand);
+        }
+        check(&request)?;
+        let snapshot = self.unpack_image(&image, events)?;
+        let id = names::id().at("read", "/dev/urandom")?;
+        let mut container = Container {
+            name: String::new(),
+            created: SystemTime::now(),
+            image: image.id,
+            image_name: request.image.clone(),
+            platform: image.platform.clone(),
+            mounts: Vec::new(),
+            host: request.host.clone(),
+            state: State::default(),
+            network: None,
+            config,
+            id,
+        };
+        if container.host.hostname.is_empty() {
+            container.host.hostname = container.short_id();
+        }
+        let active = store.prepare(Some(snapshot))?;
+        let view = View::new(active.layers().to_vec());
+        container.mounts = self.resolve_mounts(&request.mounts, &container.config, &view)?;
+        self.enter(&mut container, request.name.as_deref())?;
+        let kept = active.keep(&container.id).map_err(EngineError::from);
+        match kept {
+            Ok(_layer) => Ok(container),
+            Err(error) => {
+                store.delete_container(&container.id)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Unpacks an image as a task of its own, which is silent when there is nothing to do.
+    pub(crate) fn unpack_image(
+        &self,
+        image: &ImageRecord,
+        events: &Events,
+    ) -> Result<bld_store::SnapshotId> {
+        if let Some(snapshot) = image.snapshot {
+            return Ok(snapshot);
+        }
+        let task = events.task(format!("unpacking {}", image.id));
+        let unpacked = images::ensure_unpacked(self.store()?, image, events, task.id());
+        task.finish(unpacked)
+    }
+
+    /// Writes the container's document, under the name asked for or a new one.
+    fn enter(&self, container: &mut Container, name: Option<&str>) -> Result<()> {
+        let store = self.store()?;
+        if let Some(name) = name {
+            let name = name.strip_prefix('/').unwrap_or(name);
+            if !names::is_valid(name) {
+                return Err(EngineError::ContainerName { name: name.to_owned() });
+            }
+            name.clone_into(&mut container.name);
+            return put(store, container);
+        }
+        for attempt in 0.. {
+            container.name = names::name(attempt).at("read", "/dev/urandom")?;
+            match put(store, container) {
+                Err(EngineError::NameInUse { .. }) if attempt < 50 => {}
+                done => return done,
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds or makes what is to be mounted.
+    fn resolve_mounts(
+        &self,
+        wanted: &[Mount],
+        config: &ContainerConfig,
+        image: &View,
+    ) -> Result<Vec<Mount>> {
+        let mut mounts = wanted.to_vec();
+        for path in &config.volumes {
+            let path = clean(path);
+            if !mounts.iter().any(|mount| clean(&mount.target) == path) {
+                let source = MountSource::Volume { name: String::new(), anonymous: true, copy: true };
+                mounts.push(Mount { source, target: path, read_only: false });
+            }
+        }
+        for mount in &mut mounts {
+            if !mount.target.starts_with('/') {
+                return Err(EngineError::MountTarget { target: mount.target.clone() });
+            }
+            mount.target = clean(&mount.target);
+            match &mut mount.source {
+                MountSource::Bind { path, create } => {
+                    if !path.exists() {
+                        if !*create {
+                            return Err(EngineError::BindSource { path: path.clone() });
+                        }
+                        std::fs::create_dir_all(&*path).at("create", &*path)?;
+                    }
+                }
+                MountSource::Volume { name, anonymous, copy } => {
+                    let volume = match name.as_str() {
+                        "" => self.create_anonymous_volume()?,
+                        name => self.create_volume(name, &BTreeMap::new())?,
+                    };
+                    *anonymous = volume.anonymous;
+                    *name = volume.name.clone();
+                    if *copy {
+                        volume.fill(image, Path::new(&mount.target))?;
+                    }
+                }
+                MountSource::Tmpfs { .. } => {}
+            }
+        }
+        // A mount within another one has to come after it.
+        mounts.sort_by_key(|mount| mount.target.matches('/').count());
+        Ok(mounts)
+    }
+}
+
+fn put(store: &Store, container: &Container) -> Result<()> {
+    let document = super::encode(container)?;
+    match store.put_container(&container.id, &container.name, &document) {
+        Err(StoreError::NameTaken { name, id }) => Err(EngineError::NameInUse { name, id }),
+        other => Ok(other?),
+    }
+}
+
+/// Refuses what can be known to be wrong before anything is made.
+fn check(request: &CreateRequest) -> Result<()> {
+    let invalid = |what: &str| Err(EngineError::Invalid { what: what.to_owned() });
+    if request.host.limits.memory.is_some_and(|memory| memory < 6 << 20) {
+        return invalid("Minimum memory limit allowed is 6MB");
+    }
+    if let Some(signal) = &request.stop_signal
+        && bld_sandbox::signal_number(signal).is_none()
+    {
+        return invalid(&format!("Invalid signal: {signal}"));
+    }
+    match &request.working_dir {
+        Some(dir) if !dir.starts_with('/') => {
+            invalid(&format!("the working directory '{dir}' is invalid, it needs to be an absolute path"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The image's configuration with what was asked for.
+fn merge(mut config: ContainerConfig, request: &CreateRequest) -> Result<ContainerConfig> {
+    if let Some(entrypoint) = &request.entrypoint {
+        // Whoever changes the entrypoint does not want the arguments of the old one.
+        config.cmd = None;
+        config.entrypoint = Some(entrypoint.clone()).filter(|words| !words.is_empty());
+    }
+    if !request.command.is_empty() {
+        config.cmd = Some(request.command.clone());
+    }
+    for variable in &request.env {
+        let (name, value) = match variable.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (variable.as_str(), None),
+        };
+        if name.is_empty() {
+            let what = format!("invalid environment variable: {variable}");
+            return Err(EngineError::Invalid { what });
+        }
+        set_env(&mut config.env, name, value);
+    }
+    if let Some(user) = &request.user {
+        config.user.clone_from(user);
+    }
+    if let Some(dir) = &request.working_dir {
+        config.working_dir.clone_from(dir);
+    }
+    if let Some(signal) = &request.stop_signal {
+        config.stop_signal = Some(signal.clone());
+    }
+    config.labels.extend(request.labels.clone());
+    config.exposed_ports.extend(request.expose.iter().cloned());
+    Ok(config)
+}
+
+/// Sets a variable in place, or takes it out.
+pub(crate) fn set_env(env: &mut Vec<String>, name: &str, value: Option<&str>) {
+    let known = env.iter().position(|entry| entry.split('=').next() == Some(name));
+    match (known, value) {
+        (Some(at), Some(value)) => env[at] = format!("{name}={value}"),
+        (Some(at), None) => {
+            env.remove(at);
+        }
+        (None, Some(value)) => env.push(format!("{name}={value}")),
+        (None, None) => {}
+    }
+}
+
+/// An absolute path without `.`, `..`, double and trailing slashes.
+fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests may panic")]
+mod tests {
+    use super::*;
+
+    fn image() -> ContainerConfig {
+        ContainerConfig {
+            env: vec!["PATH=/bin".into(), "A=1".into()],
+            entrypoint: Some(vec!["/entry".into()]),
+            cmd: Some(vec!["default".into()]),
+            ..ContainerConfig::default()
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_overrules_the_image() {
+        let request = CreateRequest {
+            command: vec!["x".into()],
+            env: vec!["A=2".into(), "B=3".into(), "PATH".into()],
+            ..CreateRequest::default()
+        };
+        let merged = merge(image(), &request).unwrap();
+        assert_eq!(merged.env, ["A=2", "B=3"]);
+        assert_eq!(merged.entrypoint.as_deref(), Some(&["/entry".to_owned()][..]));
+        assert_eq!(merged.cmd.as_deref(), Some(&["x".to_owned()][..]));
+    }
+
+    #[test]
+    fn a_new_entrypoint_drops_the_command() {
+        let cleared = CreateRequest { entrypoint: Some(Vec::new()), ..CreateRequest::default() };
+        let merged = merge(image(), &cleared).unwrap();
+        assert_eq!((merged.entrypoint, merged.cmd), (None, None));
+    }
+
+    #[test]
+    fn paths_are_compared_in_one_form() {
+        assert_eq!(clean("/data//x/../"), "/data");
+        assert_eq!(clean("/"), "/");
+    }
+}

@@ -1,0 +1,206 @@
+//! Starting, stopping, waiting, renaming.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use bld_sandbox::cgroup::Cgroup;
+use bld_sandbox::signal_number;
+use bld_store::StoreError;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Signal, pidfd_send_signal};
+
+use super::model::{Container, State, Status};
+use super::names;
+use crate::error::IoContext as _;
+use crate::{Engine, EngineError, Result};
+
+/// How long a container gets after its stop signal when nobody says.
+const STOP_TIMEOUT: i64 = 10;
+
+/// The name of the file in a container's directory by which its removal waits for those who want
+/// to know how it ended.
+const WAITERS: &str = "waiters";
+
+impl Engine {
+    /// Where the container `id` has its files other than the root filesystem.
+    pub(crate) fn container_dir(&self, id: &str) -> Result<PathBuf> {
+        Ok(self.store()?.containers_dir().join(id))
+    }
+
+    /// Starts a container in the background, held by a monitor of its own. One that runs already is
+    /// left alone.
+    pub fn start_container(&self, name: &str) -> Result<Container> {
+        let container = self.find_container(name)?;
+        if !container.state.is_running() {
+            super::monitor::launch(self, &container)?;
+        }
+        Ok(container)
+    }
+
+    /// Asks a container to end, and kills it when it has not after `timeout` seconds (its own
+    /// timeout when absent; without end when negative). One that does not run is left alone.
+    pub fn stop_container(
+        &self,
+        name: &str,
+        signal: Option<&str>,
+        timeout: Option<i64>,
+    ) -> Result<()> {
+        let container = self.find_container(name)?;
+        if !container.state.is_running() {
+            return Ok(());
+        }
+        let signal = signal.or(container.config.stop_signal.as_deref()).unwrap_or("SIGTERM");
+        let timeout = timeout.or(container.host.stop_timeout).unwrap_or(STOP_TIMEOUT);
+        send(&container, parse_signal(signal)?)?;
+        let patience = u64::try_from(timeout).ok().map(Duration::from_secs);
+        if !wait_for_end(&container, patience)? {
+            send(&container, Signal::KILL.as_raw())?;
+        }
+        self.wait_until_settled(&container)
+    }
+
+    /// Sends a running container a signal. After `SIGKILL`, waits for its end.
+    pub fn kill_container(&self, name: &str, signal: &str) -> Result<()> {
+        let container = self.find_container(name)?;
+        let signal = parse_signal(signal)?;
+        if !container.state.is_running() {
+            return Err(EngineError::NotRunning { container: container.id });
+        }
+        send(&container, signal)?;
+        if signal == Signal::KILL.as_raw() {
+            self.wait_until_settled(&container)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until a container does not run; how it ended the last time.
+    pub fn wait_container(&self, name: &str) -> Result<i32> {
+        let container = self.find_container(name)?;
+        if !container.state.is_running() {
+            return Ok(container.state.exit_code);
+        }
+        // A container that removes itself keeps its document while somebody has this lock.
+        let path = self.container_dir(&container.id)?.join(WAITERS);
+        let waiters = File::create(&path).at("create", &path)?;
+        waiters.lock_shared().at("lock", &path)?;
+        self.wait_until_settled(&container)?;
+        Ok(self.find_container(&container.id)?.state.exit_code)
+    }
+
+    /// Lets those who wait for a container's end read how it ended, before its document goes.
+    pub(super) fn wait_for_waiters(&self, container: &Container) -> Result<()> {
+        let path = self.container_dir(&container.id)?.join(WAITERS);
+        match File::open(&path) {
+            Ok(waiters) => waiters.lock().at("lock", &path),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Waits until the container's holder has entered its end.
+    pub(super) fn wait_until_settled(&self, container: &Container) -> Result<()> {
+        wait_for_end(container, None)?;
+        let mut pause = Duration::from_micros(200);
+        loop {
+            match self.find_container(&container.id) {
+                Ok(now) if now.state.is_running() && now.state.process == container.state.process => {}
+                Ok(_) | Err(EngineError::NoSuchContainer { .. }) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
+    }
+
+    /// Gives a container another name.
+    pub fn rename_container(&self, name: &str, new: &str) -> Result<()> {
+        let container = self.find_container(name)?;
+        let new = new.strip_prefix('/').unwrap_or(new);
+        if !names::is_valid(new) {
+            return Err(EngineError::ContainerName { name: new.to_owned() });
+        }
+        match self.store()?.rename_container(&container.id, new) {
+            Err(StoreError::NameTaken { name, id }) => Err(EngineError::NameInUse { name, id }),
+            other => Ok(other?),
+        }
+    }
+
+    /// Stops everything in a running container until [`unpause_container`](Self::unpause_container).
+    pub fn pause_container(&self, name: &str) -> Result<()> {
+        let container = self.find_container(name)?;
+        match container.state.status {
+            Status::Running => self.freeze(&container, true)?,
+            Status::Paused => return Err(EngineError::AlreadyPaused { container: container.id }),
+            _ => return Err(EngineError::NotRunning { container: container.id }),
+        }
+        self.update(&container.id, |state| state.status = Status::Paused)
+    }
+
+    /// Lets a paused container run again.
+    pub fn unpause_container(&self, name: &str) -> Result<()> {
+        let container = self.find_container(name)?;
+        if container.state.status != Status::Paused {
+            return Err(EngineError::NotPaused { container: container.id });
+        }
+        self.freeze(&container, false)?;
+        self.update(&container.id, |state| state.status = Status::Running)
+    }
+
+    /// Stops everything in a running container, or lets it run again.
+    fn freeze(&self, container: &Container, frozen: bool) -> Result<()> {
+        let gone = || EngineError::NotRunning { container: container.id.clone() };
+        let pid = container.state.process.filter(|process| process.is_alive()).ok_or_else(gone)?.pid;
+        let failed = |source| EngineError::Cgroup { source };
+        let group = Cgroup::of(pid).map_err(failed)?.ok_or_else(gone)?;
+        if frozen { group.freeze() } else { group.thaw() }.map_err(failed)
+    }
+
+    /// Changes the state of a container that may change under our hands.
+    fn update(&self, id: &str, change: impl FnOnce(&mut State)) -> Result<()> {
+        let mut outcome = Ok(());
+        self.store()?.update_container(id, |document| {
+            outcome = serde_json::from_value::<Container>(document.clone())
+                .and_then(|mut container| {
+                    change(&mut container.state);
+                    *document = serde_json::to_value(container)?;
+                    Ok(())
+                })
+                .map_err(|source| EngineError::ContainerDocument { id: id.to_owned(), source });
+        })?;
+        outcome
+    }
+}
+
+/// The number of a signal.
+pub(super) fn parse_signal(name: &str) -> Result<i32> {
+    signal_number(name)
+        .ok_or_else(|| EngineError::Invalid { what: format!("Invalid signal: {name}") })
+}
+
+/// Sends a signal to the container's first process. One that is gone is no error.
+fn send(container: &Container, signal: i32) -> Result<()> {
+    let Some(fd) = container.state.process.and_then(super::ProcessId::open) else { return Ok(()) };
+    let invalid = || EngineError::Invalid { what: format!("Invalid signal: {signal}") };
+    let signal = Signal::from_named_raw(signal).ok_or_else(invalid)?;
+    match pidfd_send_signal(fd, signal) {
+        Err(rustix::io::Errno::SRCH) => Ok(()),
+        other => other.at("signal", format!("container {}", container.id)),
+    }
+}
+
+/// Waits for the end of the container's first process; whether it came in time.
+fn wait_for_end(container: &Container, patience: Option<Duration>) -> Result<bool> {
+    let Some(fd) = container.state.process.and_then(super::ProcessId::open) else { return Ok(true) };
+    let deadline = patience.map(|patience| Instant::now() + patience);
+    loop {
+        let left = deadline.map(|deadline| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) }
+        });
+        let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+        match poll(&mut fds, left.as_ref()) {
+            Err(rustix::io::Errno::INTR) => {}
+            ready => return Ok(ready.at("wait for", format!("container {}", container.id))? > 0),
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! What is kept of a container: one JSON document in the store.
+//!
+//! The document holds what the user asked for, resolved once when the container is created, and
+//! its state, which only the process that holds the container changes.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use bld_network::Endpoint;
+use bld_oci::{ContainerConfig, Digest};
+use serde::{Deserialize, Serialize};
+
+use super::process::ProcessId;
+
+/// One container.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Container {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Its name, without docker's leading slash.
+    pub name: String,
+    /// When it was created.
+    #[serde(with = "crate::time")]
+    pub created: SystemTime,
+    /// The image it was made from.
+    pub image: Digest,
+    /// How the image was called then.
+    pub image_name: String,
+    /// Platform of the image.
+    pub platform: String,
+    /// What runs in it: the image's configuration with what the user changed.
+    pub config: ContainerConfig,
+    /// How it runs.
+    pub host: HostConfig,
+    /// What is mounted in it besides the usual.
+    pub mounts: Vec<Mount>,
+    /// How it fares.
+    pub state: State,
+    /// Its place on the bridge, while it runs.
+    pub network: Option<Endpoint>,
+}
+
+impl Container {
+    /// The first 12 digits of the id, as lists show it.
+    pub fn short_id(&self) -> String {
+        self.id.chars().take(12).collect()
+    }
+
+    /// The command line: entrypoint and command.
+    pub fn command(&self) -> Vec<String> {
+        let words = self.config.entrypoint.iter().chain(&self.config.cmd);
+        words.flatten().cloned().collect()
+    }
+}
+
+/// How a container runs, beyond what its image says.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HostConfig {
+    /// Its host name; the short id when empty, the host's own on the host's network.
+    pub hostname: String,
+    /// It has a terminal.
+    pub tty: bool,
+    /// Its standard input stays open.
+    pub open_stdin: bool,
+    /// Its network.
+    pub network: NetworkMode,
+    /// It is removed when it ends, with its anonymous volumes.
+    pub auto_remove: bool,
+    /// What is done when it ends by itself.
+    pub restart: RestartPolicy,
+    /// Seconds between the stop signal and `SIGKILL`; 10 when absent.
+    pub stop_timeout: Option<i64>,
+    /// Where its output is kept.
+    pub log: LogDriver,
+    /// All rights and devices of the host.
+    pub privileged: bool,
+    /// Capabilities added to docker's default set, without `CAP_`.
+    pub cap_add: Vec<String>,
+    /// Capabilities taken from it.
+    pub cap_drop: Vec<String>,
+    /// `no-new-privileges`, `seccomp=unconfined`, ...
+    pub security_opt: Vec<String>,
+    /// The root filesystem cannot be written.
+    pub read_only: bool,
+    /// A small init is process 1.
+    pub init: bool,
+    /// Names and addresses added to `/etc/hosts`.
+    pub extra_hosts: Vec<(String, String)>,
+    /// Name servers instead of the host's.
+    pub dns: Vec<String>,
+    /// Search domains instead of the host's.
+    pub dns_search: Vec<String>,
+    /// Resolver options instead of the host's.
+    pub dns_options: Vec<String>,
+    /// Size of `/dev/shm` in bytes; 64 MiB when absent.
+    pub shm_size: Option<u64>,
+    /// Resource limits: name, soft, hard.
+    pub ulimits: Vec<(String, u64, u64)>,
+    /// Kernel parameters.
+    pub sysctls: BTreeMap<String, String>,
+    /// Devices of the host.
+    pub devices: Vec<DeviceMapping>,
+    /// Adjustment of the score by which the kernel chooses whom to kill for lack of memory.
+    pub oom_score_adj: Option<i32>,
+    /// Limits of its control group.
+    pub limits: Limits,
+}
+
+/// A device of the host in a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceMapping {
+    /// Path on the host.
+    pub source: PathBuf,
+    /// Path in the container.
+    pub target: String,
+    /// Some of `r`, `w` and `m`.
+    pub permissions: String,
+}
+
+/// Limits of a container's control group; what is absent is not limited.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// Bytes of memory.
+    pub memory: Option<u64>,
+    /// Bytes of memory and swap together; -1 for no limit.
+    pub memory_swap: Option<i64>,
+    /// Bytes of memory that are kept under pressure.
+    pub memory_reservation: Option<u64>,
+    /// Processor time in billionths of a processor.
+    pub nano_cpus: Option<u64>,
+    /// Relative weight of processor time.
+    pub cpu_shares: Option<u64>,
+    /// Microseconds of processor time in each period.
+    pub cpu_quota: Option<u64>,
+    /// Microseconds of a period.
+    pub cpu_period: Option<u64>,
+    /// Processors, e.g. `0-2`.
+    pub cpuset_cpus: Option<String>,
+    /// Memory nodes.
+    pub cpuset_mems: Option<String>,
+    /// Processes and threads.
+    pub pids: Option<u64>,
+}
+
+/// What network a container is on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkMode {
+    /// The default bridge, with an address of its own.
+    #[default]
+    Bridge,
+    /// The host's.
+    Host,
+    /// Loopback only.
+    None,
+}
+
+impl NetworkMode {
+    /// `bridge`, `host` or `none`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bridge => "bridge",
+            Self::Host => "host",
+            Self::None => "none",
+        }
+    }
+}
+
+/// What is done when a container ends by itself. It is kept and shown; only `no` is acted on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestartPolicy {
+    /// `no`, `on-failure`, `always` or `unless-stopped`.
+    pub name: String,
+    /// Most tries of `on-failure`; 0 for no limit.
+    pub maximum_retry_count: u32,
+}
+
+impl Default for RestartPolicy {
+    fn default() -> Self {
+        Self { name: "no".to_owned(), maximum_retry_count: 0 }
+    }
+}
+
+/// Where a container's output is kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LogDriver {
+    /// A file with one JSON object for each line.
+    #[default]
+    #[serde(rename = "json-file")]
+    JsonFile,
+    /// Nowhere.
+    #[serde(rename = "none")]
+    None,
+}
+
+/// Something mounted in a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// What it is.
+    #[serde(flatten)]
+    pub source: MountSource,
+    /// Absolute path in the container.
+    pub target: String,
+    /// It cannot be written.
+    pub read_only: bool,
+}
+
+/// What a mount shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum MountSource {
+    /// A file or directory of the host.
+    Bind {
+        /// Its path.
+        path: PathBuf,
+        /// It is made, as a directory, when it does not exist.
+        create: bool,
+    },
+    /// A volume.
+    Volume {
+        /// Its name; empty for a new anonymous one.
+        name: String,
+        /// Nobody gave it a name.
+        anonymous: bool,
+        /// It takes the image's files when it is empty.
+        copy: bool,
+    },
+    /// Memory.
+    Tmpfs {
+        /// Limit in bytes.
+        size: Option<u64>,
+        /// Permission bits.
+        mode: u32,
+    },
+}
+
+/// Where in its life a container is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// It has never run.
+    #[default]
+    Created,
+    /// It runs.
+    Running,
+    /// It runs, but is given no processor time.
+    Paused,
+    /// It has ended.
+    Exited,
+}
+
+impl Status {
+    /// `created`, `running`, `paused` or `exited`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Exited => "exited",
+        }
+    }
+}
+
+/// How a container fares.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct State {
+    /// Where in its life it is.
+    pub status: Status,
+    /// Its first process, while it runs.
+    pub process: Option<ProcessId>,
+    /// The process that holds it, while it runs.
+    pub holder: Option<ProcessId>,
+    /// How it ended the last time.
+    pub exit_code: i32,
+    /// Why it could not start, or was given up.
+    pub error: String,
+    /// The kernel killed it for lack of memory.
+    pub oom_killed: bool,
+    /// When it started last.
+    #[serde(with = "crate::time::optional", default)]
+    pub started: Option<SystemTime>,
+    /// When it ended last.
+    #[serde(with = "crate::time::optional", default)]
+    pub finished: Option<SystemTime>,
+}
+
+impl State {
+    /// Whether it runs, paused or not.
+    pub fn is_running(&self) -> bool {
+        matches!(self.status, Status::Running | Status::Paused)
+    }
+}

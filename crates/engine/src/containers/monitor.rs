@@ -1,0 +1,110 @@
+//! The small process that holds a detached container.
+//!
+//! It is the same program started again with a hidden command, in a session of its own, so that it
+//! outlives the terminal and the shell it was started from. Its standard output leads to whoever
+//! launched it and carries one line of JSON: that the container runs, or why it could not be
+//! started. After that the two have nothing to do with each other.
+
+use std::ffi::OsStr;
+use std::fs::OpenOptions;
+use std::io::{BufRead as _, BufReader, Write};
+use std::process::{Command, Stdio};
+
+use serde::{Deserialize, Serialize};
+
+use super::model::Container;
+use super::{Control, Io};
+use crate::error::IoContext as _;
+use crate::{Engine, EngineError, Result};
+
+/// What a monitor says.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Report {
+    /// The container runs.
+    Started,
+    /// It could not be started.
+    Failed {
+        /// Why, with all causes.
+        error: String,
+        /// The exit code of the command that asked for it.
+        code: i32,
+    },
+}
+
+/// Starts a monitor for `container` and waits until the container runs.
+pub(super) fn launch(engine: &Engine, container: &Container) -> Result<()> {
+    let command = engine.config().monitor.as_deref().unwrap_or_default();
+    let Some((program, args)) = command.split_first() else { return Err(EngineError::NotDetachable) };
+    let dir = engine.container_dir(&container.id)?;
+    std::fs::create_dir_all(&dir).at("create", &dir)?;
+    let log = dir.join("monitor.log");
+    let errors = OpenOptions::new().create(true).append(true).open(&log).at("open", &log)?;
+    let mut child = Command::new(program)
+        .args(args)
+        .arg(&container.id)
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(errors)
+        .spawn()
+        .at("run", program)?;
+    let mut line = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        BufReader::new(stdout).read_line(&mut line).at("read from", program)?;
+    }
+    match serde_json::from_str(&line) {
+        Ok(Report::Started) => Ok(()),
+        Ok(Report::Failed { error, code }) => {
+            // It ends now; nobody else would reap it.
+            let _status = child.wait();
+            Err(EngineError::StartReported { error, code })
+        }
+        Err(_) => {
+            let status = child.wait().at("wait for", program)?;
+            Err(EngineError::MonitorLost { program: program.clone(), status: status.to_string(), log })
+        }
+    }
+}
+
+/// Holds the container `id` from its start to its end: what the monitor process does. `report` is
+/// its standard output.
+///
+/// # Errors
+/// When the container could not be started, which has been reported then, or its end not be
+/// entered.
+pub fn monitor(engine: &Engine, id: &str, report: &mut dyn Write) -> Result<()> {
+    // Fails only for the leader of a process group, which already is on its own.
+    let _leader = rustix::process::setsid();
+    let control = Control::new()?;
+    let mut told = false;
+    let mut tell = |line: &Report| {
+        told = true;
+        // Whoever launched the monitor may have been killed; the container runs all the same.
+        let _unheard = serde_json::to_writer(&mut *report, line);
+        let _unheard = report.write_all(b"\n").and_then(|()| report.flush());
+    };
+    let result = engine.run_container(id, Io::default(), &control, &mut |_| tell(&Report::Started));
+    if let Err(error) = &result {
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(error);
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        if !told {
+            let report_line = Report::Failed { error: text, code: error.exit_code() };
+            let _unheard = serde_json::to_writer(&mut *report, &report_line);
+            let _unheard = report.write_all(b"\n").and_then(|()| report.flush());
+        }
+    }
+    result.map(drop)
+}
+
+/// Whether `arg` is the hidden command of [`monitor`], for callers that look before parsing.
+pub fn is_command(arg: &OsStr) -> bool {
+    arg == COMMAND
+}
+
+/// The hidden command that runs [`monitor`].
+pub const COMMAND: &str = "__monitor";

@@ -1,0 +1,131 @@
+//! Carrying bytes between a container and whoever runs it.
+//!
+//! Output has a thread for each stream, so that a slow reader of one never holds up the other, nor
+//! the signals that the holder passes on.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use bld_event::Stream;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+
+use super::logs::LogWriter;
+
+/// Where a container's standard streams lead, besides its log.
+#[derive(Default)]
+pub struct Io {
+    /// Read and handed to the container; without it, the container sees an empty input.
+    pub stdin: Option<OwnedFd>,
+    /// Gets what the container writes; with a terminal, everything it writes.
+    pub stdout: Option<Box<dyn Write + Send>>,
+    /// Gets what the container writes to its standard error.
+    pub stderr: Option<Box<dyn Write + Send>>,
+    /// Height and width of the terminal at the start, when known.
+    pub size: Option<(u16, u16)>,
+}
+
+impl fmt::Debug for Io {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Io")
+            .field("stdin", &self.stdin.is_some())
+            .field("stdout", &self.stdout.is_some())
+            .field("stderr", &self.stderr.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A log that several streams write to; none when nothing is to be kept.
+pub(super) type SharedLog = Arc<Mutex<Option<LogWriter>>>;
+
+/// Carries what the container writes to `from` until its end.
+pub(super) fn output(
+    from: OwnedFd,
+    stream: Stream,
+    mut to: Option<Box<dyn Write + Send>>,
+    log: SharedLog,
+) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name("container-output".to_owned()).spawn(move || {
+        let mut from = File::from(from);
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let data = match from.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(length) => &buffer[..length],
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                // A terminal whose last user is gone gives EIO.
+                Err(_) => break,
+            };
+            if let Some(out) = &mut to
+                && out.write_all(data).and_then(|()| out.flush()).is_err()
+            {
+                // Nobody reads it any more; the container goes on, and so does its log.
+                to = None;
+            }
+            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(writer) = &mut *log
+                && writer.write(stream, data).is_err()
+            {
+                // A full disk must not stop the container.
+                *log = None;
+            }
+        }
+    })
+}
+
+/// A running copy of standard input; ends when dropped.
+pub(super) struct Input {
+    stop: OwnedFd,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Input {
+    /// Carries `from` to the container. At the end of `from` the container's side is closed, too.
+    pub(super) fn start(from: OwnedFd, to: OwnedFd) -> io::Result<Self> {
+        let stop = eventfd(0, EventfdFlags::CLOEXEC)?;
+        let stopped = stop.try_clone()?;
+        let thread = thread::Builder::new().name("container-input".to_owned()).spawn(move || {
+            // However it ends, there is nobody to tell: the container sees the end of its input.
+            let _ended = carry(&from, to, &stopped);
+        })?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+fn carry(from: &OwnedFd, to: OwnedFd, stop: &OwnedFd) -> io::Result<()> {
+    let mut to = File::from(to);
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let mut fds = [
+            PollFd::new(from, PollFlags::IN),
+            PollFd::new(stop, PollFlags::IN),
+            // The container has closed its input.
+            PollFd::from_borrowed_fd(to.as_fd(), PollFlags::empty()),
+        ];
+        match poll(&mut fds, None) {
+            Err(rustix::io::Errno::INTR) => continue,
+            other => other?,
+        };
+        if !fds[1].revents().is_empty() || fds[2].revents().intersects(PollFlags::ERR) {
+            return Ok(());
+        }
+        match rustix::io::read(from, &mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(length) => to.write_all(&buffer[..length])?,
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+impl Drop for Input {
+    fn drop(&mut self) {
+        let _rings = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
+        if let Some(thread) = self.thread.take() {
+            let _ended = thread.join();
+        }
+    }
+}

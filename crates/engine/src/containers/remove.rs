@@ -1,0 +1,59 @@
+//! Taking containers away.
+
+use std::fs;
+use std::io::ErrorKind;
+
+use super::model::{Container, MountSource};
+use crate::error::IoContext as _;
+use crate::{Engine, EngineError, Result};
+
+/// How a container is removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RemoveOptions {
+    /// Kill it first if it runs.
+    pub force: bool,
+    /// Remove its anonymous volumes as well.
+    pub volumes: bool,
+}
+
+impl Engine {
+    /// Removes a container with its files.
+    pub fn remove_container(&self, name: &str, options: RemoveOptions) -> Result<()> {
+        let container = self.find_container(name)?;
+        if container.state.is_running() {
+            if !options.force {
+                return Err(EngineError::RemoveRunning { container: container.name });
+            }
+            match self.kill_container(&container.id, "SIGKILL") {
+                // It has ended, or removed itself, in between.
+                Ok(()) | Err(EngineError::NotRunning { .. } | EngineError::NoSuchContainer { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.discard(&container, options.volumes)
+    }
+
+    /// Removes what a container that does not run has: its document, its writable layer, its files,
+    /// and with `volumes` the volumes nobody named. What is gone already is no error.
+    pub(super) fn discard(&self, container: &Container, volumes: bool) -> Result<()> {
+        self.wait_for_waiters(container)?;
+        self.store()?.delete_container(&container.id)?;
+        let dir = self.container_dir(&container.id)?;
+        match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            removed => removed.at("remove", &dir)?,
+        }
+        if volumes {
+            for mount in &container.mounts {
+                if let MountSource::Volume { name, anonymous: true, .. } = &mount.source {
+                    match self.remove_volume(name, false) {
+                        // Another container uses it too; the last one takes it along.
+                        Ok(()) | Err(EngineError::VolumeInUse { .. } | EngineError::NoSuchVolume { .. }) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

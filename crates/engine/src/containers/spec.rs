@@ -1,0 +1,188 @@
+//! From a container's document to what the sandbox is asked.
+
+use std::path::PathBuf;
+
+use bld_layer::View;
+use bld_sandbox::{
+    Capabilities, CgroupSpec, Device, Limits as CgroupLimits, MountKind, Resource, Rlimit, Root, Seccomp,
+    Spec, Stdio, lookup_user,
+};
+use bld_store::ContainerLayer;
+
+use super::create::set_env;
+use super::model::{Container, HostConfig, Limits, Mount, MountSource, NetworkMode};
+use super::network::Prepared;
+use crate::{Engine, EngineError, Result};
+
+/// What images without a `PATH` get.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Account files larger than this are not account files.
+const ACCOUNTS_LIMIT: u64 = 16 << 20;
+
+/// The control group of a container.
+pub(super) fn cgroup_name(id: &str) -> String {
+    format!("bld-{id}")
+}
+
+impl Engine {
+    /// What the sandbox is asked for `container`, whose writable layer is `layer`.
+    pub(super) fn spec(
+        &self,
+        container: &Container,
+        layer: &ContainerLayer,
+        network: Prepared,
+        stdio: Stdio,
+    ) -> Result<Spec> {
+        let (config, host) = (&container.config, &container.host);
+        let mut stack = layer.layers().to_vec();
+        let root = Root::Overlay {
+            lowers: stack.clone(),
+            upper: layer.upper().to_owned(),
+            work: layer.work().to_owned(),
+            // What is thrown away at the end need not reach the disk.
+            volatile: host.auto_remove,
+        };
+        stack.push(layer.upper().to_owned());
+        let view = View::new(stack);
+        let read = |path: &str| {
+            view.read(path, ACCOUNTS_LIMIT)
+                .map_err(|source| EngineError::Tree { path: PathBuf::from(path), source })
+        };
+        let account = lookup_user(
+            &config.user,
+            read("/etc/passwd")?.as_deref(),
+            read("/etc/group")?.as_deref(),
+        )?;
+        let hostname = match host.network {
+            NetworkMode::Host => None,
+            _ => Some(host.hostname.clone()),
+        };
+        let mounts: Result<Vec<_>> = container.mounts.iter().map(|mount| self.mount(mount)).collect();
+        Ok(Spec {
+            env: environment(container, &account.home),
+            cwd: if config.working_dir.is_empty() { "/".to_owned() } else { config.working_dir.clone() },
+            user: account.user,
+            hostname_file: hostname.as_ref().map(|name| format!("{name}\n").into_bytes()),
+            hostname,
+            mounts: mounts?,
+            capabilities: capabilities(host)?,
+            seccomp: match has_option(host, "seccomp", "unconfined") {
+                true => Seccomp::Unconfined,
+                false => Seccomp::Default,
+            },
+            no_new_privileges: host.security_opt.iter().any(|option| {
+                matches!(option.as_str(), "no-new-privileges" | "no-new-privileges:true" | "no-new-privileges=true")
+            }),
+            privileged: host.privileged,
+            read_only_root: host.read_only,
+            rlimits: rlimits(host)?,
+            sysctls: host.sysctls.clone().into_iter().collect(),
+            devices: host.devices.iter().map(device).collect(),
+            shm_size: host.shm_size.unwrap_or(64 << 20),
+            network: network.network,
+            cgroup: Some(CgroupSpec {
+                name: cgroup_name(&container.id),
+                parent: None,
+                limits: limits(&host.limits),
+                accounting: false,
+            }),
+            stdio,
+            resolv_conf: Some(network.resolv_conf),
+            hosts: Some(network.hosts),
+            init: host.init,
+            oom_score_adj: host.oom_score_adj,
+            ..Spec::new(root, container.command())
+        })
+    }
+
+    fn mount(&self, mount: &Mount) -> Result<bld_sandbox::Mount> {
+        let bind = |source| MountKind::Bind { source, read_only: mount.read_only, recursive: true };
+        let kind = match &mount.source {
+            MountSource::Bind { path, .. } => bind(path.clone()),
+            MountSource::Volume { name, .. } => bind(self.volume(name)?.data),
+            MountSource::Tmpfs { size, mode } => {
+                MountKind::Tmpfs { size: *size, mode: *mode, uid: 0, gid: 0, no_exec: true }
+            }
+        };
+        Ok(bld_sandbox::Mount { kind, target: mount.target.clone() })
+    }
+}
+
+fn environment(container: &Container, home: &str) -> Vec<String> {
+    let mut env = vec![format!("PATH={DEFAULT_PATH}"), format!("HOSTNAME={}", container.host.hostname)];
+    if container.host.tty {
+        env.push("TERM=xterm".to_owned());
+    }
+    for variable in &container.config.env {
+        if let Some((name, value)) = variable.split_once('=') {
+            set_env(&mut env, name, Some(value));
+        }
+    }
+    if !env.iter().any(|variable| variable.starts_with("HOME=")) {
+        env.push(format!("HOME={home}"));
+    }
+    env
+}
+
+fn has_option(host: &HostConfig, key: &str, value: &str) -> bool {
+    host.security_opt.iter().any(|option| option.split_once(['=', ':']) == Some((key, value)))
+}
+
+fn capabilities(host: &HostConfig) -> Result<Capabilities> {
+    let parse = |name: &String| {
+        Capabilities::parse(name)
+            .ok_or_else(|| EngineError::Invalid { what: format!("invalid capability: {name:?}") })
+    };
+    // As docker: `ALL` first, then single ones, so that `--cap-add ALL --cap-drop X` is all but X.
+    let (mut added, mut dropped) = (Capabilities::NONE, Capabilities::NONE);
+    for name in &host.cap_add {
+        added = added.add(parse(name)?);
+    }
+    for name in &host.cap_drop {
+        dropped = dropped.add(parse(name)?);
+    }
+    Ok(if dropped == Capabilities::ALL {
+        added
+    } else {
+        Capabilities::docker().add(added).drop(dropped)
+    })
+}
+
+fn rlimits(host: &HostConfig) -> Result<Vec<Rlimit>> {
+    let limit = |(name, soft, hard): &(String, u64, u64)| {
+        let resource = Resource::from_name(name)
+            .ok_or_else(|| EngineError::Invalid { what: format!("invalid ulimit type: {name}") })?;
+        Ok(Rlimit { resource, soft: *soft, hard: *hard })
+    };
+    host.ulimits.iter().map(limit).collect()
+}
+
+fn device(device: &super::model::DeviceMapping) -> Device {
+    Device {
+        source: device.source.clone(),
+        target: device.target.clone(),
+        read: device.permissions.contains('r'),
+        write: device.permissions.contains('w'),
+        mknod: device.permissions.contains('m'),
+    }
+}
+
+fn limits(limits: &Limits) -> CgroupLimits {
+    let cgroup = CgroupLimits {
+        memory: limits.memory,
+        // Docker gives as much swap as memory when only memory is said.
+        memory_swap: limits.memory_swap,
+        memory_reservation: limits.memory_reservation,
+        pids: limits.pids,
+        cpu_quota: limits.cpu_quota,
+        cpu_period: limits.cpu_period,
+        cpu_shares: limits.cpu_shares,
+        cpuset_cpus: limits.cpuset_cpus.clone(),
+        cpuset_mems: limits.cpuset_mems.clone(),
+    };
+    match limits.nano_cpus {
+        Some(nanos) => cgroup.cpus(nanos as f64 / 1e9),
+        None => cgroup,
+    }
+}

@@ -1,0 +1,114 @@
+//! Everything that is known of one image.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use bld_oci::{Digest, ImageConfig, Reference};
+use bld_store::{ImageRecord, RepoDigest, Store};
+
+use super::{config, find};
+use crate::{Engine, Result};
+
+/// One image with its configuration and its names.
+#[derive(Debug, Clone)]
+pub struct ImageDetails {
+    /// The record in the store.
+    pub record: ImageRecord,
+    /// The configuration.
+    pub config: ImageConfig,
+    /// Its tags, sorted.
+    pub tags: Vec<Reference>,
+    /// The digests it is known under in registries.
+    pub repo_digests: Vec<RepoDigest>,
+    /// When it last got a name here.
+    pub last_tagged: Option<SystemTime>,
+    /// Directories of its layers, lowest first; empty when they are not unpacked.
+    pub layer_dirs: Vec<PathBuf>,
+}
+
+/// One line of an image's history, newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryEntry {
+    /// The image, for the newest line; the others are not images here.
+    pub id: Option<Digest>,
+    /// When, RFC 3339.
+    pub created: Option<String>,
+    /// The instruction or command.
+    pub created_by: String,
+    /// Uncompressed size of its layer; 0 without one.
+    pub size: u64,
+    /// Anything.
+    pub comment: String,
+}
+
+impl Engine {
+    /// Everything that is known of the image `name`.
+    pub fn image_details(&self, name: &str) -> Result<ImageDetails> {
+        let store = self.store()?;
+        let record = find::find(store, name)?.record;
+        let tags = store.tags_of(&record.id)?;
+        let layer_dirs = match record.snapshot {
+            Some(snapshot) => store.layers(snapshot)?,
+            None => Vec::new(),
+        };
+        Ok(ImageDetails {
+            config: config(store, &record.id)?,
+            last_tagged: tags.iter().map(|tag| tag.created).max(),
+            tags: tags.iter().filter_map(|tag| Reference::parse(&tag.name).ok()).collect(),
+            repo_digests: store.repo_digests_of(&record.id)?,
+            layer_dirs,
+            record,
+        })
+    }
+
+    /// What the image `name` was made by, newest first.
+    pub fn image_history(&self, name: &str) -> Result<Vec<HistoryEntry>> {
+        let store = self.store()?;
+        let record = find::find(store, name)?.record;
+        let config = config(store, &record.id)?;
+        let mut sizes = layer_sizes(store, &record)?.into_iter();
+        let mut history: Vec<_> = config
+            .history
+            .into_iter()
+            .map(|entry| HistoryEntry {
+                id: None,
+                created: entry.created,
+                created_by: entry.created_by.unwrap_or_default(),
+                size: if entry.empty_layer { 0 } else { sizes.next().unwrap_or(0) },
+                comment: entry.comment.unwrap_or_default(),
+            })
+            .collect();
+        // Tools that write no history still write layers.
+        history.extend(sizes.map(|size| HistoryEntry {
+            id: None,
+            created: config.created.clone(),
+            created_by: String::new(),
+            size,
+            comment: String::new(),
+        }));
+        history.reverse();
+        if let Some(newest) = history.first_mut() {
+            newest.id = Some(record.id);
+        }
+        Ok(history)
+    }
+}
+
+/// Uncompressed sizes where the layers are unpacked, else sizes of their blobs; lowest first.
+fn layer_sizes(store: &Store, image: &ImageRecord) -> Result<Vec<u64>> {
+    let mut sizes = Vec::with_capacity(image.layers.len());
+    match image.snapshot {
+        Some(snapshot) => {
+            for id in store.ancestry(snapshot)? {
+                sizes.push(store.snapshot(id)?.and_then(|info| info.diff_size).unwrap_or(0));
+            }
+        }
+        None => {
+            for diff_id in &image.layers {
+                sizes.push(store.any_layer_blob(diff_id)?.map_or(0, |blob| blob.size));
+            }
+        }
+    }
+    sizes.truncate(image.layers.len());
+    Ok(sizes)
+}

@@ -1,0 +1,60 @@
+//! From what a user typed to an image.
+
+use bld_oci::{Digest, Reference};
+use bld_store::{ImageRecord, Store};
+
+use crate::{Engine, EngineError, Result};
+
+/// Reads the name of an image.
+pub(crate) fn parse(text: &str) -> Result<Reference> {
+    Reference::parse(text)
+        .map_err(|source| EngineError::Reference { reference: text.to_owned(), source })
+}
+
+/// What a name turned out to be.
+pub(crate) struct Found {
+    /// The image.
+    pub(crate) record: ImageRecord,
+    /// The name by which it was found; none when it was found by id.
+    pub(crate) reference: Option<Reference>,
+}
+
+/// The image `name` stands for: a tag, a name with a digest, an id, or the unique start of one.
+pub(crate) fn find(store: &Store, name: &str) -> Result<Found> {
+    let missing = || EngineError::NoSuchImage { name: name.to_owned() };
+    let record = |id: &Digest| store.image(id)?.ok_or_else(missing);
+    if let Ok(id) = name.parse::<Digest>() {
+        return Ok(Found { record: record(&id)?, reference: None });
+    }
+    // Not every start of an id is a valid name, and not every name could be the start of an id.
+    let reference = parse(name);
+    if let Ok(reference) = &reference {
+        let id = match reference.digest() {
+            Some(digest) => match store.find_repo_digest(&reference.name(), &digest)? {
+                Some(id) => Some(id),
+                // `name@sha256:...` with the id itself, as docker accepts it.
+                None => store.image(&digest)?.map(|image| image.id),
+            },
+            None => store.resolve(&reference.to_string())?,
+        };
+        if let Some(id) = id {
+            return Ok(Found { record: record(&id)?, reference: Some(reference.clone()) });
+        }
+    }
+    let prefix = name.strip_prefix("sha256:").unwrap_or(name);
+    if !prefix.is_empty() && prefix.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        match store.find_by_prefix(prefix)?.as_slice() {
+            [] => {}
+            [id] => return Ok(Found { record: record(id)?, reference: None }),
+            _ => return Err(EngineError::AmbiguousImage { prefix: prefix.to_owned() }),
+        }
+    }
+    reference.and_then(|_| Err(missing()))
+}
+
+impl Engine {
+    /// The image `name` stands for: a tag, a name with a digest, an id, or the unique start of one.
+    pub fn find_image(&self, name: &str) -> Result<ImageRecord> {
+        Ok(find(self.store()?, name)?.record)
+    }
+}

@@ -1,0 +1,176 @@
+//! OCI image layouts, as directories and as what was found in an archive.
+//!
+//! Follows image-layout.md of the OCI image specification.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
+use std::path::Path;
+
+use bld_oci::{Descriptor, DescriptorExt as _, Digest, Platform, document, media_type};
+use bld_store::{ImageRecord, Store};
+
+use super::record;
+use crate::error::IoContext as _;
+use crate::{Engine, EngineError, Result};
+
+/// The annotation by which containerd, BuildKit and docker give an image its full name.
+const IMAGE_NAME: &str = "io.containerd.image.name";
+/// The annotation of the specification: a tag, or whatever the writer liked.
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// No index or manifest is larger than this.
+const DOCUMENT_LIMIT: u64 = 16 << 20;
+
+/// Where blobs come from that the store does not have.
+pub(super) trait Blobs {
+    /// The bytes of a blob, or `None` when it is not there either.
+    fn open(&self, digest: &Digest) -> Result<Option<Box<dyn Read>>>;
+}
+
+/// A layout in a directory.
+pub(super) struct Dir<'a>(pub(super) &'a Path);
+
+impl Blobs for Dir<'_> {
+    fn open(&self, digest: &Digest) -> Result<Option<Box<dyn Read>>> {
+        let path = self.0.join("blobs/sha256").join(digest.hex());
+        match File::open(&path) {
+            Ok(file) => Ok(Some(Box::new(file))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).at("open", &path),
+        }
+    }
+}
+
+/// Everything is in the store already.
+pub(super) struct InStore;
+
+impl Blobs for InStore {
+    fn open(&self, _digest: &Digest) -> Result<Option<Box<dyn Read>>> {
+        Ok(None)
+    }
+}
+
+/// An image of an index, with the name it has there.
+pub(super) struct Entry {
+    pub(super) descriptor: Descriptor,
+    pub(super) name: Option<String>,
+}
+
+/// The images an `index.json` names.
+pub(super) fn entries(index: &[u8]) -> Result<Vec<Entry>> {
+    let index = document::parse_index(index).map_err(|error| malformed("index.json", &error))?;
+    Ok(index
+        .manifests()
+        .iter()
+        .filter(|descriptor| !descriptor.is_attestation())
+        .map(|descriptor| Entry { name: name(descriptor), descriptor: descriptor.clone() })
+        .collect())
+}
+
+/// The full name of an image. The specification's own annotation is one only when it is more than
+/// a tag.
+fn name(descriptor: &Descriptor) -> Option<String> {
+    let full = descriptor.annotation(IMAGE_NAME);
+    let short = descriptor.annotation(REF_NAME).filter(|name| name.contains([':', '/']));
+    full.or(short).map(str::to_owned)
+}
+
+/// Brings the image `descriptor` names, or the one of its index for `platform`, into the store.
+pub(super) fn import(
+    store: &Store,
+    blobs: &dyn Blobs,
+    descriptor: &Descriptor,
+    platform: &Platform,
+) -> Result<ImageRecord> {
+    let digest = digest(descriptor)?;
+    let bytes = fetch_document(store, blobs, &digest)?;
+    if media_type::is_index(descriptor.media_type().as_ref()) {
+        let index = document::parse_index(&bytes).map_err(|error| malformed("index", &error))?;
+        let chosen = platform.choose(index.manifests()).ok_or_else(|| EngineError::Archive {
+            problem: format!("index {digest} has no image for {platform}"),
+        })?;
+        return import(store, blobs, chosen, platform);
+    }
+    let manifest =
+        document::parse_manifest(&bytes).map_err(|error| malformed("manifest", &error))?;
+    for blob in [manifest.config()].into_iter().chain(manifest.layers()) {
+        fetch(store, blobs, &self::digest(blob)?)?;
+    }
+    store.put_blob(&bytes)?;
+    record::from_manifest(store, &bytes)
+}
+
+fn digest(descriptor: &Descriptor) -> Result<Digest> {
+    descriptor.sha256().map_err(|error| EngineError::Archive { problem: error.to_string() })
+}
+
+fn malformed(what: &str, error: &dyn std::fmt::Display) -> EngineError {
+    EngineError::Archive { problem: format!("{what}: {error}") }
+}
+
+fn missing(digest: &Digest) -> EngineError {
+    EngineError::Archive { problem: format!("blob {digest} is missing") }
+}
+
+fn fetch_document(store: &Store, blobs: &dyn Blobs, digest: &Digest) -> Result<Vec<u8>> {
+    if store.has_blob(digest) {
+        return Ok(store.read_blob(digest)?);
+    }
+    let mut bytes = Vec::new();
+    let mut reader = blobs.open(digest)?.ok_or_else(|| missing(digest))?.take(DOCUMENT_LIMIT);
+    reader.read_to_end(&mut bytes).at("read blob", digest.to_string())?;
+    if Digest::of(&bytes) == *digest {
+        Ok(bytes)
+    } else {
+        Err(EngineError::Archive { problem: format!("blob {digest} is damaged") })
+    }
+}
+
+fn fetch(store: &Store, blobs: &dyn Blobs, digest: &Digest) -> Result<()> {
+    if store.has_blob(digest) {
+        return Ok(());
+    }
+    let mut reader = blobs.open(digest)?.ok_or_else(|| missing(digest))?;
+    let mut writer = store.blob_writer()?;
+    io::copy(&mut reader, &mut writer).at("copy blob", digest.to_string())?;
+    writer.commit(Some(*digest))?;
+    Ok(())
+}
+
+impl Engine {
+    /// Brings an image of the OCI layout in `dir` into the store, without a name. `selector` is its
+    /// tag, its name or its digest; without one, the layout must hold exactly one image.
+    pub fn import_layout(
+        &self,
+        dir: &Path,
+        selector: Option<&str>,
+        platform: &Platform,
+    ) -> Result<ImageRecord> {
+        let path = dir.join("index.json");
+        let index = fs::read(&path).at("read", &path)?;
+        let found = entries(&index)?;
+        let fits = |entry: &&Entry| match selector {
+            None => true,
+            Some(wanted) => {
+                let descriptor = &entry.descriptor;
+                descriptor.digest().as_ref() == wanted
+                    || [IMAGE_NAME, REF_NAME].iter().any(|key| {
+                        let name = descriptor.annotation(key);
+                        name.is_some_and(|name| name == wanted || name.ends_with(&format!(":{wanted}")))
+                    })
+            }
+        };
+        let fitting: Vec<Descriptor> =
+            found.iter().filter(fits).map(|entry| entry.descriptor.clone()).collect();
+        let chosen = match fitting.as_slice() {
+            [only] => only,
+            several => platform.choose(several).ok_or_else(|| EngineError::Archive {
+                problem: match (selector, several.len()) {
+                    (Some(selector), 0) => format!("{} holds no image {selector}", dir.display()),
+                    _ => format!("{} holds {} images: choose one", dir.display(), several.len()),
+                },
+            })?,
+        };
+        import(self.store()?, &Dir(dir), chosen, platform)
+    }
+}

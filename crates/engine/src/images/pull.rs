@@ -1,0 +1,173 @@
+//! Fetching images from registries.
+//!
+//! Each layer is unpacked as soon as it has arrived, while others are still on their way.
+
+use std::sync::Arc;
+use std::thread;
+
+use bld_event::{Events, Task};
+use bld_oci::{Digest, Platform, Reference};
+use bld_registry::{Client, PulledImage, Reporter};
+use bld_store::{ImageRecord, LayerBlob, SnapshotId, Store};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::unpack::{Plan, plan, stack, unpack};
+use super::{find, record};
+use crate::{Engine, EngineError, Result};
+
+/// An image that was pulled.
+#[derive(Debug, Clone)]
+pub struct Pulled {
+    /// The image.
+    pub image: ImageRecord,
+    /// The reference it was pulled by.
+    pub reference: Reference,
+    /// What the reference names at the registry: an index or a manifest.
+    pub digest: Digest,
+    /// The store did not have it under this name before.
+    pub is_new: bool,
+}
+
+impl Engine {
+    /// Fetches the image `reference` for `platform` (the machine's own when absent), unpacks it and
+    /// gives it its name.
+    pub fn pull(
+        &self,
+        reference: &Reference,
+        platform: Option<&Platform>,
+        events: &Events,
+    ) -> Result<ImageRecord> {
+        Ok(self.pull_reference(reference, platform, events)?.image)
+    }
+
+    /// As [`pull`](Self::pull), for a name as typed, with what there is to say about it.
+    pub fn pull_image(
+        &self,
+        name: &str,
+        platform: Option<&Platform>,
+        events: &Events,
+    ) -> Result<Pulled> {
+        self.pull_reference(&find::parse(name)?, platform, events)
+    }
+
+    /// As [`pull_image`](Self::pull_image), for every tag of the repository `name`.
+    pub fn pull_all(
+        &self,
+        name: &str,
+        platform: Option<&Platform>,
+        events: &Events,
+    ) -> Result<Vec<Pulled>> {
+        let repository = find::parse(name)?;
+        let tags = self.block_on(self.client()?.tags(&repository))??;
+        let mut pulled = Vec::with_capacity(tags.len());
+        for tag in tags {
+            let name = format!("{}:{tag}", repository.name());
+            pulled.push(self.pull_reference(&find::parse(&name)?, platform, events)?);
+        }
+        Ok(pulled)
+    }
+
+    fn pull_reference(
+        &self,
+        reference: &Reference,
+        platform: Option<&Platform>,
+        events: &Events,
+    ) -> Result<Pulled> {
+        let (store, client) = (self.store()?, self.client()?);
+        let platform = platform.cloned().unwrap_or_else(Platform::host);
+        let known = match reference.digest() {
+            Some(digest) => store.find_repo_digest(&reference.name(), &digest)?,
+            None => store.resolve(&reference.to_string())?,
+        };
+        let task = events.task(format!("pull {}", reference.familiar()));
+        let fetched = self.block_on(fetch(store, client, reference, &platform, &task));
+        let (image, digest) = task.finish(fetched.and_then(|fetched| fetched))?;
+        if reference.digest().is_none() {
+            store.tag(&reference.to_string(), &image.id, Some(digest))?;
+        } else {
+            store.add_repo_digest(&reference.name(), &digest, &image.id)?;
+        }
+        let is_new = known != Some(image.id);
+        Ok(Pulled { image, reference: reference.clone(), digest, is_new })
+    }
+}
+
+async fn fetch(
+    store: &Store,
+    client: &Client,
+    reference: &Reference,
+    platform: &Platform,
+    task: &Task,
+) -> Result<(ImageRecord, Digest)> {
+    let reporter = Reporter::from(task);
+    let remote = client.find_image(store, reference, platform, &reporter).await?;
+    let found = remote.platform();
+    if !found.satisfies(platform) {
+        return Err(EngineError::WrongPlatform {
+            reference: reference.familiar(),
+            found,
+            wanted: platform.clone(),
+        });
+    }
+    let blobs = layer_blobs(&remote)?;
+    let image = record::enter(store, &remote.id, Some(remote.manifest.digest), &blobs)?;
+    let remote = Arc::new(remote);
+    let snapshot = fetch_layers(store, client, &remote, &image, &blobs, &reporter, task).await?;
+    let image = store.image(&image.id)?.unwrap_or(ImageRecord { snapshot: Some(snapshot), ..image });
+    Ok((image, remote.digest))
+}
+
+/// Fetches the layers that are not in the store and unpacks those that are not unpacked.
+async fn fetch_layers(
+    store: &Store,
+    client: &Client,
+    remote: &Arc<PulledImage>,
+    image: &ImageRecord,
+    blobs: &[LayerBlob],
+    reporter: &Reporter,
+    task: &Task,
+) -> Result<SnapshotId> {
+    let missing = match plan(store, image)? {
+        Plan::Ready(snapshot) => {
+            let lease = &remote.lease;
+            client.fetch_blobs(store, lease, &remote.reference, &remote.layers, reporter).await?;
+            return Ok(snapshot);
+        }
+        Plan::Unpack(missing) => missing,
+    };
+    let downloads = Arc::new(Semaphore::new(client.config().concurrency.max(1)));
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let unpackers = Arc::new(Semaphore::new(cores));
+    let mut layers = JoinSet::new();
+    for (index, blob) in blobs.iter().enumerate() {
+        let position = missing.layers.iter().position(|layer| layer.index == index);
+        let unpack_as = position.map(|position| (position, missing.layers[position].diff_id));
+        let (store, client, reporter) = (store.clone(), client.clone(), reporter.clone());
+        let (remote, blob) = (Arc::clone(remote), blob.clone());
+        let (downloads, unpackers) = (Arc::clone(&downloads), Arc::clone(&unpackers));
+        let (events, vertex) = (task.events().clone(), task.id());
+        layers.spawn(async move {
+            let permit = downloads.acquire_owned().await.map_err(|_| EngineError::Canceled)?;
+            let (reference, descriptor) = (&remote.reference, &remote.layers[index]);
+            client.fetch_blob(&store, &remote.lease, reference, descriptor, &reporter).await?;
+            drop(permit);
+            let Some((position, diff_id)) = unpack_as else { return Ok(None) };
+            let _permit = unpackers.acquire_owned().await.map_err(|_| EngineError::Canceled)?;
+            let work = move || unpack(&store, &diff_id, &blob, &events, vertex);
+            let unpacked = tokio::task::spawn_blocking(work).await.map_err(|_| EngineError::Canceled)??;
+            Ok::<_, EngineError>(Some((position, unpacked)))
+        });
+    }
+    let mut unpacked = Vec::with_capacity(missing.layers.len());
+    while let Some(layer) = layers.join_next().await {
+        unpacked.extend(layer.map_err(|_| EngineError::Canceled)??);
+    }
+    unpacked.sort_by_key(|(position, _)| *position);
+    let unpacked = unpacked.into_iter().map(|(_, layer)| layer).collect();
+    stack(store, image, &missing, unpacked)
+}
+
+fn layer_blobs(remote: &PulledImage) -> Result<Vec<LayerBlob>> {
+    remote.layers.iter().map(record::layer_blob).collect()
+}

@@ -1,0 +1,112 @@
+//! Sending images to registries.
+
+use bld_event::{Events, VertexId};
+use bld_export::ManifestOptions;
+use bld_oci::{Digest, Reference, media_type};
+use bld_registry::{Manifest, Pushed, Reporter};
+use bld_store::{ImageRecord, Store};
+
+use super::find;
+use crate::{Engine, EngineError, Result};
+
+impl Engine {
+    /// Sends the image called `name` to the registry of that name. An image that was pulled goes
+    /// out as it came; the layers of others are compressed first, once.
+    pub fn push_image(&self, name: &str, events: &Events) -> Result<(Reference, Pushed)> {
+        let reference = find::parse(name)?;
+        let store = self.store()?;
+        let missing = || EngineError::NothingToPush { name: reference.familiar_name() };
+        let id = store.resolve(&reference.to_string())?.ok_or_else(missing)?;
+        let image = store.image(&id)?.ok_or_else(missing)?;
+        let task = events.task(format!("push {}", reference.familiar()));
+        let pushed = match as_it_came(store, &image)? {
+            Some(manifest) => self.send(&reference, &image, &manifest, events, task.id()),
+            None => {
+                let progress = |done, all| {
+                    task.progress("compressing layers", done as u64, Some(all as u64), done == all);
+                };
+                bld_export::manifest(store, &image, &ManifestOptions::default(), &progress)
+                    .map_err(EngineError::from)
+                    .and_then(|manifest| self.push_manifest(&reference, &image, &manifest, events, task.id()))
+            }
+        };
+        task.finish(pushed).map(|pushed| (reference, pushed))
+    }
+
+    /// Sends every tag of the repository `name`.
+    pub fn push_all(&self, name: &str, events: &Events) -> Result<Vec<(Reference, Pushed)>> {
+        let repository = find::parse(name)?;
+        let mut pushed = Vec::new();
+        for tag in self.store()?.tags()? {
+            if find::parse(&tag.name)?.name() == repository.name() {
+                pushed.push(self.push_image(&tag.name, events)?);
+            }
+        }
+        if pushed.is_empty() {
+            return Err(EngineError::NothingToPush { name: repository.familiar_name() });
+        }
+        Ok(pushed)
+    }
+
+    /// Sends `image` under a manifest that was written for it. Progress is reported on `vertex`.
+    pub fn push_manifest(
+        &self,
+        reference: &Reference,
+        image: &ImageRecord,
+        manifest: &bld_export::Manifest,
+        events: &Events,
+        vertex: VertexId,
+    ) -> Result<Pushed> {
+        let manifest = Manifest {
+            bytes: manifest.bytes.clone(),
+            digest: manifest.digest,
+            media_type: manifest.media_type.clone(),
+        };
+        self.send(reference, image, &manifest, events, vertex)
+    }
+
+    fn send(
+        &self,
+        reference: &Reference,
+        image: &ImageRecord,
+        manifest: &Manifest,
+        events: &Events,
+        vertex: VertexId,
+    ) -> Result<Pushed> {
+        let (store, client) = (self.store()?, self.client()?);
+        let lenders = lenders(store, image)?;
+        let reporter = Reporter::new(events, vertex);
+        let pushed = self.block_on(client.push(store, reference, manifest, &lenders, &reporter))??;
+        store.add_repo_digest(&reference.name(), &pushed.digest, &image.id)?;
+        Ok(pushed)
+    }
+}
+
+/// The manifest an image was pulled with, when all of it is still here.
+fn as_it_came(store: &Store, image: &ImageRecord) -> Result<Option<Manifest>> {
+    let Some(digest) = image.manifest.filter(|digest| store.has_blob(digest)) else { return Ok(None) };
+    let bytes = store.read_blob(&digest)?;
+    let Ok(document) = bld_oci::document::parse_manifest(&bytes) else { return Ok(None) };
+    let has = |descriptor: &bld_oci::Descriptor| {
+        bld_oci::DescriptorExt::sha256(descriptor).is_ok_and(|digest: Digest| store.has_blob(&digest))
+    };
+    if !document.layers().iter().chain([document.config()]).all(has) {
+        return Ok(None);
+    }
+    let stated = document.media_type().as_ref().map(ToString::to_string);
+    let media_type = stated.unwrap_or_else(|| media_type::OCI_MANIFEST.to_owned());
+    Ok(Some(Manifest { bytes, digest, media_type }))
+}
+
+/// Where the image, or one it was built upon, came from: those repositories may lend their layers.
+fn lenders(store: &Store, image: &ImageRecord) -> Result<Vec<Reference>> {
+    let mut lenders = Vec::new();
+    for other in store.images()? {
+        if other.layers.iter().any(|layer| image.layers.contains(layer)) {
+            for known in store.repo_digests_of(&other.id)? {
+                lenders.extend(Reference::parse(&known.repo));
+            }
+        }
+    }
+    Ok(lenders)
+}
