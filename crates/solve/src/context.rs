@@ -47,7 +47,7 @@ impl LocalContext {
     }
 
     /// The rule that keeps `path` out.
-    pub fn excluding_rule(&self, path: &str) -> Option<Rule> {
+    pub fn excluding_rule(&self, path: &str) -> Option<&Rule> {
         self.ignore.matching_rule(path).filter(|rule| !rule.negated)
     }
 }

@@ -225,7 +225,7 @@ fn missing(path: &str, view: &View, place: &Place<'_>) -> StepFailure {
         Place::Context(context) => {
             let rule = context.excluding_rule(relative).map(|rule| {
                 let file = context.ignore_file().map_or_else(PathBuf::new, Path::to_owned);
-                (file, rule.line, rule.pattern)
+                (file, rule.line, rule.pattern.clone())
             });
             (format!("the context {}", context.root().display()), rule)
         }

@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 use crate::environment::Environment;
 use crate::error::{SolveError, StepError, StepFailure};
 use crate::evaluate::{self, How};
-use crate::schedule::{Next, Outcome, Schedule};
-use crate::step::{self, Step, Tree, context_of};
+use crate::schedule::{Outcome, Schedule};
+use crate::step::{self, Step, StepInput, Tree, context_of};
 
 /// What a build delivered.
 #[derive(Debug, Clone)]
@@ -71,6 +71,14 @@ impl Build {
 
     pub(crate) fn vertex(&self, step: usize) -> &bld_graph::Vertex {
         &self.plan.graph[petgraph::graph::NodeIndex::new(step)]
+    }
+
+    /// What the step that delivers `input` is called, for messages.
+    pub(crate) fn input_name(&self, input: &StepInput) -> String {
+        match self.op(input.step) {
+            Op::Context(context) => format!("files of the context {:?}", context.name),
+            _ => self.vertex(input.step).name.clone(),
+        }
     }
 
     pub(crate) fn emit(&self, step: usize, kind: EventKind) {
@@ -199,7 +207,7 @@ async fn drive_steps(build: &Arc<Build>, missing: &[usize]) -> Result<(), SolveE
             });
         }
         let Some(joined) = workers.join_next().await else { break };
-        let Ok((position, worked)) = joined else { continue };
+        let (position, worked) = joined.map_err(|error| SolveError::Runtime(error.into()))?;
         let step = missing[position];
         let outcome = match worked {
             Ok(Ok(())) => Outcome::Done,

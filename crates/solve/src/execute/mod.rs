@@ -4,10 +4,11 @@ mod copy;
 mod exec;
 mod mounts;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bld_graph::{Input, MkdirOp, Op};
 use bld_layer::View;
+use bld_layer::copy::{CopyRequest, Item, copy as copy_files};
 use bld_sandbox::Account;
 use bld_store::{Active, SnapshotId};
 
@@ -49,11 +50,27 @@ impl Build {
     }
 }
 
-/// WORKDIR: the directory and its missing parents.
+/// Mode of directories that WORKDIR makes.
+const DIR_MODE: &str = "755";
+
+/// WORKDIR: the directory and its missing parents, as a copy of an empty directory makes them.
 fn mkdir(op: &MkdirOp, active: &Active) -> Result<(), StepFailure> {
     let below = View::new(active.layers().to_vec());
     let user = account(&below, &op.user)?.user;
-    bld_layer::copy::make_dirs(&below, active.upper(), op.path.as_ref(), (user.uid, user.gid))?;
+    let empty = View::plain(active.work().to_owned());
+    let Some(node) = empty.lookup("/")? else { return Ok(()) };
+    let chmod = DIR_MODE.parse().ok();
+    copy_files(&CopyRequest {
+        source: &empty,
+        items: &[Item { name: node.name().to_owned(), node, filter: None }],
+        dest_view: &below,
+        upper: active.upper(),
+        dest: Path::new(&format!("{}/", op.path.trim_end_matches('/'))),
+        owner: Some((user.uid, user.gid)),
+        chmod: chmod.as_ref(),
+        follow_dest_symlinks: true,
+        mtime: None,
+    })?;
     Ok(())
 }
 
