@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bld_dockerfile::ignore::{Patterns, Rule};
+use bld_layer::FileStamp;
+use bld_oci::Digest;
+use bld_store::{StatCache, StatKey, Store, StoreError};
 
 /// A directory and the rules that keep files of it out.
 #[derive(Debug, Clone)]
@@ -49,5 +52,35 @@ impl LocalContext {
     /// The rule that keeps `path` out.
     pub fn excluding_rule(&self, path: &str) -> Option<&Rule> {
         self.ignore.matching_rule(path).filter(|rule| !rule.negated)
+    }
+}
+
+/// Digests of the files of one context, remembered from build to build.
+pub(crate) struct Remembered(StatCache);
+
+impl Remembered {
+    /// What is known of the files of `context`.
+    pub(crate) fn open(store: &Store, context: &LocalContext) -> Self {
+        Self(store.stat_cache(&context.root().to_string_lossy()))
+    }
+
+    /// Keeps what was learned for the next build.
+    pub(crate) fn save(self) -> Result<(), StoreError> {
+        self.0.save()
+    }
+}
+
+fn key(stamp: &FileStamp) -> StatKey {
+    let FileStamp { dev, ino, size, mtime_ns, ctime_ns } = *stamp;
+    StatKey { dev, ino, size, mtime_ns, ctime_ns }
+}
+
+impl bld_layer::StatCache for Remembered {
+    fn get(&self, stamp: &FileStamp) -> Option<Digest> {
+        self.0.get(&key(stamp))
+    }
+
+    fn put(&self, stamp: FileStamp, digest: Digest) {
+        self.0.insert(key(&stamp), digest);
     }
 }

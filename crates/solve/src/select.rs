@@ -8,11 +8,11 @@ use std::sync::Arc;
 use bld_dockerfile::ignore::{Patterns, glob_match};
 use bld_graph::{CopyOp, CopySource, ExecOp, Input, MountKind, Op, Vertex};
 use bld_layer::copy::{self, CopyError, Item};
-use bld_layer::{Filter, Verdict, View};
+use bld_layer::{Filter, StatCache, Verdict, View};
 use bld_oci::{Digest, Hasher};
 use bld_store::SnapshotId;
 
-use crate::context::LocalContext;
+use crate::context::{LocalContext, Remembered};
 use crate::environment::Environment;
 use crate::error::{MissingSource, StepFailure};
 
@@ -43,12 +43,12 @@ pub(crate) fn context_digest(
     vertex: &Vertex,
     input: Input,
     context: &Arc<LocalContext>,
-    env: &Environment,
+    remembered: &Remembered,
 ) -> Result<Digest, StepFailure> {
     let place = Place::Context(context);
     // Whoever owns the files here, they land as 0:0 unless --chown says otherwise, which the
     // operation itself tells.
-    digest(vertex, input, &context_view(context), &place, Some((0, 0)), env)
+    digest(vertex, input, &context_view(context), &place, Some((0, 0)), Some(remembered as &dyn StatCache))
 }
 
 /// Digest of what `vertex` selects of a snapshot that it takes as `input`.
@@ -58,7 +58,7 @@ pub(crate) fn snapshot_digest(
     snapshot: SnapshotId,
     env: &Environment,
 ) -> Result<Digest, StepFailure> {
-    digest(vertex, input, &snapshot_view(env, snapshot)?, &Place::Tree("the stage"), None, env)
+    digest(vertex, input, &snapshot_view(env, snapshot)?, &Place::Tree("the stage"), None, None)
 }
 
 fn digest(
@@ -67,14 +67,14 @@ fn digest(
     view: &View,
     place: &Place<'_>,
     owner: Option<(u32, u32)>,
-    _env: &Environment,
+    cache: Option<&dyn StatCache>,
 ) -> Result<Digest, StepFailure> {
     let Input::From(number) = input else {
         return Err(StepFailure::Unsupported("a context as root filesystem".to_owned()));
     };
     let mut hasher = Hasher::new();
     let mut add = |items: &[Item]| -> Result<(), StepFailure> {
-        let digest = copy::selection_digest(view, items, owner, None, None)?;
+        let digest = copy::selection_digest(view, items, owner, None, cache)?;
         hasher.update(digest.as_bytes());
         Ok(())
     };

@@ -9,7 +9,7 @@ use bld_oci::Digest;
 use bld_store::SnapshotId;
 use petgraph::graph::NodeIndex;
 
-use crate::context::LocalContext;
+use crate::context::{LocalContext, Remembered};
 use crate::environment::Environment;
 use crate::error::StepFailure;
 use crate::{key, select};
@@ -77,15 +77,21 @@ pub(crate) struct Step {
 pub(crate) fn steps(plan: &Plan, env: &Environment) -> Result<Vec<Step>, (usize, StepFailure)> {
     let mut steps: Vec<Step> = Vec::with_capacity(plan.graph.node_count());
     let mut ordinals: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut remembered = BTreeMap::new();
     for node in plan.graph.node_indices() {
         let vertex = &plan.graph[node];
-        let step = step(plan, node, vertex, &steps, env).map_err(|cause| (node.index(), cause))?;
+        let step = step(plan, node, vertex, &steps, env, &mut remembered)
+            .map_err(|cause| (node.index(), cause))?;
         let ordinal = ordinals.entry(&vertex.stage).or_default();
         *ordinal += 1;
         steps.push(Step {
             scope: format!("{}/{}/{ordinal}", vertex.stage, vertex.op.kind()),
             ..step
         });
+    }
+    for (_, remembered) in remembered {
+        // A cache that could not be written costs the next build time and nothing else.
+        let _ = remembered.save();
     }
     Ok(steps)
 }
@@ -96,6 +102,7 @@ fn step(
     vertex: &Vertex,
     earlier: &[Step],
     env: &Environment,
+    remembered: &mut BTreeMap<String, Remembered>,
 ) -> Result<Step, StepFailure> {
     let op = key::operation(&vertex.key());
     let mut inputs = Vec::new();
@@ -105,8 +112,12 @@ fn step(
         forced |= provider.forced;
         let definition = match (&plan.graph[from].op, provider.definition) {
             (Op::Context(context), _) => {
-                let context = context_of(env, &context.name)?;
-                select::context_digest(vertex, input, context, env)?
+                let name = &context.name;
+                let context = context_of(env, name)?;
+                let remembered = remembered
+                    .entry(name.clone())
+                    .or_insert_with(|| Remembered::open(&env.store, context));
+                select::context_digest(vertex, input, context, remembered)?
             }
             (_, Some(definition)) => definition,
             (other, None) => {
