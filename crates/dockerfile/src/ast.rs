@@ -3,7 +3,6 @@
 //! Words are kept as written: quotes, escapes and variables are still in them, because what they
 //! mean depends on the environment at that point of the build. [`crate::expand`] resolves them.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::span::{Span, Spanned};
@@ -153,7 +152,7 @@ pub enum Command {
     Exec(Vec<String>),
 }
 
-/// The operands of `RUN`.
+/// The operands of `RUN`; [`Run::script`] says what is executed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
     /// `--mount`, in the order written; later ones lie over earlier ones.
@@ -198,17 +197,6 @@ pub struct Heredoc {
     pub span: Span,
     /// The lines of `content` in the source.
     pub content_span: Span,
-}
-
-impl Heredoc {
-    /// The content with the leading tabs of each line removed if it was written as `<<-`.
-    pub fn body(&self) -> Cow<'_, str> {
-        if !self.chomp {
-            return Cow::Borrowed(&self.content);
-        }
-        let lines = self.content.split_inclusive('\n').map(|line| line.trim_start_matches('\t'));
-        Cow::Owned(lines.collect())
-    }
 }
 
 /// What a `COPY` or `ADD` takes its files from.

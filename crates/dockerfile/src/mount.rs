@@ -199,6 +199,9 @@ impl MountErrorKind {
         match self {
             Self::Quote => Some("put quotes around the whole option: `\"target=/a,b\"`".into()),
             Self::NoValue(field) => Some(format!("write `{field}=...`")),
+            Self::UnknownKey { suggestion: Some(_), .. }
+            | Self::UnknownType { suggestion: Some(_), .. }
+            | Self::UnknownSharing { suggestion: Some(_), .. } => None,
             Self::UnknownKey { .. } => Some(names(&mut KEYS.iter().map(|(name, _)| *name))),
             Self::UnknownType { .. } => Some(names(&mut MountKind::ALL.iter().map(|k| k.name()))),
             Self::UnknownSharing { .. } => Some(names(&mut Sharing::ALL.iter().map(|s| s.name()))),

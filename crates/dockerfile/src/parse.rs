@@ -164,6 +164,11 @@ impl Stage {
     }
 }
 
+/// The description of `name` in the comment above its definition: `# name description`.
+pub fn description<'c>(comment: &'c str, name: &str) -> Option<&'c str> {
+    comment.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
+}
+
 impl InstructionKind {
     /// The keyword of the instruction.
     pub fn keyword(&self) -> Keyword {
@@ -186,5 +191,46 @@ impl InstructionKind {
             Self::Onbuild(_) => Keyword::Onbuild,
             Self::Maintainer(_) => Keyword::Maintainer,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_describe_what_is_below() {
+        let source =
+            "# foo sets foo\nARG foo=bar\n\n# note\n\n# base is first\n# x\nFROM a AS base\n";
+        let Dockerfile { global_args, stages, .. } = parse(source).dockerfile;
+        let comment = global_args[0].comment.as_deref().unwrap_or_default();
+        assert_eq!(description(comment, "foo"), Some("sets foo"));
+        assert_eq!(stages[0].comment.as_deref(), Some("base is first\nx"));
+        assert_eq!(description("base is first\nx", "bas"), None);
+    }
+
+    #[test]
+    fn triggers_are_parsed_alone() {
+        let (instruction, diagnostics) = parse_instruction("RUN <<EOF\necho\nEOF");
+        assert!(diagnostics.is_empty());
+        let Some(InstructionKind::Run(run)) = instruction.map(|i| i.kind) else { panic!() };
+        assert_eq!(run.heredocs[0].content, "echo\n");
+        for wrong in ["", "FROM a", "RUN a\nRUN b", "COPPY a b"] {
+            assert!(!parse_instruction(wrong).1.is_empty(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_a_warning() {
+        let parsed = parse_bytes(b"FROM a\nRUN echo \xff\n");
+        assert!(parsed.is_ok());
+        assert_eq!(parsed.diagnostics.len(), 1);
+        assert_eq!(parsed.diagnostics[0].span, Span::new(16, 19));
+    }
+
+    #[test]
+    fn long_chains_of_triggers_are_refused_quickly() {
+        let source = "FROM a\n".to_owned() + &"ONBUILD ".repeat(100_000) + "RUN x";
+        assert_eq!(parse(&source).diagnostics.len(), 1);
     }
 }

@@ -105,7 +105,14 @@ impl Printer {
 
 impl Line {
     fn write(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", self.text)?;
+        f.write_str(&self.text)?;
+        let mut end = self.text.chars().rev();
+        if end.next() == Some(self.escape) && end.next() != Some(self.escape) {
+            // The line must not go on. It was written with a blank that is trimmed but, unlike
+            // an ordinary one, doesn't make the character before it a continuation.
+            f.write_char('\u{a0}')?;
+        }
+        f.write_char('\n')?;
         self.heredocs
             .iter()
             .try_for_each(|heredoc| writeln!(f, "{}{}", heredoc.content, heredoc.name))

@@ -4,6 +4,7 @@
 use super::Lower;
 use crate::ast::{ArgPair, KeyValue};
 use crate::diagnostic::Diagnostic;
+use crate::expand::Expander;
 use crate::span::{Span, Spanned};
 use crate::suggest::suggest;
 use crate::syntax::{Operands, Statement};
@@ -25,10 +26,10 @@ impl Lower<'_> {
                 None => ArgPair { name: word, value: None },
             };
             if pair.name.value.is_empty() {
-                self.blank_name(statement, pair.name.span);
+                self.blank_name(statement, statement.operands_span);
                 return None;
             }
-            self.check_words(pair.value.as_ref());
+            // A default is only expanded when no build argument is given, so it may be anything.
             pairs.push(pair);
         }
         Some(pairs)
@@ -43,7 +44,7 @@ impl Lower<'_> {
             return None;
         }
         if let Some(pair) = pairs.iter().find(|pair| pair.key.value.is_empty()) {
-            self.blank_name(statement, pair.value.span);
+            self.blank_name(statement, pair.key.span.to(pair.value.span));
             return None;
         }
         self.check_words(pairs.iter().flat_map(|pair| [&pair.key, &pair.value]));
@@ -112,7 +113,8 @@ impl Lower<'_> {
 
     pub(super) fn stopsignal(&mut self, statement: &Statement) -> Option<Spanned<String>> {
         let signal = self.single(statement)?;
-        if let Some(text) = self.constant(&signal)
+        let constant = Expander::new(self.escape).parse(&signal.value).ok();
+        if let Some(text) = constant.and_then(|word| word.constant())
             && !is_signal(&text)
         {
             let names: Vec<String> = signal_names().collect();

@@ -127,7 +127,12 @@ impl Lower<'_> {
     fn single(&mut self, statement: &Statement) -> Option<Spanned<String>> {
         self.no_flags(statement)?;
         match &statement.operands {
-            Operands::Text(text) if !text.value.is_empty() => Some(text.clone()),
+            Operands::Text(text) if !text.value.is_empty() => {
+                if Keyword::of(&statement.keyword.value) != Some(Keyword::Maintainer) {
+                    self.check_words([text]);
+                }
+                Some(text.clone())
+            }
             _ => {
                 self.missing(statement, "exactly one argument");
                 None

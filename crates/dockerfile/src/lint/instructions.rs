@@ -1,6 +1,8 @@
 //! Checks that follow a stage from instruction to instruction.
 
-use super::{Sink, default_args, parent, warn};
+use std::collections::BTreeMap;
+
+use super::{Sink, default_args, warn};
 use crate::ast::{Command, Dockerfile, Instruction, InstructionKind};
 use crate::expand::Expander;
 use crate::keyword::Keyword;
@@ -17,16 +19,18 @@ struct Inherited {
 pub(super) fn check(dockerfile: &Dockerfile, sink: &mut Sink<'_>) {
     let expander = Expander::new(dockerfile.directives.escape);
     let args = default_args(dockerfile);
-    let mut states: Vec<Inherited> = Vec::with_capacity(dockerfile.stages.len());
-    for (index, stage) in dockerfile.stages.iter().enumerate() {
-        let parent = parent(dockerfile, index, &args);
-        let mut state = parent.map(|parent| states[parent]).unwrap_or_default();
+    let mut named: BTreeMap<String, Inherited> = BTreeMap::new();
+    for stage in &dockerfile.stages {
+        let image = expander.word(&stage.from.image.value, &args).unwrap_or_default().text;
+        let mut state = named.get(&image.to_ascii_lowercase()).copied().unwrap_or_default();
         let mut once = Once::default();
         for instruction in &stage.instructions {
             once.check(instruction, sink);
             check_one(instruction, &mut state, expander, sink);
         }
-        states.push(state);
+        if let Some(name) = stage.name() {
+            named.insert(name, state);
+        }
     }
 }
 

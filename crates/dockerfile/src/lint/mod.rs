@@ -22,9 +22,9 @@ pub use options::{CheckOptions, CheckOptionsError};
 pub use rules::{RULES, Rule};
 pub use secrets::is_secret_name;
 
-use crate::ast::{Dockerfile, Stage};
+use crate::ast::Dockerfile;
 use crate::diagnostic::Diagnostic;
-use crate::expand::{Env, Expander};
+use crate::expand::Expander;
 
 /// Checks `dockerfile`, parsed from `source`, with the options of its own `# check=` directive.
 ///
@@ -101,14 +101,4 @@ fn default_args(dockerfile: &Dockerfile) -> BTreeMap<String, String> {
         }
     }
     values
-}
-
-/// The earlier stage that `stage` is built on, if it is one: its index.
-fn parent(dockerfile: &Dockerfile, index: usize, env: &impl Env) -> Option<usize> {
-    let stage: &Stage = &dockerfile.stages[index];
-    let expander = Expander::new(dockerfile.directives.escape);
-    let image = expander.word(&stage.from.image.value, env).ok()?.text;
-    dockerfile.stages[..index]
-        .iter()
-        .rposition(|earlier| earlier.name().is_some_and(|name| name.eq_ignore_ascii_case(&image)))
 }

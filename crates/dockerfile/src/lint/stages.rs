@@ -1,5 +1,7 @@
 //! Checks of `FROM`: names, platforms, arguments.
 
+use std::collections::BTreeSet;
+
 use super::reference::is_reference;
 use super::{PLATFORM_ARGS, Sink, default_args, warn};
 use crate::ast::{Dockerfile, Stage};
@@ -12,9 +14,10 @@ const RESERVED: [&str; 2] = ["context", "scratch"];
 pub(super) fn check(dockerfile: &Dockerfile, sink: &mut Sink<'_>) {
     let expander = Expander::new(dockerfile.directives.escape);
     let defaults = default_args(dockerfile);
-    for (index, stage) in dockerfile.stages.iter().enumerate() {
+    let mut names = BTreeSet::new();
+    for stage in &dockerfile.stages {
         let comment = stage.comment.as_deref();
-        check_name(&dockerfile.stages[..index], stage, sink);
+        check_name(stage, &mut names, sink);
         for word in stage.from.platform.iter().chain([&stage.from.image]) {
             if let Ok(template) = expander.parse(&word.value) {
                 undefined(dockerfile, &template, word, comment, sink);
@@ -35,7 +38,7 @@ pub(super) fn check(dockerfile: &Dockerfile, sink: &mut Sink<'_>) {
     check_casing(dockerfile, sink);
 }
 
-fn check_name(earlier: &[Stage], stage: &Stage, sink: &mut Sink<'_>) {
+fn check_name(stage: &Stage, earlier: &mut BTreeSet<String>, sink: &mut Sink<'_>) {
     let comment = stage.comment.as_deref();
     let (Some(written), Some(name)) = (&stage.from.name, stage.name()) else { return };
     if written.value != name {
@@ -44,9 +47,10 @@ fn check_name(earlier: &[Stage], stage: &Stage, sink: &mut Sink<'_>) {
     if RESERVED.contains(&name.as_str()) {
         sink.push(comment, warn::reserved_stage_name(&name, written.span));
     }
-    if earlier.iter().any(|other| other.name().as_ref() == Some(&name)) {
+    if earlier.contains(&name) {
         sink.push(comment, warn::duplicate_stage_name(&name, written.span));
     }
+    earlier.insert(name);
     // A FROM in mixed case is the business of another rule.
     let (from, keyword) = (&stage.keyword, stage.from.as_keyword.as_ref());
     if let (Some(case), Some(keyword)) = (Case::of(&from.value), keyword)

@@ -105,7 +105,7 @@ fn place(line: &Line<'_>, part: &str) -> Span {
 
 fn bad_escape(value: &str, span: Span) -> Diagnostic {
     Diagnostic::error(format!("invalid escape token '{value}': it must be ` or \\"), span)
-        .with_help("write `# escape=\\` or `# escape=``")
+        .with_help("write # escape=\\ or # escape=`")
 }
 
 fn repeated(name: &str, span: Span) -> Diagnostic {

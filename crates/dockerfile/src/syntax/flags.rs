@@ -5,7 +5,6 @@ use nom::combinator::peek;
 use nom::{IResult, Parser};
 
 use super::lines::Joined;
-use crate::diagnostic::Diagnostic;
 use crate::span::{Span, Spanned};
 
 /// A flag, unquoted.
@@ -31,29 +30,27 @@ impl std::fmt::Display for Flag {
     }
 }
 
-/// Takes the flags off the front of `input`, a slice of the line, and returns them and the rest.
+/// Takes the flags off the front of `input`, a slice of the line: the flags, the rest, and whether
+/// the quotes of the last flag, which then reaches to the end of the line, are closed.
 ///
 /// They end at the first word that doesn't begin with two dashes, or behind a lone `--`.
 pub(super) fn split<'a>(
     input: &'a str,
     joined: &Joined<'_>,
     escape: char,
-    diagnostics: &mut Vec<Diagnostic>,
-) -> (Vec<Flag>, &'a str) {
+) -> (Vec<Flag>, &'a str, bool) {
     let mut flags = Vec::new();
     let mut rest = input;
+    let mut closed = true;
     while let Ok((word, _)) = start(rest) {
-        let (flag, after, closed) = flag(word, joined, escape);
-        rest = after;
+        let flag;
+        (flag, rest, closed) = self::flag(word, joined, escape);
         if flag.value.is_none() && flag.name.value == "--" {
             break;
         }
-        if !closed {
-            diagnostics.push(unclosed(&flag));
-        }
         flags.push(flag);
     }
-    (flags, rest)
+    (flags, rest, closed)
 }
 
 /// Skips blanks if two dashes follow.
@@ -109,9 +106,4 @@ fn flag<'a>(input: &'a str, joined: &Joined<'_>, escape: char) -> (Flag, &'a str
         None => Flag { name: Spanned::new(text, joined.place(written)), value: None },
     };
     (flag, rest, quote.is_none())
-}
-
-fn unclosed(flag: &Flag) -> Diagnostic {
-    Diagnostic::error(format!("unclosed quote in flag `{}`", flag.name.value), flag.span())
-        .with_help("close the quote before the rest of the instruction")
 }

@@ -3,7 +3,7 @@
 use nom::branch::alt;
 use nom::bytes::complete::{tag, take_while};
 use nom::character::complete::{anychar, char, digit0, satisfy};
-use nom::combinator::{opt, recognize, value};
+use nom::combinator::{cond, opt, recognize, value, verify};
 use nom::multi::{many0_count, many1_count};
 use nom::sequence::{delimited, preceded};
 use nom::{IResult, Offset, Parser};
@@ -45,10 +45,12 @@ pub(super) fn find(line: &str) -> Vec<Introducer> {
 /// The words of a line, quotes and all.
 fn words(line: &str) -> IResult<&str, Vec<&str>> {
     let blanks = || take_while(char::is_whitespace);
+    let last_brace = line.rfind('}').unwrap_or(0);
     let mut words = Vec::new();
     let (mut rest, _) = blanks().parse(line)?;
     while !rest.is_empty() {
         let word;
+        let piece = |input| piece(input, line.len() - last_brace);
         (rest, word) = recognize(many1_count(piece)).parse(rest)?;
         words.push(word);
         (rest, _) = blanks().parse(rest)?;
@@ -56,8 +58,9 @@ fn words(line: &str) -> IResult<&str, Vec<&str>> {
     Ok((rest, words))
 }
 
-/// A piece of a word.
-fn piece(input: &str) -> IResult<&str, ()> {
+/// A piece of a word. With no more than `braceless` bytes to come there is no closing brace among
+/// them; knowing that saves looking for one again and again.
+fn piece(input: &str, braceless: usize) -> IResult<&str, ()> {
     let escaped = || value((), preceded(char('\\'), opt(anychar)));
     let single = delimited(char('\''), take_while(|c| c != '\''), char('\''));
     let inside = alt((escaped(), value((), satisfy(|c| c != '"' && c != '\\'))));
@@ -65,15 +68,20 @@ fn piece(input: &str) -> IResult<&str, ()> {
     // Blanks between `<<` and the delimiter don't end the word.
     let blanks = take_while(|c| matches!(c, ' ' | '\t' | '\r'));
     let arrow = (tag("<<"), opt(char('-')), blanks);
+    // A substitution may hold blanks. What else is in it is the shell's business.
+    let braced = (tag("${"), take_while(|c| c != '}'), char('}'));
+    let braced = cond(input.len() > braceless, braced);
+    let braced = verify(braced, |found: &Option<_>| found.is_some());
     let plain = satisfy(|c| !c.is_whitespace() && !matches!(c, '\'' | '"'));
-    let plain = value((), plain);
-    alt((value((), single), value((), double), escaped(), value((), arrow), braced, plain))
-        .parse(input)
-}
-
-/// `${...}` may hold blanks. What is in it is the shell's business.
-fn braced(input: &str) -> IResult<&str, ()> {
-    value((), (tag("${"), take_while(|c| c != '}'), char('}'))).parse(input)
+    alt((
+        value((), single),
+        value((), double),
+        escaped(),
+        value((), arrow),
+        value((), braced),
+        value((), plain),
+    ))
+    .parse(input)
 }
 
 /// Takes a word apart: `3<<-"EOF"`.

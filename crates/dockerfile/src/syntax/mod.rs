@@ -102,7 +102,7 @@ pub fn read(source: &str) -> Tree {
             continue;
         }
         let mut reader = Reader { escape, joined: &logical.joined, tree: &mut tree };
-        let mut statement = reader.statement(logical.joined.text());
+        let mut statement = reader.statement(logical.joined.text(), false);
         attach_heredocs(&mut statement, &logical, &mut lines, &mut tree.diagnostics);
         statement.comment = (!comment.is_empty()).then(|| comment.join("\n"));
         statement.span = Span::new(logical.span.start, statement.span.end.max(logical.span.end));
@@ -148,16 +148,25 @@ struct Reader<'r, 'a> {
 
 impl Reader<'_, '_> {
     /// `line` is the whole logical line, or what follows `ONBUILD` in it.
-    fn statement(&mut self, line: &str) -> Statement {
+    fn statement(&mut self, line: &str, trigger: bool) -> Statement {
         let line = line.trim();
         let (word, rest) = words::first(line);
-        let (flags, rest) =
-            flags::split(rest, self.joined, self.escape, &mut self.tree.diagnostics);
+        let (flags, rest, closed) = flags::split(rest, self.joined, self.escape);
         let rest = rest.trim();
+        let operands = match (Keyword::of(word), flags.last()) {
+            (_, Some(last)) if !closed => {
+                self.tree.diagnostics.push(unclosed(last));
+                Operands::Invalid
+            }
+            // One ONBUILD behind another is wrong, however many there are.
+            (None, _) => self.verbatim(rest),
+            (Some(Keyword::Onbuild), _) if trigger => self.verbatim(rest),
+            (Some(keyword), _) => self.operands(keyword, rest),
+        };
         Statement {
             keyword: self.joined.spanned(word),
             flags,
-            operands: self.operands(Keyword::of(word), rest),
+            operands,
             operands_span: self.joined.place(rest),
             heredocs: Vec::new(),
             text: line.to_owned(),
@@ -166,8 +175,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn operands(&mut self, keyword: Option<Keyword>, text: &str) -> Operands {
-        let Some(keyword) = keyword else { return self.verbatim(text) };
+    fn operands(&mut self, keyword: Keyword, text: &str) -> Operands {
         match keyword {
             Keyword::From | Keyword::Expose => self.words(text),
             Keyword::Add | Keyword::Copy | Keyword::Volume => self.json_or(text, Self::words),
@@ -189,7 +197,7 @@ impl Reader<'_, '_> {
                 Operands::Test(self.joined.spanned(kind), Box::new(command))
             }
             Keyword::Onbuild if text.is_empty() => self.verbatim(text),
-            Keyword::Onbuild => Operands::Statement(Box::new(self.statement(text))),
+            Keyword::Onbuild => Operands::Statement(Box::new(self.statement(text, true))),
         }
     }
 
@@ -253,4 +261,9 @@ impl Reader<'_, '_> {
         }
         Operands::Pairs(pairs)
     }
+}
+
+fn unclosed(flag: &Flag) -> Diagnostic {
+    Diagnostic::error(format!("unclosed quote in flag `{}`", flag.name.value), flag.span())
+        .with_help("close the quote before the rest of the instruction")
 }

@@ -17,37 +17,53 @@ pub(super) fn plain(input: &str) -> impl Iterator<Item = &str> {
     input.split(is_blank).filter(|word| !word.is_empty())
 }
 
-/// Words in which quotes and escapes keep blanks together. They are kept in the word; only an
-/// escape character that escapes nothing, at the very end, is dropped.
+/// Words in which quotes, escapes and `${...}` keep blanks together. They are kept in the word;
+/// only an escape character that escapes nothing, at the very end, is dropped.
+///
+/// BuildKit splits inside `${...}`, which can only ever lead to an error; so nothing that it accepts
+/// is read differently here.
 pub(super) fn quoted(input: &str, escape: char) -> Vec<&str> {
+    split(input, escape, true).or_else(|| split(input, escape, false)).unwrap_or_default()
+}
+
+/// Splits with or without regard to `${...}`; none when one of them isn't closed.
+fn split(input: &str, escape: char, group: bool) -> Option<Vec<&str>> {
     let mut words = Vec::new();
     let mut rest = input.trim_start();
     while !rest.is_empty() {
-        let (length, word) = word(rest, escape);
+        let (length, word) = word(rest, escape, group)?;
         if !word.is_empty() {
             words.push(word);
         }
         rest = rest[length..].trim_start();
     }
-    words
+    Some(words)
 }
 
 /// The length of the first word, and the word.
-fn word(input: &str, escape: char) -> (usize, &str) {
+fn word(input: &str, escape: char, group: bool) -> Option<(usize, &str)> {
     let mut quote = None;
+    let mut open = 0_usize; // substitutions
     let mut chars = input.char_indices();
     while let Some((at, c)) = chars.next() {
         match quote {
-            None if c.is_whitespace() => return (at, &input[..at]),
+            None if c.is_whitespace() && open == 0 => return Some((at, &input[..at])),
             None if matches!(c, '\'' | '"') => quote = Some(c),
-            Some(open) if c == open => quote = None,
+            Some(opened) if c == opened => quote = None,
             // Nothing can be escaped in single quotes.
             Some('\'') => {}
-            _ if c == escape && chars.next().is_none() => return (input.len(), &input[..at]),
+            _ if c == escape => {
+                if chars.next().is_some() {
+                    continue;
+                }
+                return (open == 0).then_some((input.len(), &input[..at]));
+            }
+            None if group && c == '$' && input[at + 1..].starts_with('{') => open += 1,
+            None if c == '}' => open = open.saturating_sub(1),
             _ => {}
         }
     }
-    (input.len(), input)
+    (open == 0).then_some((input.len(), input))
 }
 
 #[cfg(test)]
@@ -65,6 +81,11 @@ mod tests {
             ("a=b \\", &["a=b"]),
             ("a=b\\", &["a=b"]),
             ("a=\"b\\", &["a=\"b"]),
+            ("a=${x:-b c} d", &["a=${x:-b c}", "d"]),
+            ("a=${x:-${y:-b c} \\} d} e", &["a=${x:-${y:-b c} \\} d}", "e"]),
+            ("a=${x:-'}' b} c", &["a=${x:-'}' b}", "c"]),
+            ("a=${x b c=d", &["a=${x", "b", "c=d"]),
+            ("a=$} b", &["a=$}", "b"]),
             ("f\u{f6}o  b\u{e0}r ", &["f\u{f6}o", "b\u{e0}r"]),
             ("", &[]),
         ] {

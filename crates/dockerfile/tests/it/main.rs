@@ -1,0 +1,10 @@
+//! Tests of the crate from outside, most of them against the shared corpus.
+
+mod behaviour;
+mod common;
+mod diagnostics;
+mod ignore;
+mod lint;
+mod parser;
+mod properties;
+mod shell;
