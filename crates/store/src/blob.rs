@@ -205,13 +205,6 @@ impl Inner {
         });
         held.collect::<Result<_>>().map(Named)
     }
-
-    /// To be called when the transaction is committed: now others keep the blobs.
-    pub(crate) fn release_named(&self, named: &Named) {
-        for (digest, _) in &named.0 {
-            self.fresh.release_blob(digest);
-        }
-    }
 }
 
 impl Named {

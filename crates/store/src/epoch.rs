@@ -164,9 +164,21 @@ fn recover(store: &Store) -> Result<()> {
         )?;
         Ok(())
     })?;
+    forget_lost_layers(inner)?;
     recover_blobs(inner)?;
     // Leftovers take space and nothing else.
     let _ = remove_nameless_snapshots(inner);
+    Ok(())
+}
+
+/// Forgets layers of containers whose directories did not reach the disk, though their rows did.
+fn forget_lost_layers(inner: &Inner) -> Result<()> {
+    for id in inner.column::<SnapshotId>("SELECT id FROM snapshots WHERE container IS NOT NULL")? {
+        let upper = format!("{}/{}", layout::snapshot(id), layout::UPPER);
+        if inner.root.open_dir(&upper)?.is_none() {
+            inner.db.with(|db| Ok(db.execute("DELETE FROM snapshots WHERE id = ?1", (id,))?))?;
+        }
+    }
     Ok(())
 }
 

@@ -82,21 +82,25 @@ impl Store {
     /// Adds an image, and makes it and everything else committed so far durable: when this returns,
     /// no power cut takes it away. Its manifest and snapshot may be put later or again; leaving
     /// them out keeps those that were put before. Nothing is done for an image that is here as
-    /// given.
+    /// given. Until it is [tagged](Store::tag), this handle holds it.
     ///
     /// # Errors
     /// [`StoreError::MissingBlob`] for config or manifest, [`StoreError::MissingSnapshot`]
     pub fn put_image(&self, image: &ImageRecord) -> Result<()> {
+        let inner = self.inner();
+        // Held until it has a name: an image without one may be collected.
+        inner.fresh.insert_blob(image.id, || inner.hold_blob(&image.id))?;
         if self.image(&image.id)?.is_some_and(|known| known.covers(image)) {
             return Ok(());
         }
-        let inner = self.inner();
         let named = inner.hold_blobs(iter::once(image.id).chain(image.manifest))?;
         inner.publish(|tx| {
             named.enter(tx, true)?;
             insert(tx, image)
         })?;
-        inner.release_named(&named);
+        if let Some(manifest) = &image.manifest {
+            inner.fresh.release_blob(manifest);
+        }
         inner.release_layers(&image.layers)
     }
 
@@ -153,10 +157,12 @@ impl Store {
             Some((repo, digest)) => self.find_repo_digest(repo, digest)? == Some(*id),
             None => true,
         };
+        let inner = self.inner();
         if named && known {
+            inner.fresh.release_blob(id);
             return Ok(());
         }
-        self.inner().db.write_durably(|tx| {
+        inner.db.write_durably(|tx| {
             require(tx, id)?;
             let mut insert = tx.prepare_cached(
                 "INSERT OR REPLACE INTO tags (name, image, created) VALUES (?1, ?2, ?3)",
@@ -166,7 +172,9 @@ impl Store {
                 Some((repo, digest)) => insert_repo_digest(tx, repo, &digest, id),
                 None => Ok(()),
             }
-        })
+        })?;
+        inner.fresh.release_blob(id);
+        Ok(())
     }
 
     /// Removes a name; whether there was such a name.

@@ -178,7 +178,8 @@ impl StatCache {
         let used =
             self.contents.iter().zip(&self.used).filter(|(_, used)| used.load(Ordering::Relaxed));
         entries.extend(used.map(|(entry, _)| StatKey::decode(entry)));
-        entries.sort_unstable();
+        // Stable: of two for one file, the fresh one comes first and stays.
+        entries.sort_by_key(|(key, _)| key.place());
         entries.dedup_by_key(|(key, _)| key.place());
 
         let mut payload = Vec::with_capacity(entries.len() * ENTRY);

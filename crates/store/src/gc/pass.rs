@@ -12,7 +12,7 @@ use crate::store::Inner;
 use crate::{SnapshotId, blob, flock, layout};
 
 /// Snapshots, and blobs, that go in one pass; each is a descriptor.
-const BATCH: usize = 128;
+pub(super) const BATCH: usize = 128;
 
 /// What goes in one pass.
 #[derive(Default)]
@@ -70,8 +70,8 @@ impl Inner {
     /// Decides what goes, and locks it.
     fn plan(&self, db: &Connection, policy: &GcPolicy) -> Result<Plan> {
         let mut graph = Graph::load(db)?;
-        let roots = Roots::mark(db, policy, &mut graph)?;
-        let mut plan = Plan::default();
+        let mut roots = Roots::mark(self, db, policy, &mut graph)?;
+        let mut plan = Plan { more: roots.more, ..Plan::default() };
         let limit = if policy.dry_run { usize::MAX } else { BATCH };
         let take = |plan: &mut Plan, lock: Option<OwnedFd>| {
             plan.locks.extend(lock.filter(|_| !policy.dry_run));
@@ -94,7 +94,7 @@ impl Inner {
                 }
             }
         }
-        // Only now it is known which layers are in use.
+        // Which layers are in use is known when all snapshots have been tried.
         if !plan.more {
             let live = roots.live_blobs(db, &graph)?;
             let mut select = db.prepare_cached("SELECT digest, size FROM blobs")?;
@@ -108,13 +108,18 @@ impl Inner {
                     plan.more = true;
                     break;
                 }
-                if let Seized::Free(lock) = self.seize_blob(&digest)? {
+                let seized = match roots.locks.remove(&digest) {
+                    Some(lock) => Seized::Free(lock),
+                    None => self.seize_blob(&digest)?,
+                };
+                if let Seized::Free(lock) = seized {
                     take(&mut plan, lock);
                     plan.bytes += row.get::<_, i64>(1)?.cast_unsigned();
                     plan.blobs.push(digest);
                 }
             }
         }
+        plan.locks.extend(roots.locks.into_values().flatten());
         (plan.images, plan.records) = (roots.dangling, roots.stale);
         Ok(plan)
     }

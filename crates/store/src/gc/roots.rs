@@ -1,13 +1,16 @@
 //! What keeps things: containers, images and cache records.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::os::fd::OwnedFd;
 use std::time::SystemTime;
 
 use bld_oci::Digest;
 use rusqlite::Connection;
 
+use super::pass::{BATCH, Seized};
 use super::{GcPolicy, Graph};
 use crate::error::Result;
+use crate::store::Inner;
 use crate::{SnapshotId, db};
 
 /// What names things, as far as the policy keeps it.
@@ -15,6 +18,10 @@ use crate::{SnapshotId, db};
 pub(super) struct Roots {
     /// Images to forget.
     pub(super) dangling: Vec<Digest>,
+    /// Locks on their configs, so that nobody takes one of them up meanwhile.
+    pub(super) locks: HashMap<Digest, Option<OwnedFd>>,
+    /// There are more such images than fit in one pass.
+    pub(super) more: bool,
     /// Cache records to forget.
     pub(super) stale: Vec<i64>,
     /// Configs and manifests of the images that stay.
@@ -25,16 +32,27 @@ pub(super) struct Roots {
 
 impl Roots {
     /// Finds the roots that `policy` keeps, and marks in `graph` what they keep.
-    pub(super) fn mark(db: &Connection, policy: &GcPolicy, graph: &mut Graph) -> Result<Self> {
+    pub(super) fn mark(
+        inner: &Inner,
+        db: &Connection,
+        policy: &GcPolicy,
+        graph: &mut Graph,
+    ) -> Result<Self> {
         let mut roots = Self::default();
         mark_containers(db, graph)?;
-        roots.mark_images(db, policy, graph)?;
+        roots.mark_images(inner, db, policy, graph)?;
         roots.mark_records(db, policy, graph)?;
         Ok(roots)
     }
 
     /// To be called when only what containers lie on is marked.
-    fn mark_images(&mut self, db: &Connection, policy: &GcPolicy, graph: &mut Graph) -> Result<()> {
+    fn mark_images(
+        &mut self,
+        inner: &Inner,
+        db: &Connection,
+        policy: &GcPolicy,
+        graph: &mut Graph,
+    ) -> Result<()> {
         let mut select = db.prepare_cached(
             "SELECT id, manifest, layers, snapshot,
                  NOT EXISTS (SELECT 1 FROM tags WHERE image = images.id)
@@ -46,9 +64,10 @@ impl Roots {
         while let Some(row) = rows.next()? {
             let id = db::digest(row, 0)?;
             let snapshot: Option<SnapshotId> = row.get(3)?;
-            let dangling: bool = row.get(4)?;
-            if dangling && policy.dangling_images && !snapshot.is_some_and(|id| graph.is_live(id)) {
-                self.dangling.push(id);
+            let dangling = policy.dangling_images
+                && row.get(4)?
+                && !snapshot.is_some_and(|id| graph.is_live(id));
+            if dangling && self.take_image(inner, policy, id)? {
                 continue;
             }
             self.documents.insert(id);
@@ -61,6 +80,21 @@ impl Roots {
             graph.mark(id);
         }
         Ok(())
+    }
+
+    /// Whether a dangling image can go: not if a process holds its config, which it does from
+    /// putting an image until it has a name.
+    fn take_image(&mut self, inner: &Inner, policy: &GcPolicy, id: Digest) -> Result<bool> {
+        if self.locks.len() == BATCH {
+            self.more = true;
+            return Ok(false);
+        }
+        let Seized::Free(lock) = inner.seize_blob(&id)? else { return Ok(false) };
+        if !policy.dry_run {
+            self.locks.insert(id, lock);
+        }
+        self.dangling.push(id);
+        Ok(true)
     }
 
     /// To be called when all that others keep is marked: the budget is for what only the cache does.

@@ -1,0 +1,326 @@
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use bld_oci::Digest;
+use bld_store::{GcPolicy, GcReport, LayerBlob, SnapshotId, Store};
+use serde_json::json;
+
+use crate::support::{Place, digest, image, names, record, snapshot};
+
+/// The directories of snapshots that are there.
+fn on_disk(place: &Place) -> BTreeSet<SnapshotId> {
+    names(place.root().join("snapshots")).iter().map(|name| name.parse().unwrap()).collect()
+}
+
+fn everything() -> GcPolicy {
+    GcPolicy { dangling_images: true, unused_for: Some(Duration::ZERO), ..GcPolicy::default() }
+}
+
+/// A snapshot whose file takes about this many bytes.
+fn large(store: &Store, parent: Option<SnapshotId>, size: usize) -> SnapshotId {
+    snapshot(store, parent, &"x".repeat(size))
+}
+
+fn layer_blob(store: &Store, layer: &Digest, contents: &str) -> Digest {
+    let digest = store.put_blob(contents.as_bytes()).unwrap();
+    let blob = LayerBlob { digest, size: contents.len() as u64, media_type: "tar".to_owned() };
+    store.set_layer_blob(layer, "none", &blob).unwrap();
+    digest
+}
+
+#[test]
+fn what_is_named_stays() {
+    let place = Place::new();
+    let store = place.open();
+    let base = snapshot(&store, None, "base");
+    let of_image = snapshot(&store, Some(base), "image");
+    let of_record = snapshot(&store, Some(base), "record");
+    let nothing = snapshot(&store, Some(of_image), "nothing");
+    store.set_diff_id(base, &digest("base layer"), 1).unwrap();
+    store.set_diff_id(nothing, &digest("nothing layer"), 1).unwrap();
+    let kept = layer_blob(&store, &digest("base layer"), "base blob");
+    let pulled = layer_blob(&store, &digest("layer of "), "only the image has it");
+    layer_blob(&store, &digest("nothing layer"), "nothing blob");
+    store.put_blob(b"loose").unwrap();
+    let named = image(&store, "named", Some(of_image));
+    store.put_image(&named).unwrap();
+    store.put_record(&record("record", Some(of_record))).unwrap();
+    store.put_container("one", "one", &json!({})).unwrap();
+    let of_container = store.prepare(Some(of_record)).unwrap().keep("one").unwrap().id();
+    drop(store);
+
+    let store = place.open();
+    let report = store.gc(&GcPolicy::default()).unwrap();
+    assert_eq!(report.snapshots, [nothing]);
+    let gone: BTreeSet<Digest> = report.blobs.iter().copied().collect();
+    assert_eq!(gone, BTreeSet::from([digest("nothing blob"), digest("loose")]));
+    assert!(report.bytes >= 4096 + 12 + 5, "{report:?}");
+    assert_eq!((report.records, report.images.len()), (0, 0));
+    assert_eq!(on_disk(&place), BTreeSet::from([base, of_image, of_record, of_container]));
+    for blob in [named.id, kept, pulled] {
+        assert!(store.has_blob(&blob));
+    }
+    assert_eq!(store.check().unwrap(), []);
+    assert_eq!(store.gc(&GcPolicy::default()).unwrap(), GcReport::default());
+
+    // The image is untagged, but a container lies on what the record has made.
+    let report = store.gc(&everything()).unwrap();
+    assert_eq!((report.records, report.images.as_slice()), (1, [named.id].as_slice()));
+    assert_eq!(on_disk(&place), BTreeSet::from([base, of_record, of_container]));
+    store.delete_container("one").unwrap();
+    store.gc(&everything()).unwrap();
+    assert!(on_disk(&place).is_empty());
+    assert!(names(place.root().join("blobs/sha256")).is_empty());
+}
+
+#[test]
+fn dangling_images() {
+    let place = Place::new();
+    let store = place.open();
+    let snapshots: Vec<_> = (0..4).map(|n| snapshot(&store, None, &n.to_string())).collect();
+    let images: Vec<_> =
+        (0..4).map(|n| image(&store, &n.to_string(), Some(snapshots[n]))).collect();
+    for image in &images {
+        store.put_image(image).unwrap();
+    }
+    store.tag("tagged", &images[0].id, None).unwrap();
+    store.add_repo_digest("pulled by digest", &digest("manifest"), &images[1].id).unwrap();
+    store.put_container("one", "in use", &json!({})).unwrap();
+    drop(store.prepare(Some(snapshots[2])).unwrap().keep("one").unwrap());
+    let policy = GcPolicy { dangling_images: true, ..GcPolicy::default() };
+    // Whoever has put an image is about to name it.
+    assert_eq!(place.open().gc(&policy).unwrap(), GcReport::default());
+    drop(store);
+    let report = place.open().gc(&policy).unwrap();
+    assert_eq!(report.images, [images[3].id]);
+    assert_eq!(report.snapshots, [snapshots[3]]);
+    assert_eq!(place.open().images().unwrap().len(), 3);
+}
+
+#[test]
+fn the_least_recently_used_go_first() {
+    let place = Place::new();
+    let store = place.open();
+    let base = large(&store, None, 100_000);
+    let steps: Vec<_> = (0..4).map(|_| large(&store, Some(base), 100_000)).collect();
+    for (n, step) in steps.iter().enumerate() {
+        store.put_record(&record(&n.to_string(), Some(*step))).unwrap();
+    }
+    // Without a cost it may be as old as it likes.
+    let free = record("of the image", Some(base));
+    store.put_image(&image(&store, "image", Some(base))).unwrap();
+    store.put_record(&free).unwrap();
+    drop(store);
+
+    let store = place.open();
+    let keep = |bytes| GcPolicy { keep_bytes: Some(bytes), ..GcPolicy::default() };
+    assert_eq!(store.gc(&keep(1_000_000)).unwrap(), GcReport::default());
+    let dry = store.gc(&GcPolicy { dry_run: true, ..keep(250_000) }).unwrap();
+    assert_eq!(on_disk(&place).len(), 5);
+    let report = store.gc(&keep(250_000)).unwrap();
+    assert_eq!(report.records, 2);
+    assert_eq!(BTreeSet::from_iter(report.snapshots.clone()), BTreeSet::from([steps[0], steps[1]]));
+    assert!((200_000..250_000).contains(&report.bytes), "{report:?}");
+    assert_eq!((dry.records, dry.bytes), (report.records, report.bytes));
+    assert_eq!(store.usage().unwrap().cache.count, 3);
+
+    store.gc(&keep(0)).unwrap();
+    assert_eq!(on_disk(&place), BTreeSet::from([base]));
+    assert_eq!(store.find_record(&free.definition).unwrap(), Some(free));
+}
+
+#[test]
+fn age_counts_from_the_last_use() {
+    let place = Place::new();
+    let store = place.open();
+    for name in ["used", "unused"] {
+        store.put_record(&record(name, None)).unwrap();
+    }
+    drop(store);
+    // As if two hours had passed.
+    let db = rusqlite::Connection::open(place.root().join("db.sqlite")).unwrap();
+    db.execute("UPDATE records SET used = used - 7200000000000", ()).unwrap();
+    drop(db);
+    assert!(place.open().find_record(&digest("used")).unwrap().is_some());
+    let store = place.open();
+    let policy =
+        |hours| GcPolicy { unused_for: Some(Duration::from_hours(hours)), ..GcPolicy::default() };
+    assert_eq!(store.gc(&policy(3)).unwrap().records, 0);
+    assert_eq!(store.gc(&policy(1)).unwrap().records, 1);
+    assert!(store.find_record(&digest("used")).unwrap().is_some());
+    assert!(store.find_record(&digest("unused")).unwrap().is_none());
+}
+
+#[test]
+fn nothing_is_taken_from_a_live_process() {
+    let place = Place::new();
+    let old = place.open();
+    let held = snapshot(&old, None, "held");
+    let top = snapshot(&old, Some(held), "top");
+    drop(old);
+
+    let live = place.open();
+    let lease = live.lease();
+    assert!(lease.hold(top).unwrap());
+    let made = snapshot(&live, None, "made");
+    let parent = snapshot(&live, None, "parent");
+    let active = live.prepare(Some(parent)).unwrap();
+    let preparing = active.id();
+    let blob = live.put_blob(b"made").unwrap();
+    let named = layer_blob(&live, &digest("a layer to come"), "pulled");
+    let mut writer = live.blob_writer().unwrap();
+    std::io::Write::write_all(&mut writer, b"being written").unwrap();
+
+    for _ in 0..2 {
+        assert_eq!(place.open().gc(&everything()).unwrap(), GcReport::default());
+        // Nor from itself.
+        assert_eq!(live.gc(&everything()).unwrap(), GcReport::default());
+    }
+    assert_eq!(on_disk(&place), BTreeSet::from([held, top, made, parent, preparing]));
+    assert!(live.has_blob(&blob) && live.has_blob(&named));
+    assert!(live.any_layer_blob(&digest("a layer to come")).unwrap().is_some());
+    writer.commit(None).unwrap();
+    drop(active);
+
+    drop((lease, live));
+    let report = place.open().gc(&everything()).unwrap();
+    assert_eq!(report.snapshots.len(), 4);
+    assert_eq!(report.blobs.len(), 3);
+    assert!(on_disk(&place).is_empty());
+}
+
+#[test]
+fn as_many_as_there_are() {
+    let place = Place::new();
+    let store = place.open();
+    let mut parent = None;
+    for n in 0..300 {
+        let id = store.prepare(parent).unwrap().commit().unwrap();
+        parent = Some(id);
+        let layer = digest(&n.to_string());
+        store.set_diff_id(id, &layer, 0).unwrap();
+        layer_blob(&store, &layer, &format!("blob {n}"));
+        // The fresh blobs are descriptors.
+        if n % 100 == 0 {
+            store.put_image(&image(&store, &n.to_string(), parent)).unwrap();
+        }
+    }
+    drop(store);
+    let store = place.open();
+    let report = store.gc(&everything()).unwrap();
+    assert_eq!((report.snapshots.len(), report.blobs.len()), (300, 303));
+    assert_eq!(report.images.len(), 3);
+    assert!(on_disk(&place).is_empty());
+    assert_eq!(store.usage().unwrap().blobs.count, 0);
+}
+
+#[test]
+fn what_no_row_names_goes() {
+    let place = Place::new();
+    let store = place.open();
+    let id = "00000000000000aa".parse().unwrap();
+    fs::create_dir_all(place.root().join("snapshots/00000000000000aa/fs/x")).unwrap();
+    fs::write(store.blob_path(&digest("blob")), "blob").unwrap();
+    fs::write(place.root().join("locks").join(digest("key").hex()), "").unwrap();
+    let lock = store.lock("held").unwrap();
+    store.stat_cache("context").save().unwrap();
+    let dry = store.gc(&GcPolicy { dry_run: true, ..GcPolicy::default() }).unwrap();
+    assert_eq!(on_disk(&place).len(), 1);
+    let report = store.gc(&GcPolicy::default()).unwrap();
+    assert_eq!(
+        (report.snapshots.as_slice(), report.blobs.as_slice()),
+        ([id].as_slice(), [digest("blob")].as_slice())
+    );
+    assert_eq!(dry, report);
+    assert_eq!(names(place.root().join("locks")), [digest("held").hex()]);
+    drop(lock);
+}
+
+#[test]
+fn numbers_are_those_of_the_disk() {
+    let place = Place::new();
+    let store = place.open();
+    let of_image = large(&store, None, 100_000);
+    let of_cache = large(&store, Some(of_image), 200_000);
+    let unused = large(&store, Some(of_image), 400_000);
+    // A second name is no second file.
+    let active = store.prepare(Some(of_image)).unwrap();
+    fs::write(active.upper().join("a"), vec![1; 300_000]).unwrap();
+    fs::hard_link(active.upper().join("a"), active.upper().join("b")).unwrap();
+    active.keep("one").unwrap();
+    store.put_container("one", "one", &json!({})).unwrap();
+    store.put_image(&image(&store, "image", Some(of_image))).unwrap();
+    store.put_record(&record("record", Some(of_cache))).unwrap();
+    fs::create_dir_all(store.cache_mounts_dir().join("npm/deep")).unwrap();
+    fs::write(store.cache_mounts_dir().join("npm/deep/file"), vec![1; 50_000]).unwrap();
+
+    let usage = store.usage().unwrap();
+    let about = |tally: bld_store::Tally, count: u64, bytes: u64| {
+        assert_eq!(tally.count, count);
+        assert!((bytes..bytes + 30_000).contains(&tally.bytes), "{tally:?}, not {bytes}");
+    };
+    about(usage.images, 1, 100_000);
+    about(usage.cache, 1, 200_000);
+    about(usage.unreachable, 1, 400_000);
+    about(usage.containers, 1, 300_000);
+    about(usage.cache_mounts, 1, 50_000);
+    assert_eq!((usage.blobs.count, usage.blobs.bytes), (1, 5));
+    assert!(usage.database > 0);
+    // This handle holds what it has made; another sees what would be free.
+    drop(store);
+    let store = place.open();
+    let reclaimable = store.usage().unwrap().reclaimable;
+    assert!((600_000..660_000).contains(&reclaimable), "{reclaimable}");
+    assert_eq!(
+        store.gc(&GcPolicy { dangling_images: true, ..everything() }).unwrap().bytes,
+        reclaimable
+    );
+    assert!(store.snapshot(unused).unwrap().is_none());
+}
+
+#[test]
+fn collecting_while_others_build() {
+    let place = Place::new();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let store = place.open();
+            while !done.load(Ordering::Relaxed) {
+                store.gc(&everything()).unwrap();
+            }
+        });
+        let builders: Vec<_> = (0..4)
+            .map(|builder| {
+                let place = &place;
+                scope.spawn(move || {
+                    for n in 0..15 {
+                        let store = place.open();
+                        let mut parent = None;
+                        for step in 0..4 {
+                            let id = snapshot(&store, parent, &format!("{builder} {n} {step}"));
+                            store
+                                .put_record(&record(&format!("{builder} {step}"), Some(id)))
+                                .unwrap();
+                            parent = Some(id);
+                        }
+                        let image = image(&store, &format!("{builder} {n}"), parent);
+                        store.put_image(&image).unwrap();
+                        store.tag(&format!("app{builder}"), &image.id, None).unwrap();
+                    }
+                })
+            })
+            .collect();
+        for builder in builders {
+            builder.join().unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    let store = place.open();
+    store.gc(&everything()).unwrap();
+    assert_eq!(store.images().unwrap().len(), 4);
+    assert_eq!(on_disk(&place).len(), 16);
+    assert_eq!(store.check().unwrap(), []);
+}

@@ -1,0 +1,19 @@
+//! Behaviour of the store, on real file systems. One program, so that it links once.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")]
+
+mod blobs;
+mod check;
+mod containers;
+mod crash;
+mod disk_full;
+mod epoch;
+mod gc;
+mod images;
+mod locks;
+mod many;
+mod opening;
+mod records;
+mod snapshots;
+mod stat_cache;
+mod support;

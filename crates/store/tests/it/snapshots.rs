@@ -1,0 +1,232 @@
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use bld_store::StoreError;
+use rustix::fs::{IFlags, Mode};
+
+use crate::support::{Place, digest, names, snapshot};
+
+#[test]
+fn a_line_of_snapshots() {
+    let place = Place::new();
+    let store = place.open();
+    let base = snapshot(&store, None, "base");
+    let active = store.prepare(Some(base)).unwrap();
+    assert_eq!(active.parent(), Some(base));
+    assert_eq!(active.layers(), store.layers(base).unwrap());
+    fs::write(active.upper().join("more"), "more").unwrap();
+    assert!(active.work().is_dir());
+    let (upper, work) = (active.upper().to_owned(), active.work().to_owned());
+    assert_eq!(store.snapshot(active.id()).unwrap(), None);
+    let top = active.commit().unwrap();
+
+    assert!(!work.exists());
+    assert_eq!(store.ancestry(top).unwrap(), [base, top]);
+    let layers = store.layers(top).unwrap();
+    assert_eq!(layers[1], upper);
+    assert_eq!(fs::read_to_string(layers[0].join("file")).unwrap(), "base");
+    assert_eq!(fs::read_to_string(layers[1].join("more")).unwrap(), "more");
+
+    let info = store.snapshot(top).unwrap().unwrap();
+    assert_eq!((info.id, info.parent, info.diff_id, info.content), (top, Some(base), None, None));
+    store.set_diff_id(top, &digest("diff"), 7).unwrap();
+    store.set_content(top, &digest("content")).unwrap();
+    let info = place.open().snapshot(top).unwrap().unwrap();
+    assert_eq!((info.diff_id, info.diff_size), (Some(digest("diff")), Some(7)));
+    assert_eq!(info.content, Some(digest("content")));
+
+    assert_eq!(store.snapshot_of_chain(&digest("chain")).unwrap(), None);
+    store.set_chain(&digest("chain"), base).unwrap();
+    store.set_chain(&digest("chain"), top).unwrap();
+    assert_eq!(store.snapshot_of_chain(&digest("chain")).unwrap(), Some(top));
+}
+
+#[test]
+fn what_is_not_committed_leaves_nothing() {
+    let place = Place::new();
+    let store = place.open();
+    let active = store.prepare(None).unwrap();
+    fs::create_dir_all(active.upper().join("a/b/c")).unwrap();
+    let id = active.id();
+    drop(active);
+    assert_eq!(store.snapshot(id).unwrap(), None);
+    assert!(names(place.root().join("snapshots")).is_empty());
+    drop(store);
+    assert!(names(place.root().join("tmp")).is_empty());
+}
+
+#[test]
+fn the_root_directory_is_that_of_the_parent() {
+    let place = Place::new();
+    let store = place.open();
+    let first = store.prepare(None).unwrap();
+    assert_eq!(fs::metadata(first.upper()).unwrap().mode() & 0o7777, 0o755);
+    fs::set_permissions(first.upper(), fs::Permissions::from_mode(0o1771)).unwrap();
+    chown(first.upper(), Some(12), Some(34)).unwrap();
+    let base = first.commit().unwrap();
+    let second = store.prepare(Some(base)).unwrap();
+    let meta = fs::metadata(second.upper()).unwrap();
+    assert_eq!((meta.mode() & 0o7777, meta.uid(), meta.gid()), (0o1771, 12, 34));
+}
+
+#[test]
+fn no_parent_no_snapshot() {
+    let place = Place::new();
+    let store = place.open();
+    let gone = snapshot(&store, None, "gone");
+    store.remove_snapshot(gone).unwrap();
+    assert!(
+        matches!(store.prepare(Some(gone)), Err(StoreError::MissingSnapshot { id }) if id == gone)
+    );
+    assert!(matches!(store.layers(gone), Err(StoreError::MissingSnapshot { .. })));
+    assert!(matches!(
+        store.set_content(gone, &digest("x")),
+        Err(StoreError::MissingSnapshot { .. })
+    ));
+    assert!(matches!(store.set_chain(&digest("x"), gone), Err(StoreError::MissingSnapshot { .. })));
+    assert!(matches!(store.remove_snapshot(gone), Err(StoreError::MissingSnapshot { .. })));
+    // A container's layer is nobody's parent: it changes.
+    let layer = store.prepare(None).unwrap().keep("box").unwrap();
+    assert!(matches!(store.prepare(Some(layer.id())), Err(StoreError::MissingSnapshot { .. })));
+}
+
+#[test]
+fn a_snapshot_in_use_stays() {
+    let place = Place::new();
+    let (store, other) = (place.open(), place.open());
+    let base = snapshot(&store, None, "base");
+    // Held by the handle that made it.
+    assert!(
+        matches!(other.remove_snapshot(base), Err(StoreError::SnapshotInUse { id }) if id == base)
+    );
+    drop(store);
+    // Held as a parent.
+    let store = place.open();
+    let active = store.prepare(Some(base)).unwrap();
+    assert!(matches!(other.remove_snapshot(base), Err(StoreError::SnapshotInUse { .. })));
+    drop(active);
+    // Held by a lease.
+    let lease = store.lease();
+    assert!(lease.hold(base).unwrap());
+    assert!(matches!(other.remove_snapshot(base), Err(StoreError::SnapshotInUse { .. })));
+    drop(lease);
+    // Something lies on it.
+    let top = snapshot(&other, Some(base), "top");
+    assert!(matches!(other.remove_snapshot(base), Err(StoreError::SnapshotInUse { .. })));
+    other.remove_snapshot(top).unwrap();
+    other.remove_snapshot(base).unwrap();
+    assert!(!store.lease().hold(base).unwrap());
+    assert!(names(place.root().join("snapshots")).is_empty());
+}
+
+#[test]
+fn whatever_a_container_has_left_can_be_removed() {
+    let place = Place::new();
+    let store = place.open();
+    let outside = place.root().with_file_name("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("precious"), "x").unwrap();
+
+    let active = store.prepare(None).unwrap();
+    let upper = active.upper();
+    symlink(&outside, upper.join("link")).unwrap();
+    symlink("/", upper.join("root")).unwrap();
+    fs::create_dir_all(upper.join("closed/inside")).unwrap();
+    fs::write(upper.join("closed/inside/file"), "x").unwrap();
+    for path in ["closed/inside/file", "closed/inside", "closed"] {
+        chown(upper.join(path), Some(1234), Some(1234)).unwrap();
+        fs::set_permissions(upper.join(path), fs::Permissions::from_mode(0)).unwrap();
+    }
+    make_special(upper);
+    make_deep(upper, 3000);
+    make_immutable(upper);
+    // More names than one buffer takes.
+    fs::create_dir(upper.join("wide")).unwrap();
+    for n in 0..2000 {
+        fs::create_dir(upper.join(format!("wide/{n}-{}", "x".repeat(100)))).unwrap();
+    }
+    let id = active.commit().unwrap();
+    assert!(store.usage().unwrap().unreachable.bytes > 0);
+    store.remove_snapshot(id).unwrap();
+
+    assert!(names(place.root().join("snapshots")).is_empty());
+    drop(store);
+    assert!(names(place.root().join("tmp")).is_empty());
+    assert_eq!(fs::read_to_string(outside.join("precious")).unwrap(), "x");
+}
+
+fn make_special(upper: &Path) {
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        upper.join("fifo"),
+        rustix::fs::FileType::Fifo,
+        Mode::RUSR,
+        0,
+    )
+    .unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        upper.join("whiteout"),
+        rustix::fs::FileType::CharacterDevice,
+        Mode::empty(),
+        0,
+    )
+    .unwrap();
+    fs::write(upper.join(std::ffi::OsStr::new("new\nline")), "").unwrap();
+}
+
+/// A line of directories far longer than a path may be.
+fn make_deep(upper: &Path, depth: usize) {
+    let open = |fd: &std::os::fd::OwnedFd, name: &str| {
+        let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+        rustix::fs::openat(fd, name, flags, Mode::empty()).unwrap()
+    };
+    let mut here: std::os::fd::OwnedFd = fs::File::open(upper).unwrap().into();
+    for _ in 0..depth {
+        rustix::fs::mkdirat(&here, "deeper", Mode::RWXU).unwrap();
+        here = open(&here, "deeper");
+    }
+    // The name that what is too deep is given on its way out.
+    fs::write(upper.join("bld-moved-up-1"), "x").unwrap();
+}
+
+/// Where the file system knows the flag.
+fn make_immutable(upper: &Path) {
+    let directory = upper.join("frozen");
+    fs::create_dir(&directory).unwrap();
+    fs::write(directory.join("file"), "x").unwrap();
+    for path in [directory.join("file"), directory] {
+        let file = fs::File::open(path).unwrap();
+        if let Ok(flags) = rustix::fs::ioctl_getflags(&file) {
+            let _ = rustix::fs::ioctl_setflags(&file, flags | IFlags::IMMUTABLE);
+        }
+    }
+}
+
+#[test]
+fn an_overlay_on_snapshots() {
+    let place = Place::new();
+    let store = place.open();
+    let base = snapshot(&store, None, "base");
+    let active = store.prepare(Some(base)).unwrap();
+    let lower: Vec<_> = active.layers().iter().rev().map(|path| path.to_str().unwrap()).collect();
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={}",
+        lower.join(":"),
+        active.upper().display(),
+        active.work().display()
+    );
+    // In a mount namespace of its own, which ends with the shell.
+    let script = format!(
+        "mount -t overlay overlay -o {options} /mnt && cat /mnt/file && rm /mnt/file && echo new > /mnt/new"
+    );
+    let output = Command::new("unshare").args(["-m", "sh", "-ec", &script]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.stdout, b"base");
+    let top = active.commit().unwrap();
+    let upper = store.layers(top).unwrap().pop().unwrap();
+    assert_eq!(names(&upper), ["file", "new"]);
+    assert_eq!(fs::metadata(upper.join("file")).unwrap().rdev(), 0);
+}
