@@ -79,7 +79,7 @@ impl Engine {
             known: HashMap::new(),
         };
         let options = options(request);
-        match bld_graph::lower(&parsed.dockerfile, &options, &mut resolver) {
+        match bld_graph::lower(&parsed.dockerfile, &source.text, &options, &mut resolver) {
             Ok(mut plan) => {
                 plan.warnings.extend(warnings);
                 plan.warnings.extend(parsed.diagnostics);

@@ -20,17 +20,17 @@
 //! Modules: [`op`] what an operation is; [`plan`] the graph; [`options`] what the caller asks;
 //! [`resolve`] what the caller must be able to answer; [`render`] plans as text, Graphviz and JSON.
 
+mod args;
 mod lower;
 pub mod op;
 pub mod options;
 pub mod plan;
 pub mod render;
 pub mod resolve;
-mod rules;
 
 pub use lower::{check, lower};
 pub use op::{
-    Chmod, ChmodError, ContextOp, CopyOp, CopySource, DeviceOp, Environment, ExecOp, GitOp, HttpOp, ImageOp, MkdirOp,
+    ContextOp, CopyOp, CopySource, DeviceOp, Environment, ExecOp, GitOp, HttpOp, ImageOp, MkdirOp,
     MountKind, MountOp, Network, Op, Script, Security, Sharing,
 };
 pub use options::{Entitlements, LowerOptions, NoCache};

@@ -11,15 +11,14 @@ mod epoch;
 mod finish;
 mod globals;
 mod go;
+mod lint;
 mod metadata;
 mod mount;
 mod path;
-mod port;
 mod remote;
 mod report;
 mod run;
 mod scope;
-mod signal;
 mod stage;
 mod step;
 mod table;
@@ -45,19 +44,20 @@ use table::Table;
 
 /// Lowers a Dockerfile for one platform.
 ///
-/// Syntax errors are the parser's to report, and a file that has some is not worth lowering. What
-/// else is wrong comes back all at once, in source order; the warnings of a successful lowering are
-/// in the plan.
+/// `source` is the text that was parsed. Syntax errors are the parser's to report, and a file that
+/// has some is not worth lowering. What else is wrong comes back all at once, in source order; the
+/// warnings of a successful lowering are in the plan, those of the checks included.
 ///
 /// # Errors
 /// Everything that is wrong with the stages the target needs, warnings included: at least one
 /// diagnostic is an error.
 pub fn lower(
     dockerfile: &Dockerfile,
+    source: &str,
     options: &LowerOptions,
     resolver: &mut dyn Resolver,
 ) -> Result<Plan, Vec<Diagnostic>> {
-    let mut lowering = Lowering::new(dockerfile, options, resolver);
+    let mut lowering = Lowering::new(dockerfile, source, options, resolver);
     let target = lowering.target();
     if let Some(target) = target {
         lowering.stages_of(target);
@@ -66,13 +66,14 @@ pub fn lower(
 }
 
 /// Looks at every stage, or at those the target needs if one is given, and says what is wrong and
-/// what is worth a look, in source order.
+/// what is worth a look, in source order. What is worth a look is never an error here.
 pub fn check(
     dockerfile: &Dockerfile,
+    source: &str,
     options: &LowerOptions,
     resolver: &mut dyn Resolver,
 ) -> Vec<Diagnostic> {
-    let mut lowering = Lowering::new(dockerfile, options, resolver);
+    let mut lowering = Lowering::new(dockerfile, source, options, resolver);
     if options.target.is_some() {
         if let Some(target) = lowering.target() {
             lowering.stages_of(target);
@@ -82,12 +83,14 @@ pub fn check(
             lowering.ensure(index);
         }
     }
+    lowering.check();
     lowering.report.into_sorted()
 }
 
 /// Everything that one lowering knows.
 struct Lowering<'a> {
     file: &'a Dockerfile,
+    source: &'a str,
     options: &'a LowerOptions,
     resolver: &'a mut dyn Resolver,
     expander: Expander,
@@ -108,17 +111,19 @@ struct Lowering<'a> {
 impl<'a> Lowering<'a> {
     fn new(
         file: &'a Dockerfile,
-            options: &'a LowerOptions,
+        source: &'a str,
+        options: &'a LowerOptions,
         resolver: &'a mut dyn Resolver,
     ) -> Self {
         let expander = Expander::new(file.directives.escape);
-        let mut report = Report::default();
+        let mut report = Report::new(file, options);
         let globals = Globals::new(file, options, expander, &mut report);
         let table = Table::new(file, &globals, expander);
         let mut stages = Vec::new();
         stages.resize_with(file.stages.len(), || None);
         let mut lowering = Self {
             file,
+            source,
             options,
             resolver,
             expander,

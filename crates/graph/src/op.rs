@@ -7,17 +7,17 @@
 //!
 //! [`Vertex::key`]: crate::Vertex::key
 
-mod chmod;
 mod copy;
 mod exec;
 mod source;
 
-pub use chmod::{Chmod, ChmodError};
 pub use copy::{CopyOp, CopySource};
-pub use exec::{DeviceOp, Environment, ExecOp, MountKind, MountOp, Network, Script, Security, Sharing};
+pub use exec::{
+    DeviceOp, Environment, ExecOp, MountKind, MountOp, Network, Script, Security, Sharing,
+};
 pub use source::{ContextOp, GitOp, HttpOp, ImageOp};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// One operation.
 ///
@@ -78,4 +78,10 @@ impl Op {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+/// For `serialize_with`: permission bits as people write them.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+fn octal<S: Serializer>(mode: &u32, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{mode:04o}"))
 }

@@ -85,13 +85,13 @@ fn dot_node(plan: &Plan, index: NodeIndex) -> String {
 
 /// Everything a plan says, with the operations as their keys have them.
 pub fn json(plan: &Plan) -> Value {
-    let vertices: Vec<_> = plan.graph.node_indices().map(|index| vertex_json(plan, index)).collect();
+    let vertices: Vec<_> =
+        plan.graph.node_indices().map(|index| vertex_json(plan, index)).collect();
     let history: Vec<_> = (plan.history.iter())
         .map(|step| json!({"entry": step.entry, "vertex": step.vertex.map(NodeIndex::index)}))
         .collect();
-    let base = plan.base.as_ref().map(|base| {
-        json!({"reference": base.reference, "digest": base.digest})
-    });
+    let base =
+        plan.base.as_ref().map(|base| json!({"reference": base.reference, "digest": base.digest}));
     json!({
         "platform": plan.platform.to_string(),
         "target": plan.target,

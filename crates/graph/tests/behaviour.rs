@@ -5,9 +5,10 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use bld_dockerfile::Diagnostic;
+use bld_dockerfile::{Diagnostic, LineIndex};
 use bld_graph::{LowerOptions, Plan};
 use serde_json::Value;
 use support::{Images, listed, options};
@@ -17,7 +18,6 @@ const FAIL_LATER: &[&str] = &[
     "copy-dir-onto-file-error",
     "copy-parents-missing-error",
     "ignore-lone-bang-error",
-    "lint-error-true-fails-build",
     "secret-missing-required-error",
 ];
 
@@ -43,12 +43,14 @@ fn cases_come_out_as_expected() {
 fn run(case: &Value, id: &str) -> Result<(), String> {
     let source = case["dockerfile"].as_str().unwrap();
     let flags: Vec<&str> = case["flags"].as_array().into_iter().flatten().map(text).collect();
-    if flags.contains(&"--check") {
-        return Ok(()); // the checks have a test of their own
-    }
     let expect = &case["expect"];
     let fails = expect["exit"] != 0;
-    match lower(source, &options_of(case, &flags)) {
+    let options = options_of(case, &flags);
+    let result = match flags.contains(&"--check") {
+        true => return check_findings(&check(source, &options), expect),
+        false => lower(source, &options),
+    };
+    match result {
         Ok(plan) if fails => {
             let later = FAIL_LATER.contains(&id);
             if later { Ok(()) } else { Err(format!("succeeds: {:?}", support::names(&plan))) }
@@ -59,8 +61,7 @@ fn run(case: &Value, id: &str) -> Result<(), String> {
             check_history(&plan, &expect["history"])
         }
         Err(found) if fails => {
-            // What is printed also shows the lines themselves.
-            let printed = format!("{}\n{source}", listed(source, &found)).to_lowercase();
+            let printed = printed(source, &found).to_lowercase();
             let wanted = expect["stderr_contains"].as_array().into_iter().flatten().map(text);
             match wanted.into_iter().find(|word| !printed.contains(&word.to_lowercase())) {
                 Some(word) => Err(format!("{word:?} is not in\n{printed}")),
@@ -69,6 +70,25 @@ fn run(case: &Value, id: &str) -> Result<(), String> {
         }
         Err(found) => Err(listed(source, &found)),
     }
+}
+
+fn check(source: &str, options: &LowerOptions) -> Vec<Diagnostic> {
+    let parsed = bld_dockerfile::parse(source);
+    bld_graph::check(&parsed.dockerfile, source, options, &mut Images::busybox())
+}
+
+/// Compares the rules that were found with those expected, which is none for exit status 0.
+fn check_findings(found: &[Diagnostic], expect: &Value) -> Result<(), String> {
+    let rules: BTreeSet<&str> = found.iter().filter_map(|found| found.rule).collect();
+    let wanted = expect["stderr_contains"].as_array().into_iter().flatten().map(text).collect();
+    if rules == wanted { Ok(()) } else { Err(format!("finds {rules:?}, not {wanted:?}")) }
+}
+
+/// What the user gets to read: the findings and the lines they are about.
+fn printed(source: &str, found: &[Diagnostic]) -> String {
+    let index = LineIndex::new(source);
+    let lines = found.iter().map(|found| index.line(index.line_col(found.span.start).0));
+    format!("{}{}", listed(source, found), lines.collect::<Vec<_>>().join("\n"))
 }
 
 fn text(value: &Value) -> &str {
@@ -93,7 +113,7 @@ fn lower(source: &str, options: &LowerOptions) -> Result<Plan, Vec<Diagnostic>> 
     if !parsed.is_ok() {
         return Err(parsed.diagnostics);
     }
-    bld_graph::lower(&parsed.dockerfile, options, &mut Images::busybox())
+    bld_graph::lower(&parsed.dockerfile, source, options, &mut Images::busybox())
 }
 
 /// Compares `config`: of `Env` and `Labels` only the named entries, of the rest the whole value,
@@ -103,7 +123,9 @@ fn check_config(plan: &Plan, expected: &Value) -> Result<(), String> {
     let config = &config["config"];
     for (key, wanted) in expected.as_object().into_iter().flatten() {
         let have = match key.as_str() {
-            "Env" => plan.config.config.env.iter().filter_map(|pair| pair.split_once('=')).collect(),
+            "Env" => {
+                plan.config.config.env.iter().filter_map(|pair| pair.split_once('=')).collect()
+            }
             _ => config[key].clone(),
         };
         match wanted.as_object().filter(|_| matches!(key.as_str(), "Env" | "Labels")) {
@@ -129,7 +151,10 @@ fn check_created(plan: &Plan, expect: &Value) -> Result<(), String> {
     }
     let Some(created) = expect["created"].as_str() else { return Ok(()) };
     let entries = plan.history.iter().map(|step| &step.entry.created);
-    match std::iter::once(&plan.config.created).chain(entries).find(|c| c.as_deref() != Some(created)) {
+    match std::iter::once(&plan.config.created)
+        .chain(entries)
+        .find(|c| c.as_deref() != Some(created))
+    {
         Some(other) => Err(format!("created is {other:?}")),
         None => Ok(()),
     }

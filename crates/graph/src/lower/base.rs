@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use bld_dockerfile::{Diagnostic, Instruction, InstructionKind, Span, Spanned, suggest};
-use bld_oci::{ImageConfig, Platform, Reference};
+use bld_dockerfile::{Diagnostic, Instruction, InstructionKind, Span, suggest};
+use bld_oci::Platform;
 
 use super::Lowering;
 use super::build::Inputs;
@@ -16,15 +16,35 @@ use crate::op::{CopyOp, CopySource, Op};
 use crate::options::NoCache;
 use crate::plan;
 use crate::resolve::{NamedContext, ResolvedImage};
-use crate::rules;
 
 /// How a stage begins.
 struct Start {
     stage: Stage,
-    /// The instructions the base wants to be run first, as text.
-    triggers: Vec<String>,
+    /// The instructions the base wants to be run first.
+    triggers: Triggers,
     /// A named context stands in for the stage: its own instructions don't count.
     replaced: bool,
+}
+
+/// The `ONBUILD` instructions of a base.
+#[derive(Default)]
+enum Triggers {
+    /// There are none.
+    #[default]
+    None,
+    /// Those of an image, which stand in no file of ours.
+    Image(Vec<Instruction>),
+    /// Those of another stage.
+    Stage(Vec<Instruction>),
+}
+
+impl Triggers {
+    fn instructions(&self) -> &[Instruction] {
+        match self {
+            Self::None => &[],
+            Self::Image(instructions) | Self::Stage(instructions) => instructions,
+        }
+    }
 }
 
 impl Lowering<'_> {
@@ -33,27 +53,28 @@ impl Lowering<'_> {
     pub(super) fn stage(&mut self, index: usize) -> Stage {
         let file = self.file;
         let source = &file.stages[index];
+        self.report.comment.clone_from(&source.comment);
         let start = self.start(index);
-        let Start { mut stage, triggers, replaced } = self.report.take(start).unwrap_or_else(|| {
-            let platform = self.options.target_platform().clone();
-            let stage = Stage::new(index, self.table.label(index), platform);
-            Start { stage, triggers: Vec::new(), replaced: false }
-        });
+        let Start { mut stage, triggers, replaced } =
+            self.report.take(start).unwrap_or_else(|| {
+                let platform = self.options.target_platform().clone();
+                let stage = Stage::new(index, self.table.label(index), platform);
+                Start { stage, triggers: Triggers::None, replaced: false }
+            });
         if replaced {
             return stage;
         }
         stage.default_path();
         stage.no_cache = self.no_cache(index);
-
-        let foreign = self.parse_triggers(&triggers, source.span);
-        let own = self.triggers_of_parent(&stage);
-        let steps: Vec<_> = (foreign.iter().map(|instruction| Step::foreign(instruction, source)))
-            .chain(own.iter().map(|instruction| Step::trigger(instruction)))
-            .chain(source.instructions.iter().map(Step::new))
-            .collect();
-        stage.counter.total += steps.iter().filter(|step| makes_step(&step.instruction.kind)).count();
-        for step in steps {
+        for instruction in triggers.instructions() {
+            let step = match triggers {
+                Triggers::Image(_) => Step::foreign(instruction, source),
+                _ => Step::trigger(instruction),
+            };
             self.step(&mut stage, &step);
+        }
+        for instruction in &source.instructions {
+            self.step(&mut stage, &Step::new(instruction));
         }
         stage
     }
@@ -61,9 +82,7 @@ impl Lowering<'_> {
     /// Finds the base of stage `index` and makes its vertex.
     fn start(&mut self, index: usize) -> Result<Start, Diagnostic> {
         let source = &self.file.stages[index];
-        self.check_image_args(index);
         let flag = self.platform_flag(index)?;
-        self.check_platform_flag(index);
 
         let label = self.table.label(index);
         let target = self.options.target_platform().clone();
@@ -82,14 +101,15 @@ impl Lowering<'_> {
                     Some(parent) => parent.child(index, label),
                     None => Stage::new(index, label, platform),
                 };
-                self.start_counting(&mut stage, false);
-                return Ok(Start { stage, triggers: Vec::new(), replaced: false });
+                let triggers = Triggers::Stage(self.triggers_of(parent));
+                self.start_counting(&mut stage, false, &triggers);
+                return Ok(Start { stage, triggers, replaced: false });
             }
             Base::Scratch => {
                 let mut stage = Stage::new(index, label, target);
                 stage.config.config.working_dir = "/".to_owned();
-                self.start_counting(&mut stage, false);
-                return Ok(Start { stage, triggers: Vec::new(), replaced: false });
+                self.start_counting(&mut stage, false, &Triggers::None);
+                return Ok(Start { stage, triggers: Triggers::None, replaced: false });
             }
             Base::Image(name) => name,
         };
@@ -113,20 +133,20 @@ impl Lowering<'_> {
             NamedContext::Image(image) => return Ok(self.from_image(stage, &image, replaced)),
             NamedContext::Files(op) => op,
         };
-        self.start_counting(&mut stage, !replaced);
         stage.config.config.working_dir = "/".to_owned();
         let files = self.files(op, name, &stage.platform);
         if replaced {
             stage.root = Some(files);
-            return Ok(Start { stage, triggers: Vec::new(), replaced });
+            return Ok(Start { stage, triggers: Triggers::None, replaced });
         }
+        self.start_counting(&mut stage, true, &Triggers::None);
         let mut inputs = Inputs::default();
         let input = Some(inputs.number(files));
         let all = CopySource::Tree { input, path: "/".to_owned(), unpack: false };
         let copy = CopyOp::new(vec![all], "/".to_owned());
         let vertex = plan::Vertex {
             op: Op::Copy(Box::new(copy)),
-            name: stage.counter.next(&format!("FROM {name}")),
+            name: self.step_name(&mut stage, &format!("FROM {name}")),
             stage: stage.label.clone(),
             span: self.file.stages[stage.index].span,
             no_cache: false,
@@ -136,36 +156,46 @@ impl Lowering<'_> {
         stage.root = Some(root);
         // What the image is made of must have an entry, or layers and history would not agree.
         stage.record(format!("FROM {name} # buildkit"), Some(root), self.globals.epoch);
-        Ok(Start { stage, triggers: Vec::new(), replaced })
+        Ok(Start { stage, triggers: Triggers::None, replaced })
     }
 
     /// A stage whose base, or which itself, is an image.
     fn from_image(&mut self, mut stage: Stage, image: &ResolvedImage, replaced: bool) -> Start {
         let source = &self.file.stages[stage.index];
         self.check_base_platform(&stage, image);
-        self.start_counting(&mut stage, !replaced);
+        let mut config = image.config.clone();
+        let texts = std::mem::take(&mut config.config.on_build);
+        let triggers = match replaced {
+            true => Triggers::None,
+            false => Triggers::Image(self.parse_triggers(&texts, source.span)),
+        };
+        if !replaced {
+            self.start_counting(&mut stage, true, &triggers);
+        }
         if let Some(mut vertex) = image_vertex(image, &stage.platform) {
-            vertex.name = stage.counter.next(&vertex.name);
+            vertex.name = self.step_name(&mut stage, &vertex.name);
             vertex.stage.clone_from(&stage.label);
             vertex.span = source.span;
             stage.root = Some(self.builder.source(vertex));
         }
-        let mut config = image.config.clone();
         config.created = None;
         stage.base_history = Rc::new(std::mem::take(&mut config.history));
         stage.scope = Scope::from_image(&config.config.env);
-        let triggers = std::mem::take(&mut config.config.on_build);
+        stage.base_shell = config.config.shell.is_some();
         stage.config = config;
-        stage.base =
-            Some(plan::Base { reference: image.reference.clone(), digest: image.digest });
+        stage.base = Some(plan::Base { reference: image.reference.clone(), digest: image.digest });
         Start { stage, triggers, replaced }
     }
 
     /// Prepares the names of the steps; `base` says whether the base itself is one.
-    fn start_counting(&self, stage: &mut Stage, base: bool) {
-        let lonely = self.table.lonely;
-        let prefix = if lonely { String::new() } else { format!("{} ", stage.label) };
-        stage.counter = Counter { prefix, done: 0, total: usize::from(base) };
+    fn start_counting(&self, stage: &mut Stage, base: bool, triggers: &Triggers) {
+        let own = &self.file.stages[stage.index].instructions;
+        let steps = triggers.instructions().iter().chain(own).filter(|step| makes_step(&step.kind));
+        let prefix = match self.table.lonely {
+            true => String::new(),
+            false => format!("{} ", stage.label),
+        };
+        stage.counter = Counter { prefix, done: 0, total: usize::from(base) + steps.count() };
     }
 
     fn no_cache(&self, index: usize) -> bool {
@@ -197,9 +227,8 @@ impl Lowering<'_> {
         instructions
     }
 
-    /// The triggers of the stage that `stage` starts from, if it starts from one.
-    fn triggers_of_parent(&self, stage: &Stage) -> Vec<Instruction> {
-        let Some(parent) = stage.parent else { return Vec::new() };
+    /// The triggers that stage `parent` has for those that start from it.
+    fn triggers_of(&self, parent: usize) -> Vec<Instruction> {
         let instructions = self.file.stages[parent].instructions.iter();
         let triggers = instructions.filter_map(|instruction| match &instruction.kind {
             InstructionKind::Onbuild(onbuild) => Some((*onbuild.instruction).clone()),
@@ -216,7 +245,8 @@ impl Lowering<'_> {
             .word(&flag.value, &self.globals.vars)
             .map_err(|error| error.diagnostic(flag))?;
         let failure = |message: String| {
-            let near = expanded.unset.iter().find_map(|name| suggest(name, self.globals.vars.names()));
+            let near =
+                expanded.unset.iter().find_map(|name| suggest(name, self.globals.vars.names()));
             let diagnostic = Diagnostic::error(message, flag.span);
             match near {
                 Some(near) => diagnostic.with_help(format!("did you mean ${near}?")),
@@ -229,72 +259,4 @@ impl Lowering<'_> {
         let platform = Platform::parse(&expanded.text);
         platform.map(Some).map_err(|error| failure(format!("failed to parse platform: {error}")))
     }
-
-    /// Checks of the arguments in the image name.
-    fn check_image_args(&mut self, index: usize) {
-        let from = &self.file.stages[index].from;
-        self.check_declared(&from.image);
-        let Some(defaults) = &self.globals.defaults else { return };
-        let Ok(name) = self.expander.word(&from.image.value, defaults) else { return };
-        let valid = name.text == "scratch" || Reference::parse(&name.text).is_ok();
-        if !valid && from.image.value != name.text {
-            let image = &from.image.value;
-            let message =
-                format!("Default value for ARG {image} results in empty or invalid base image name");
-            self.report.warn(rules::INVALID_DEFAULT_ARG_IN_FROM, message, from.image.span);
-        }
-    }
-
-    /// Checks of `FROM --platform`.
-    fn check_platform_flag(&mut self, index: usize) {
-        let Some(flag) = &self.file.stages[index].from.platform else { return };
-        self.check_declared(flag);
-        let Ok(expanded) = self.expander.word(&flag.value, &self.globals.vars) else { return };
-        let target = self.globals.vars.get("TARGETPLATFORM");
-        if expanded.used == ["TARGETPLATFORM"]
-            && expanded.unset.is_empty()
-            && Some(&expanded.text) == target
-        {
-            let message = format!(
-                "Setting platform to predefined {} in FROM is redundant as this is the default \
-                 behavior",
-                flag.value
-            );
-            self.report.warn(rules::REDUNDANT_TARGET_PLATFORM, message, flag.span);
-        }
-    }
-
-    /// Warns of arguments in a `FROM` that are not declared before the first one.
-    fn check_declared(&mut self, word: &Spanned<String>) {
-        let Ok(expanded) = self.expander.word(&word.value, &self.globals.vars) else { return };
-        for name in expanded.unset.iter().filter(|name| !self.globals.knows(name)) {
-            let mut message = format!("FROM argument '{name}' is not declared");
-            let known = self.globals.declared.iter().map(String::as_str);
-            if let Some(near) = suggest(name, known.chain(self.globals.vars.names())) {
-                message.push_str(&format!(" (did you mean {near}?)"));
-            }
-            self.report.warn(rules::UNDEFINED_ARG_IN_FROM, message, word.span);
-        }
-    }
-
-    /// Warns if an image is for another platform than asked for.
-    fn check_base_platform(&mut self, stage: &Stage, image: &ResolvedImage) {
-        let (wanted, is) = (stage.platform.normalized(), platform_of(&image.config));
-        if let Some(is) = is
-            && (is.os != wanted.os || is.architecture != wanted.architecture)
-        {
-            let from = &self.file.stages[stage.index].from.image;
-            let message = format!(
-                "Base image {} was pulled with platform \"{is}\", expected \"{wanted}\" for \
-                 current build",
-                from.value
-            );
-            self.report.warn(rules::INVALID_BASE_IMAGE_PLATFORM, message, from.span);
-        }
-    }
-}
-
-/// The platform an image says it is for; none: it doesn't say.
-fn platform_of(config: &ImageConfig) -> Option<Platform> {
-    (!config.os.is_empty() && !config.architecture.is_empty()).then(|| config.platform())
 }

@@ -13,8 +13,8 @@ use crate::plan::{Input, Vertex};
 #[derive(Debug, Default)]
 pub(super) struct Builder {
     pub(super) graph: DiGraph<Vertex, Input>,
-    /// Sources by their key: the same source is one vertex, whoever asks for it.
-    sources: HashMap<Vec<u8>, NodeIndex>,
+    /// Sources by what is in their key: the same source is one vertex, whoever asks for it.
+    sources: HashMap<String, NodeIndex>,
 }
 
 impl Builder {
@@ -37,7 +37,8 @@ impl Builder {
 
     /// Adds a source, or finds it if it is there.
     pub(super) fn source(&mut self, vertex: Vertex) -> NodeIndex {
-        let key = vertex.key();
+        // Not the key itself, which takes longer: all sources are written the same way here.
+        let key = serde_json::to_string(&(&vertex.platform, &vertex.op)).unwrap_or_default();
         if let Some(&index) = self.sources.get(&key) {
             return index;
         }

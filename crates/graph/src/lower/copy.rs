@@ -1,7 +1,8 @@
 //! `COPY` and `ADD`.
 
 use bld_dockerfile::expand::Expander;
-use bld_dockerfile::{self as dockerfile, Diagnostic, Heredoc, Source, Spanned};
+use bld_dockerfile::value::Mode;
+use bld_dockerfile::{self as dockerfile, Diagnostic, Heredoc, Source, Span, Spanned};
 use petgraph::graph::NodeIndex;
 
 use super::Lowering;
@@ -10,8 +11,7 @@ use super::path;
 use super::remote::{self, Remote};
 use super::stage::Stage;
 use super::step::Step;
-use crate::op::{Chmod, CopyOp, CopySource, Op};
-use crate::rules;
+use crate::op::{CopyOp, CopySource, Op};
 
 /// The operands of either instruction.
 pub(super) struct Transfer<'a> {
@@ -105,10 +105,8 @@ impl Lowering<'_> {
         }
         text.extend([" ", &dest, " # buildkit"]);
 
-        let chmod = match (&chmod, transfer.chmod) {
-            (Some(mode), Some(word)) => Some(Chmod::parse(mode).map_err(|error| {
-                Diagnostic::error(format!("invalid chmod parameter: {error}"), word.span)
-            })?),
+        let chmod = match (chmod, transfer.chmod) {
+            (Some(mode), Some(word)) => Some(normal_mode(mode, word.span)?),
             _ => None,
         };
         let op = CopyOp {
@@ -148,9 +146,8 @@ impl Lowering<'_> {
             return self.tree(from, index);
         }
         let message = format!("variable expansion is not supported for --from={}", from.value);
-        Err(Diagnostic::error(message, from.span).with_help(
-            "define a stage with FROM, which can use a global ARG, and name that stage",
-        ))
+        Err(Diagnostic::error(message, from.span)
+            .with_help("define a stage with FROM, which can use a global ARG, and name that stage"))
     }
 
     /// One source that is no here-document; `word` is expanded. `tree` is what `--from` names.
@@ -163,9 +160,8 @@ impl Lowering<'_> {
         stage: &Stage,
     ) -> Result<CopySource, Diagnostic> {
         let error = |message: String| Diagnostic::error(message, word.span);
-        let remote = remote::parse(&word.value).map_err(|why| {
-            error(format!("invalid git source {:?}: {why}", word.value))
-        })?;
+        let remote = remote::parse(&word.value)
+            .map_err(|why| error(format!("invalid git source {:?}: {why}", word.value)))?;
         if let Some(remote) = remote {
             let Some(add) = transfer.add else {
                 let kind = match remote {
@@ -182,7 +178,7 @@ impl Lowering<'_> {
             return Err(Diagnostic::error(message, checksum.span));
         }
         if tree.is_none() {
-            self.check_ignored(transfer, word);
+            self.check_ignored(transfer.keyword, word);
         }
         let input = match tree {
             Some(tree) => tree,
@@ -247,28 +243,13 @@ impl Lowering<'_> {
         self.report.undefined(&expanded.unset, &stage.scope, heredoc.content_span);
         Ok(expanded.text)
     }
+}
 
-    /// Warns of a source that `.dockerignore` keeps out. With exceptions in it there is no telling:
-    /// a directory may be excluded and a file in it not.
-    fn check_ignored(&mut self, transfer: &Transfer, word: &Spanned<String>) {
-        let Some(ignore) = &self.options.ignore else { return };
-        if ignore.has_exceptions() {
-            return;
-        }
-        let path = path::join("/", &word.value);
-        let ignored = match path.strip_prefix('/') {
-            Some("") | None => {
-                let all = ["*", "**", "**/*"];
-                ignore.rules().any(|rule| all.contains(&rule.pattern.as_str()))
-            }
-            Some(path) => ignore.matches(path),
-        };
-        if ignored {
-            let verb = if transfer.add.is_some() { "Add" } else { "Copy" };
-            let file = path.strip_prefix('/').filter(|path| !path.is_empty()).unwrap_or(".");
-            let message =
-                format!("Attempting to {verb} file {file:?} that is excluded by .dockerignore");
-            self.report.warn(rules::COPY_IGNORED_FILE, message, word.span);
-        }
+/// A valid mode, octal ones in their one spelling.
+fn normal_mode(text: String, span: Span) -> Result<String, Diagnostic> {
+    match text.parse::<Mode>() {
+        Ok(Mode::Octal(bits)) => Ok(format!("{bits:04o}")),
+        Ok(Mode::Symbolic(_)) => Ok(text),
+        Err(error) => Err(Diagnostic::error(error.to_string(), span)),
     }
 }

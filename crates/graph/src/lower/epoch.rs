@@ -6,10 +6,9 @@ use super::Lowering;
 use super::remote::{self, Remote};
 use super::scope::Ordered;
 use super::trees::failure;
+use crate::args::EPOCH as NAME;
 use crate::op::{ContextOp, Op};
 use crate::resolve::NamedContext;
-
-const NAME: &str = "SOURCE_DATE_EPOCH";
 
 impl Lowering<'_> {
     /// Finds the time, and puts the number in place of a name so that a stage that declares the
@@ -72,12 +71,9 @@ impl Lowering<'_> {
 
     /// Where the value is written, if it is a default of the file.
     fn epoch_span(&self) -> Span {
-        let pairs = self.file.global_args.iter().flat_map(|instruction| match &instruction.kind {
-            InstructionKind::Arg(pairs) => pairs.as_slice(),
-            _ => &[],
-        });
         let given = self.globals.build_args.contains_key(NAME);
-        let written = pairs.filter(|pair| !given && pair.name.value == NAME).next_back();
+        let args = self.file.global_args();
+        let written = args.filter(|pair| !given && pair.name.value == NAME).last();
         written.and_then(|pair| Some(pair.value.as_ref()?.span)).unwrap_or_default()
     }
 
@@ -123,12 +119,7 @@ impl Lowering<'_> {
         }
     }
 
-    fn download(
-        &self,
-        add: &Add,
-        vars: &Ordered<String>,
-        span: Span,
-    ) -> Result<Op, Diagnostic> {
+    fn download(&self, add: &Add, vars: &Ordered<String>, span: Span) -> Result<Op, Diagnostic> {
         let [Source::Path(word)] = add.sources.as_slice() else {
             let message = format!("the ADD of a stage for {NAME} must have one remote source");
             return Err(Diagnostic::error(message, span));

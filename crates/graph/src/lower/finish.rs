@@ -1,8 +1,6 @@
 //! From the target stage to the plan.
 
-use std::collections::BTreeSet;
-
-use bld_dockerfile::{Diagnostic, InstructionKind, Severity, Span, suggest};
+use bld_dockerfile::Diagnostic;
 use bld_oci::{ImageConfig, Platform};
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -10,12 +8,12 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use super::Lowering;
 use super::go;
 use crate::plan::{HistoryStep, Input, Plan, Vertex};
-use crate::rules;
 
 impl Lowering<'_> {
     /// The plan of the target stage, or everything that is wrong.
     pub(super) fn finish(mut self, target: Option<usize>) -> Result<Plan, Vec<Diagnostic>> {
-        self.check_unused_args();
+        self.check();
+        self.refuse_warnings();
         let stage = target.and_then(|target| self.stages[target].clone());
         let Some(stage) = stage.filter(|_| !self.report.failed()) else {
             return Err(self.report.into_sorted());
@@ -52,51 +50,6 @@ impl Lowering<'_> {
             next = stage.parent.and_then(|parent| self.stages[parent].as_ref());
         }
         chain.iter().rev().flat_map(|stage| stage.history.iter().cloned()).collect()
-    }
-
-    /// Warns of build arguments that nothing declares.
-    fn check_unused_args(&mut self) {
-        let stages = self.file.stages.iter().flat_map(|stage| &stage.instructions);
-        let declared: BTreeSet<&str> = (self.file.global_args.iter().chain(stages))
-            .filter_map(|instruction| match &instruction.kind {
-                InstructionKind::Arg(pairs) => Some(pairs),
-                InstructionKind::Onbuild(onbuild) => match &onbuild.instruction.kind {
-                    InstructionKind::Arg(pairs) => Some(pairs),
-                    _ => None,
-                },
-                _ => None,
-            })
-            .flatten()
-            .map(|pair| pair.name.as_str())
-            .collect();
-        let lowered = self.stages.iter().flatten();
-        let used_by_triggers = |name: &str| {
-            lowered.clone().any(|stage| stage.scope.is_declared(name))
-        };
-        let mut unused = Vec::new();
-        for name in self.options.build_args.keys().map(String::as_str) {
-            let builtin = rules::BUILTIN_ARGS.contains(&name)
-                || rules::PROXIES.contains(&name.to_ascii_uppercase().as_str())
-                || self.globals.vars.get(name).is_some();
-            if builtin || declared.contains(name) || used_by_triggers(name) {
-                continue;
-            }
-            let mut message = format!("build argument {name:?} was not consumed");
-            if let Some(near) = suggest(name, declared.iter().copied()) {
-                message.push_str(&format!(" (did you mean {near}?)"));
-            }
-            unused.push(Diagnostic {
-                severity: Severity::Warning,
-                rule: None,
-                message,
-                span: Span::default(),
-                label: None,
-                help: Some(format!("declare it where it is used: `ARG {name}`")),
-            });
-        }
-        for warning in unused {
-            self.report.push(warning);
-        }
     }
 }
 

@@ -1,24 +1,20 @@
 //! What is known before the first `FROM`: platforms, build arguments and global defaults.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bld_dockerfile::expand::Expander;
-use bld_dockerfile::{ArgPair, Diagnostic, Dockerfile, InstructionKind};
+use bld_dockerfile::{ArgPair, Diagnostic, Dockerfile};
 
 use super::report::Report;
 use super::scope::Ordered;
+use crate::args;
 use crate::options::LowerOptions;
-use crate::rules;
 
 /// The global arguments.
 #[derive(Debug)]
 pub(super) struct Globals {
     /// What a `FROM` can see, and what a bare `ARG` of a stage takes its value from.
     pub(super) vars: Ordered<String>,
-    /// The same if no build argument had been given; none if some default can't be expanded.
-    pub(super) defaults: Option<Ordered<String>>,
-    /// Every name declared before the first `FROM`, set or not.
-    pub(super) declared: BTreeSet<String>,
     /// What was given with `--build-arg`.
     pub(super) build_args: BTreeMap<String, String>,
     /// The fixed time of the build.
@@ -34,42 +30,19 @@ impl Globals {
         expander: Expander,
         report: &mut Report,
     ) -> Self {
-        let platform_args = platform_args(file, options);
-        let pairs = || {
-            file.global_args.iter().flat_map(|instruction| match &instruction.kind {
-                InstructionKind::Arg(pairs) => pairs.as_slice(),
-                _ => &[],
-            })
-        };
-        let mut vars = platform_args.clone();
-        for pair in pairs() {
+        let mut vars = platform_args(file, options);
+        for pair in file.global_args() {
             let value = global_value(pair, &vars, &options.build_args, expander);
             if let Some(Some(value)) = report.take(value) {
                 vars.set(&pair.name.value, value);
             }
         }
-        let mut defaults = Some(platform_args);
-        for pair in pairs() {
-            let Some(vars) = &mut defaults else { break };
-            match global_value(pair, vars, &BTreeMap::new(), expander) {
-                Ok(Some(value)) => vars.set(&pair.name.value, value),
-                Ok(None) => {}
-                Err(_) => defaults = None,
-            }
-        }
         Self {
             vars,
-            defaults,
-            declared: pairs().map(|pair| pair.name.value.clone()).collect(),
             build_args: options.build_args.clone(),
             epoch: None,
             proxies: proxies(&options.build_args),
         }
-    }
-
-    /// Whether a `FROM` may use `name`, be it set or not.
-    pub(super) fn knows(&self, name: &str) -> bool {
-        self.declared.contains(name) || self.vars.get(name).is_some()
     }
 }
 
@@ -123,7 +96,7 @@ fn platform_args(file: &Dockerfile, options: &LowerOptions) -> Ordered<String> {
 /// The proxies among the build arguments, whatever case they are written in.
 fn proxies(build_args: &BTreeMap<String, String>) -> Vec<(String, String)> {
     let mut proxies = Vec::new();
-    for name in rules::PROXIES {
+    for name in args::PROXIES {
         // Sorted, so of two spellings the lower case one counts.
         let given = build_args.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name)).next_back();
         if let Some((_, value)) = given.filter(|(_, value)| !value.is_empty()) {

@@ -49,7 +49,9 @@ pub(crate) fn duration(duration: Duration) -> String {
     if nanos == 0 {
         return "0s".to_owned();
     }
-    for (limit, unit, name) in [(1_000, 1, "ns"), (1_000_000, 1_000, "µs"), (1_000_000_000, 1_000_000, "ms")] {
+    for (limit, unit, name) in
+        [(1_000, 1, "ns"), (1_000_000, 1_000, "µs"), (1_000_000_000, 1_000_000, "ms")]
+    {
         if nanos < limit {
             return format!("{}{name}", decimal(nanos, unit));
         }

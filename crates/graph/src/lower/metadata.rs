@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use bld_dockerfile::{
-    ArgPair, Command, Diagnostic, Healthcheck, KeyValue, Spanned, suggest,
-};
+use bld_dockerfile::value::{PortError, PortRange, is_signal};
+use bld_dockerfile::{ArgPair, Command, Diagnostic, Healthcheck, KeyValue, Spanned};
 
 use super::Lowering;
 use super::build::Inputs;
 use super::stage::Stage;
 use super::step::Step;
-use super::{go, path, port, signal};
+use super::{go, path};
+use crate::args;
 use crate::op::{MkdirOp, Op};
-use crate::rules;
 
 type Outcome = Result<(), Diagnostic>;
 
@@ -36,7 +35,7 @@ impl Lowering<'_> {
             if let Some(value) = &value {
                 text.extend(["=", value]);
             }
-            let visible = !rules::STEERING_ARGS.contains(&name.value.as_str());
+            let visible = !args::INVISIBLE.contains(&name.value.as_str());
             stage.scope.declare(&name.value, value, visible);
         }
         self.note(stage, text)
@@ -88,10 +87,10 @@ impl Lowering<'_> {
         for word in words {
             let expanded = self.expander.words(&word.value, &stage.scope);
             for text in expanded.map_err(|error| error.diagnostic(word))? {
-                let exposed = port::parse(&text).map_err(|error| {
-                    Diagnostic::error(format!("invalid port {text:?}: {error}"), word.span)
-                })?;
-                ports.extend(exposed.ports);
+                let range: PortRange = text
+                    .parse()
+                    .map_err(|error: PortError| Diagnostic::error(error.to_string(), word.span))?;
+                ports.extend(range.entries());
             }
         }
         let text = format!("EXPOSE {}", go::list(&ports));
@@ -115,12 +114,11 @@ impl Lowering<'_> {
 
     pub(super) fn stopsignal(&mut self, stage: &mut Stage, word: &Spanned<String>) -> Outcome {
         let text = self.expand(&stage.scope, word)?;
-        if !signal::is_signal(&text) {
-            let names: Vec<_> = signal::names().collect();
-            let near = suggest(&text.to_uppercase(), names.iter().map(String::as_str));
-            let help = near.unwrap_or("SIGTERM, SIGRTMIN+3 or a number");
+        if !is_signal(&text) {
             return Err(Diagnostic::error(format!("invalid signal: {text:?}"), word.span)
-                .with_help(format!("write for example {help}")));
+                .with_help(
+                    "write a name such as SIGTERM or SIGRTMIN+3, or a number from 1 to 64",
+                ));
         }
         stage.config.config.stop_signal = Some(text.clone());
         self.note(stage, format!("STOPSIGNAL {text}"))
@@ -192,14 +190,6 @@ impl Lowering<'_> {
         word: &Spanned<String>,
     ) -> Outcome {
         let wanted = self.expand(&stage.scope, word)?;
-        if !stage.workdir_set && !wanted.starts_with('/') {
-            let message = format!(
-                "Relative workdir {wanted:?} can have unexpected results if the base image changes"
-            );
-            self.report.warn(rules::WORKDIR_RELATIVE_PATH, message, word.span);
-        }
-        stage.workdir_set = true;
-
         // An absolute path is stored as it was written, final slash and all.
         let path = path::join(&stage.workdir(), &wanted);
         let stored = if wanted.starts_with('/') { wanted } else { path.clone() };

@@ -6,6 +6,7 @@ use super::Lowering;
 use super::build::Inputs;
 use super::path;
 use super::stage::Stage;
+use crate::args;
 use crate::op::{MountKind, MountOp, Sharing};
 
 impl Lowering<'_> {
@@ -43,7 +44,8 @@ impl Lowering<'_> {
         let error = |message: &str| Diagnostic::error(message, text.span);
         let given = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
         let (id, source, target) = (given(&spec.id), given(&spec.source), given(&spec.target));
-        let mut at = target.clone();
+        // Without a target a mount appears at the working directory.
+        let mut at = target.clone().unwrap_or_default();
         let kind = match spec.kind {
             dockerfile::MountKind::Bind => {
                 let input = self.mount_input(stage, text, given(&spec.from), true, inputs)?;
@@ -52,8 +54,8 @@ impl Lowering<'_> {
             }
             dockerfile::MountKind::Cache => {
                 let input = self.mount_input(stage, text, given(&spec.from), false, inputs)?;
-                let id = id.or_else(|| target.as_deref().map(clean)).unwrap_or_default();
-                let namespace = self.globals.build_args.get("BUILDKIT_CACHE_MOUNT_NS");
+                let id = id.unwrap_or_else(|| clean(&at));
+                let namespace = self.globals.build_args.get(args::CACHE_NAMESPACE);
                 MountKind::Cache {
                     id: match namespace.filter(|namespace| !namespace.is_empty()) {
                         Some(namespace) => format!("{namespace}/{id}"),
@@ -75,13 +77,13 @@ impl Lowering<'_> {
             dockerfile::MountKind::Tmpfs => MountKind::Tmpfs { size: spec.size },
             dockerfile::MountKind::Secret => {
                 // The parser has seen to it that one of the three is there.
-                let named = source.or(id).or_else(|| path::base(target.as_deref()?).map(str::to_owned));
+                let named =
+                    source.or(id).or_else(|| path::base(target.as_deref()?).map(str::to_owned));
                 let id = named.ok_or_else(|| error("secret mount without id, source or target"))?;
                 let env = given(&spec.env);
                 let file = target.is_some() || env.is_none();
-                at = target.or_else(|| {
-                    Some(format!("/run/secrets/{}", path::base(&id).unwrap_or(&id)))
-                });
+                at = target
+                    .unwrap_or_else(|| format!("/run/secrets/{}", path::base(&id).unwrap_or(&id)));
                 MountKind::Secret {
                     file,
                     env,
@@ -96,7 +98,7 @@ impl Lowering<'_> {
                 if source.is_some() {
                     return Err(error("an ssh mount has no source"));
                 }
-                at = target.or_else(|| Some(format!("/run/buildkit/ssh_agent.{agents}")));
+                at = target.unwrap_or_else(|| format!("/run/buildkit/ssh_agent.{agents}"));
                 MountKind::Ssh {
                     id: id.unwrap_or_else(|| "default".to_owned()),
                     mode: spec.mode.unwrap_or(0o600),
@@ -106,12 +108,10 @@ impl Lowering<'_> {
                 }
             }
         };
-        let Some(at) = at else {
-            return Err(error("mount without a target").with_help("add `target=/path`"));
-        };
         let target = path::join(&stage.workdir(), &at);
         if target == "/" {
-            return Err(error(&format!("invalid mount target {at:?}: it is the root directory")));
+            let error = error(&format!("invalid mount target {at:?}: it is the root directory"));
+            return Err(error.with_help("add `target=/path`"));
         }
         Ok(MountOp { target, kind })
     }
@@ -134,8 +134,12 @@ impl Lowering<'_> {
     }
 }
 
-/// A path without empty and `.` components; it may stay relative.
+/// A path without empty and `.` components, which may stay relative; `.` if nothing is left.
 fn clean(target: &str) -> String {
     let clean = path::join("/", target);
-    if target.starts_with('/') { clean } else { clean[1..].to_owned() }
+    match clean.strip_prefix('/') {
+        Some("") if !target.starts_with('/') => ".".to_owned(),
+        Some(relative) if !target.starts_with('/') => relative.to_owned(),
+        _ => clean,
+    }
 }

@@ -1,5 +1,6 @@
 //! Git repositories as `ADD` names them.
 
+use bld_dockerfile::value::{SourceKind, parse_bool};
 use bld_oci::Digest;
 
 use super::path;
@@ -15,26 +16,18 @@ pub(crate) enum Remote {
 }
 
 /// Recognises a remote source; none: it is a path. The error says what is wrong with it.
-///
-/// `https://` and `http://` name a repository only if their path ends in `.git`.
 pub(crate) fn parse(source: &str) -> Result<Option<Remote>, String> {
-    if let Some(scp) = scp_remote(source) {
-        let (remote, query, fragment) = split_url(scp);
-        return git(remote, query, fragment).map(Some);
-    }
-    let Some((scheme, rest)) = source.split_once("://") else { return Ok(None) };
     let (bare, query, fragment) = split_url(source);
-    match scheme.to_ascii_lowercase().as_str() {
-        "ssh" | "git" => git(bare, query, fragment).map(Some),
-        "http" | "https" if bare.ends_with(".git") => git(bare, query, fragment).map(Some),
-        "http" | "https" => {
-            let (rest, _, _) = split_url(rest);
+    match SourceKind::of(source) {
+        SourceKind::Path => Ok(None),
+        SourceKind::Git => git(bare, query, fragment).map(Some),
+        SourceKind::Http => {
+            let rest = bare.split_once("://").map_or(bare, |(_, rest)| rest);
             let path = rest.split_once('/').map_or("", |(_, path)| path);
             let filename = path::base(path).map_or_else(|| "__unnamed__".to_owned(), decode);
             let url = source.to_owned();
             Ok(Some(Remote::Http(HttpOp { url, filename, checksum: None, unpack: false })))
         }
-        _ => Ok(None),
     }
 }
 
@@ -43,17 +36,6 @@ fn split_url(url: &str) -> (&str, &str, &str) {
     let (url, fragment) = url.split_once('#').unwrap_or((url, ""));
     let (url, query) = url.split_once('?').unwrap_or((url, ""));
     (url, query, fragment)
-}
-
-/// `user@host:path`, the way ssh and scp write it.
-fn scp_remote(source: &str) -> Option<&str> {
-    let (user, rest) = source.split_once('@')?;
-    let (host, _) = rest.split_once(':')?;
-    let is_word = |text: &str, extra: &str| {
-        let is_part = |char: char| char.is_ascii_alphanumeric() || extra.contains(char);
-        !text.is_empty() && text.chars().all(is_part)
-    };
-    (is_word(user, "-_") && is_word(host, "-.")).then_some(source)
 }
 
 fn git(remote: &str, query: &str, fragment: &str) -> Result<Remote, String> {
@@ -86,9 +68,9 @@ fn set_query(op: &mut GitOp, key: &str, value: &str) -> Result<(), String> {
         return Err(format!("query {key:?} has no value"));
     }
     let flag = || match value {
-        "" | "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(format!("query {key:?} must be true or false, not {value:?}")),
+        "" => Ok(true),
+        value => parse_bool(value)
+            .ok_or_else(|| format!("query {key:?} must be true or false, not {value:?}")),
     };
     let prefixed = |prefix: &str| match value.strip_prefix(prefix) {
         Some(_) => value.to_owned(),
@@ -175,12 +157,27 @@ mod tests {
     fn repositories_are_told_by_their_spelling() {
         for (source, remote, reference, subdir) in [
             ("https://e.invalid/o/r.git", "https://e.invalid/o/r.git", None, None),
-            ("https://e.invalid/r.git#v1:a/../b/", "https://e.invalid/r.git", Some("v1"), Some("b")),
+            (
+                "https://e.invalid/r.git#v1:a/../b/",
+                "https://e.invalid/r.git",
+                Some("v1"),
+                Some("b"),
+            ),
             ("git@e.invalid:o/r.git#:sub", "git@e.invalid:o/r.git", None, Some("sub")),
             ("ssh://git@e.invalid/o/r#dev", "ssh://git@e.invalid/o/r", Some("dev"), None),
             ("git://e.invalid/r", "git://e.invalid/r", None, None),
-            ("https://e.invalid/r.git?branch=a%2Fb", "https://e.invalid/r.git", Some("refs/heads/a/b"), None),
-            ("https://e.invalid/r.git?tag=v1&subdir=/x", "https://e.invalid/r.git", Some("refs/tags/v1"), Some("x")),
+            (
+                "https://e.invalid/r.git?branch=a%2Fb",
+                "https://e.invalid/r.git",
+                Some("refs/heads/a/b"),
+                None,
+            ),
+            (
+                "https://e.invalid/r.git?tag=v1&subdir=/x",
+                "https://e.invalid/r.git",
+                Some("refs/tags/v1"),
+                Some("x"),
+            ),
         ] {
             let op = git_of(source);
             assert_eq!(op.remote, remote, "{source}");

@@ -1,31 +1,52 @@
 //! What is found on the way.
 
-use bld_dockerfile::{Diagnostic, Span, suggest};
+use std::collections::BTreeSet;
+
+use bld_dockerfile::lint::{CheckOptions, warn};
+use bld_dockerfile::{Diagnostic, Dockerfile, Span, suggest};
 
 use super::scope::Scope;
-use crate::rules;
+use crate::args;
+use crate::options::LowerOptions;
 
 /// Collects diagnostics.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     found: Vec<Diagnostic>,
     failed: bool,
+    /// Which warnings of the checks are wanted.
+    pub(super) checks: CheckOptions,
+    /// The comment above the instruction that is being lowered, which may say so too.
+    pub(super) comment: Option<String>,
     /// Where to point instead of the spans given: while instructions are lowered that don't stand
     /// in the source.
     pub(super) instead: Option<Span>,
 }
 
 impl Report {
+    /// A report that wants what the file, or the build argument in its stead, asks for.
+    pub(super) fn new(file: &Dockerfile, options: &LowerOptions) -> Self {
+        let mut report = Self::default();
+        let directive = file.directives.check.as_ref().map(|check| check.value.as_str());
+        let given = options.build_args.get(args::CHECK).map(String::as_str);
+        match given.or(directive).map(CheckOptions::parse).transpose() {
+            Ok(checks) => report.checks = checks.unwrap_or_default(),
+            Err(error) => report.push(Diagnostic::error(error.to_string(), Span::default())),
+        }
+        report
+    }
+
+    /// Records a finding, unless it is a warning that nobody wants.
     pub(super) fn push(&mut self, mut diagnostic: Diagnostic) {
+        let comment = self.comment.as_deref();
+        if diagnostic.rule.is_some_and(|rule| !self.checks.reports(rule, comment)) {
+            return;
+        }
         if let Some(span) = self.instead {
             diagnostic.span = span;
         }
         self.failed |= diagnostic.is_error();
         self.found.push(diagnostic);
-    }
-
-    pub(super) fn warn(&mut self, rule: &'static str, message: String, span: Span) {
-        self.push(Diagnostic::warning(rule, message, span));
     }
 
     /// The value, or none once the error is recorded.
@@ -36,15 +57,15 @@ impl Report {
     /// Variables that were looked up in vain, unless they are declared arguments without a value.
     pub(super) fn undefined(&mut self, unset: &[String], scope: &Scope, span: Span) {
         for name in unset {
-            if scope.is_declared(name) || rules::STEERING_ARGS.contains(&name.as_str()) {
-                continue;
+            if !scope.is_declared(name) && !args::INVISIBLE.contains(&name.as_str()) {
+                self.push(warn::undefined_var(name, suggest(name, scope.names()), span));
             }
-            let mut message = format!("Usage of undefined variable '${name}'");
-            if let Some(near) = suggest(name, scope.names()) {
-                message.push_str(&format!(" (did you mean ${near}?)"));
-            }
-            self.warn(rules::UNDEFINED_VAR, message, span);
         }
+    }
+
+    /// The rules that were violated.
+    pub(super) fn rules(&self) -> BTreeSet<&'static str> {
+        self.found.iter().filter_map(|found| found.rule).collect()
     }
 
     /// Whether there are errors.

@@ -10,6 +10,7 @@ use super::metadata::with_shell;
 use super::scope::Scope;
 use super::stage::Stage;
 use super::step::Step;
+use crate::args;
 use crate::op::{DeviceOp, ExecOp, MountKind, Network, Op, Script, Security};
 
 impl Lowering<'_> {
@@ -50,7 +51,7 @@ impl Lowering<'_> {
             let socket = ("SSH_AUTH_SOCK".to_owned(), agent.target.clone());
             env = env.iter().cloned().chain([socket]).collect();
         }
-        let hostname = self.globals.build_args.get("BUILDKIT_SANDBOX_HOSTNAME").cloned();
+        let hostname = self.globals.build_args.get(args::HOSTNAME).cloned();
         let op = ExecOp {
             args,
             env,

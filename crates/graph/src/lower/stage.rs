@@ -31,14 +31,14 @@ pub(super) struct Stage {
     /// The image at the bottom, and its history.
     pub(super) base: Option<Base>,
     pub(super) base_history: Rc<Vec<History>>,
+    /// That image says which shell to use.
+    pub(super) base_shell: bool,
     /// What this stage adds to the history.
     pub(super) history: Vec<HistoryStep>,
     /// How far the step names have counted.
     pub(super) counter: Counter,
     /// Its steps are to be done again.
     pub(super) no_cache: bool,
-    /// An earlier `WORKDIR` of this file applies.
-    pub(super) workdir_set: bool,
     /// This stage has a `CMD` of its own.
     pub(super) cmd_set: bool,
 }
@@ -46,7 +46,7 @@ pub(super) struct Stage {
 /// Counts the steps of a stage for their names.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Counter {
-    /// What stands before the numbers: platform and stage, each followed by a blank.
+    /// The stage and a blank, or nothing.
     pub(super) prefix: String,
     /// How many steps have a name.
     pub(super) done: usize,
@@ -55,15 +55,15 @@ pub(super) struct Counter {
 }
 
 impl Counter {
-    /// The name of the next step, e.g. `[build  2/10] RUN make`. Of a stage without steps it is
-    /// `text` itself.
-    pub(super) fn next(&mut self, text: &str) -> String {
+    /// The name of the next step, e.g. `[build  2/10] RUN make`; `platform` comes before the stage.
+    /// Of a stage without steps it is `text` itself.
+    pub(super) fn next(&mut self, platform: &str, text: &str) -> String {
         if self.total == 0 {
             return text.to_owned();
         }
         self.done += 1;
         let width = self.total.ilog10() as usize + 1;
-        format!("[{}{:width$}/{}] {text}", self.prefix, self.done, self.total)
+        format!("[{platform}{}{:width$}/{}] {text}", self.prefix, self.done, self.total)
     }
 }
 
@@ -80,10 +80,10 @@ impl Stage {
             parent: None,
             base: None,
             base_history: Rc::default(),
+            base_shell: false,
             history: Vec::new(),
             counter: Counter::default(),
             no_cache: false,
-            workdir_set: false,
             cmd_set: false,
         }
     }
@@ -103,10 +103,10 @@ impl Stage {
             parent: Some(self.index),
             base: self.base.clone(),
             base_history: Rc::clone(&self.base_history),
+            base_shell: self.base_shell,
             history: Vec::new(),
             counter: Counter::default(),
             no_cache: false,
-            workdir_set: self.workdir_set,
             cmd_set: false,
         }
     }
@@ -159,9 +159,9 @@ mod tests {
     #[test]
     fn steps_are_numbered_in_columns() {
         let mut counter = Counter { prefix: "build ".to_owned(), done: 0, total: 10 };
-        assert_eq!(counter.next("FROM x"), "[build  1/10] FROM x");
+        assert_eq!(counter.next("", "FROM x"), "[build  1/10] FROM x");
         counter.done = 9;
-        assert_eq!(counter.next("RUN y"), "[build 10/10] RUN y");
-        assert_eq!(Counter::default().next("FROM x"), "FROM x");
+        assert_eq!(counter.next("linux/arm64 ", "RUN y"), "[linux/arm64 build 10/10] RUN y");
+        assert_eq!(Counter::default().next("", "FROM x"), "FROM x");
     }
 }

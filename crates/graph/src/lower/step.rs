@@ -47,9 +47,11 @@ impl Lowering<'_> {
     /// Lowers one instruction; what is wrong with it is reported.
     pub(super) fn step(&mut self, stage: &mut Stage, step: &Step) {
         self.report.instead = step.foreign.then_some(step.span);
+        self.report.comment.clone_from(&step.instruction.comment);
         let result = self.instruction(stage, step);
         self.report.take(result);
         self.report.instead = None;
+        self.report.comment = None;
     }
 
     fn instruction(&mut self, stage: &mut Stage, step: &Step) -> Result<(), Diagnostic> {
@@ -78,23 +80,21 @@ impl Lowering<'_> {
         }
     }
 
+    /// The name of the next step of a stage.
+    pub(super) fn step_name(&self, stage: &mut Stage, text: &str) -> String {
+        let platform = self
+            .options
+            .multi_platform
+            .then(|| format!("{}{} ", stage.platform, target_of(&stage.scope, &stage.platform)));
+        stage.counter.next(&platform.unwrap_or_default(), text)
+    }
+
     /// The vertex of a step; `text` is the instruction as it is shown.
     pub(super) fn vertex(&self, stage: &mut Stage, step: &Step, op: Op, text: &str) -> Vertex {
         let (keyword, rest) = text.split_once(' ').unwrap_or((text, ""));
         let trigger = if step.trigger { "ONBUILD " } else { "" };
         let shown = format!("{trigger}{} {rest}", keyword.to_uppercase());
-        // Only now is it known what the stage builds for.
-        let counter = &mut stage.counter;
-        let name = if self.options.multi_platform {
-            let cross = target_of(&stage.scope, &stage.platform);
-            let prefix = format!("{}{cross} {}", stage.platform, counter.prefix);
-            let stage_prefix = std::mem::replace(&mut counter.prefix, prefix);
-            let name = counter.next(shown.trim_end());
-            counter.prefix = stage_prefix;
-            name
-        } else {
-            counter.next(shown.trim_end())
-        };
+        let name = self.step_name(stage, shown.trim_end());
         Vertex {
             no_cache: stage.no_cache && !matches!(op, Op::Mkdir(_)),
             op,

@@ -57,8 +57,7 @@ pub(super) enum Found {
 impl Table {
     pub(super) fn new(file: &Dockerfile, globals: &Globals, expander: Expander) -> Self {
         let count = file.stages.len();
-        let mut table =
-            Self { entries: Vec::new(), count, names: HashMap::new(), lonely: false };
+        let mut table = Self { entries: Vec::new(), count, names: HashMap::new(), lonely: false };
         // Names first: an instruction may name a later stage, which is an error of its own.
         for (index, stage) in file.stages.iter().enumerate() {
             if let Some(name) = &stage.from.name {
@@ -69,7 +68,7 @@ impl Table {
             let image = &stage.from.image;
             let base = match expander.word(&image.value, &globals.vars) {
                 Err(error) => Err(error.diagnostic(image)),
-                Ok(expanded) if expanded.text.is_empty() => Err(blank(image)),
+                Ok(expanded) if expanded.text.is_empty() => Err(blank(image, &expanded.unset)),
                 Ok(expanded) => Ok(table.base(expanded.text, index)),
             };
             let name = stage.from.name.as_ref().map(|name| name.value.to_lowercase());
@@ -182,9 +181,7 @@ impl Table {
 /// The stages, images and contexts that an instruction takes files from.
 fn froms(kind: &InstructionKind) -> Vec<String> {
     match kind {
-        InstructionKind::Copy(copy) => {
-            copy.from.iter().map(|from| from.value.clone()).collect()
-        }
+        InstructionKind::Copy(copy) => copy.from.iter().map(|from| from.value.clone()).collect(),
         InstructionKind::Run(run) => {
             run.mounts.iter().filter_map(bld_dockerfile::Mount::from).collect()
         }
@@ -192,7 +189,14 @@ fn froms(kind: &InstructionKind) -> Vec<String> {
     }
 }
 
-fn blank(image: &Spanned<String>) -> Diagnostic {
-    Diagnostic::error(format!("base name ({}) should not be blank", image.value), image.span)
-        .with_help("give the argument a default before the first FROM: `ARG NAME=value`")
+fn blank(image: &Spanned<String>, unset: &[String]) -> Diagnostic {
+    let error =
+        Diagnostic::error(format!("base name ({}) should not be blank", image.value), image.span);
+    match unset.first() {
+        Some(name) => error.with_help(format!(
+            "build with `--build-arg {name}=...`, or give it a default before the first FROM: \
+             `ARG {name}=...`"
+        )),
+        None => error,
+    }
 }

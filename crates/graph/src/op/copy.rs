@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Chmod, is_false};
+use super::is_false;
 
 /// Copy files into the root filesystem.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -14,9 +14,12 @@ pub struct CopyOp {
     /// `user[:group]` as written, names looked up in the root filesystem; none: 0:0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chown: Option<String>,
-    /// Permissions instead of those of the source.
+    /// Permissions instead of those of the source: four octal digits, or a change in the manner of
+    /// [chmod(1)] such as `u=rwX,go=rX`, well-formed.
+    ///
+    /// [chmod(1)]: https://man7.org/linux/man-pages/man1/chmod.1.html
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub chmod: Option<Chmod>,
+    pub chmod: Option<String>,
     /// The files make a layer of their own that doesn't depend on the root filesystem: the key
     /// leaves the root out, and no symlink of it is followed.
     #[serde(skip_serializing_if = "is_false")]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use super::is_false;
+use super::{is_false, octal};
 
 /// Run a process in the root filesystem.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -108,6 +108,7 @@ pub struct Script {
     /// Absolute; never part of the result.
     pub path: String,
     /// Permission bits.
+    #[serde(serialize_with = "octal")]
     pub mode: u32,
     /// What it holds.
     pub content: String,
@@ -160,6 +161,7 @@ pub enum MountKind {
         /// Path within the input, absolute and clean.
         source: String,
         /// Permission bits when it is first made.
+        #[serde(serialize_with = "octal")]
         mode: u32,
         /// Owner when it is first made.
         uid: u32,
@@ -185,6 +187,7 @@ pub enum MountKind {
         #[serde(skip_serializing_if = "Option::is_none")]
         env: Option<String>,
         /// Permission bits of the file.
+        #[serde(serialize_with = "octal")]
         mode: u32,
         /// Owner of the file.
         uid: u32,
@@ -199,6 +202,7 @@ pub enum MountKind {
         /// What names the agent.
         id: String,
         /// Permission bits of the socket.
+        #[serde(serialize_with = "octal")]
         mode: u32,
         /// Owner of the socket.
         uid: u32,

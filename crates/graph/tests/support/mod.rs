@@ -30,10 +30,8 @@ impl Images {
         config.config.env = vec![PATH.to_owned()];
         config.config.cmd = Some(vec!["sh".to_owned()]);
         config.rootfs.diff_ids = vec![Digest::of(b"busybox")];
-        config.history = vec![History {
-            created_by: Some("busybox-static".to_owned()),
-            ..History::default()
-        }];
+        config.history =
+            vec![History { created_by: Some("busybox-static".to_owned()), ..History::default() }];
         config.created = Some("2020-01-01T00:00:00Z".to_owned());
         Self::default().with("busybox:latest", config)
     }
@@ -65,13 +63,14 @@ impl Resolver for Images {
         self.asked.push(request.clone());
         let name = request.reference.familiar();
         let config = match self.known.get(&name) {
-            Some(config) => config.clone(),
-            None if self.make_up => {
+            Some(config) if !self.make_up => config.clone(),
+            _ if self.make_up => {
                 let mut config = ImageConfig::for_platform(&request.platform);
-                config.rootfs.diff_ids = vec![Digest::of(name.as_bytes())];
+                let layer = format!("{name} for {}", request.platform);
+                config.rootfs.diff_ids = vec![Digest::of(layer.as_bytes())];
                 config
             }
-            None => return Err(ResolveError { message: "not found".to_owned(), help: None }),
+            _ => return Err(ResolveError { message: "not found".to_owned(), help: None }),
         };
         let digest = Some(Digest::of(format!("manifest of {name}").as_bytes()));
         Ok(ResolvedImage { reference: request.reference.clone(), digest, manifest: digest, config })
@@ -87,11 +86,7 @@ impl Resolver for Images {
         Ok(self.times.get(name).copied())
     }
 
-    fn context(
-        &mut self,
-        name: &str,
-        _: &Platform,
-    ) -> Result<Option<NamedContext>, ResolveError> {
+    fn context(&mut self, name: &str, _: &Platform) -> Result<Option<NamedContext>, ResolveError> {
         Ok(self.contexts.get(name).cloned())
     }
 }
@@ -114,7 +109,7 @@ pub(crate) fn lower_with(
 ) -> Result<Plan, Vec<Diagnostic>> {
     let parsed = bld_dockerfile::parse(source);
     assert!(parsed.is_ok(), "{:#?}", parsed.diagnostics);
-    bld_graph::lower(&parsed.dockerfile, options, images)
+    bld_graph::lower(&parsed.dockerfile, source, options, images)
 }
 
 /// Lowers `source` on busybox with default options; it must succeed.

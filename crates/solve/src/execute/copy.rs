@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use bld_graph::{Chmod, CopyOp, CopySource, Input};
+use bld_graph::{CopyOp, CopySource, Input};
 use bld_layer::View;
 use bld_layer::copy::{self, CopyRequest, Item};
 use bld_store::Active;
@@ -35,12 +35,8 @@ pub(super) fn copy(
             }
             None => None,
         },
-        chmod: match &op.chmod {
-            Some(Chmod::Bits(bits)) => Some(format!("{bits:o}")),
-            Some(Chmod::Symbolic(text)) => Some(text.clone()),
-            None => None,
-        }
-        .map(|text| text.parse::<copy::Chmod>())
+        chmod: (op.chmod.as_deref())
+            .map(str::parse::<copy::Chmod>)
         .transpose()
         .map_err(|error| StepFailure::Unsupported(error.to_string()))?,
         // A linked layer stands on nothing: what lies below must not show in it.
