@@ -101,14 +101,15 @@ impl Expander {
 
     /// Parses `word` without evaluating it.
     pub fn parse(&self, word: &str) -> Result<Template, ExpandError> {
-        grammar::parse(word, self.escape)
+        if word.contains(['$', '"', '\'', self.escape]) {
+            grammar::parse(word, self.escape)
+        } else {
+            Ok(Template::literal(word))
+        }
     }
 
     /// Expands `word` to one text; blanks in values and between words stay.
     pub fn word(&self, word: &str, env: &(impl Env + ?Sized)) -> Result<Expanded, ExpandError> {
-        if !word.contains(['$', '"', '\'', self.escape]) {
-            return Ok(Expanded { text: word.to_owned(), ..Expanded::default() });
-        }
         self.parse(word)?.expand(env)
     }
 

@@ -95,6 +95,11 @@ impl Modifier {
 }
 
 impl Template {
+    /// Text in which nothing has a meaning.
+    pub(super) fn literal(text: &str) -> Self {
+        Self { parts: vec![Part::Bare(text.to_owned())] }
+    }
+
     /// The variables it mentions, outermost first, those inside modifiers included.
     pub fn variables(&self) -> Vec<&Variable> {
         let mut found = Vec::new();
