@@ -119,7 +119,13 @@ impl Upper {
             return Ok(Arc::clone(fd));
         }
         let fd = match self.touch_dir(path) {
-            Err(LayerError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            // A whiteout is no directory, but gives way to one.
+            Err(LayerError::Io { source, .. })
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
                 self.make_dirs(path, made)?;
                 self.touch_dir(path)
             }

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -49,7 +49,7 @@ pub(crate) fn kept(path: &Path) -> io::Result<Xattrs> {
 /// The names of all attributes of `path`.
 pub(crate) fn list(path: &Path) -> io::Result<Vec<OsString>> {
     // Nearly every file has none: ask for the length first, and the buffer is never needed.
-    let length = match rustix::fs::llistxattr(path, &mut [0_u8; 0]) {
+    let length = match rustix::fs::llistxattr_query(path) {
         Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
         Ok(length) => length,
         Err(error) => return Err(error.into()),
@@ -110,7 +110,7 @@ pub(crate) fn set_at(dir: impl AsFd, name: &OsStr, xattrs: &Xattrs) -> io::Resul
     if xattrs.is_empty() {
         return Ok(());
     }
-    let path = proc_path(dir, name);
+    let path = proc_path(dir.as_fd(), name);
     for (attribute, value) in xattrs {
         let result =
             rustix::fs::lsetxattr(&path, attribute.as_os_str(), value, XattrFlags::empty());
@@ -128,7 +128,7 @@ fn best_effort(result: rustix::io::Result<()>) -> io::Result<()> {
 
 /// Hides what the layers below have in the directory `name` of `dir`.
 pub(crate) fn set_opaque(dir: impl AsFd, name: &OsStr) -> io::Result<()> {
-    let path = proc_path(dir, name);
+    let path = proc_path(dir.as_fd(), name);
     match rustix::fs::lsetxattr(&path, OPAQUE, b"y", XattrFlags::empty()) {
         Err(Errno::PERM) => {
             Ok(rustix::fs::lsetxattr(&path, OPAQUE_USER, b"y", XattrFlags::empty())?)
@@ -138,6 +138,6 @@ pub(crate) fn set_opaque(dir: impl AsFd, name: &OsStr) -> io::Result<()> {
 }
 
 /// A path to `name` in an open directory: there is no `setxattrat` before Linux 6.13.
-fn proc_path(dir: impl AsFd, name: &OsStr) -> PathBuf {
-    Path::new(&format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd())).join(name)
+fn proc_path(dir: BorrowedFd<'_>, name: &OsStr) -> PathBuf {
+    Path::new(&format!("/proc/self/fd/{}", dir.as_raw_fd())).join(name)
 }

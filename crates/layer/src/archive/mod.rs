@@ -1,9 +1,10 @@
 //! The tar format, as layers use it.
 //!
-//! [`write`](encode) makes ustar headers (POSIX.1-1988) with PAX extended headers (POSIX.1-2001)
-//! only for what does not fit; [`read`] takes everything GNU tar, libarchive, Go and Python write.
+//! [`encode`] makes ustar headers (POSIX.1-1988) with PAX extended headers (POSIX.1-2001) only for
+//! what does not fit; [`read`] takes everything GNU tar, libarchive, Go and Python write.
 
 pub(crate) mod encode;
+mod numeric;
 pub(crate) mod pax;
 pub(crate) mod read;
 mod sparse;

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStringExt;
 use tar::{EntryType, Header};
 
 use super::sparse::{self, Segment};
-use super::{BLOCK, XATTR, padding, pax};
+use super::{BLOCK, XATTR, numeric, padding, pax};
 use crate::xattr::Xattrs;
 use crate::{LayerError, Result};
 
@@ -84,7 +84,8 @@ impl<'a> Archive<'a> {
             let start = self.offset;
             let Some(header) = self.header()? else { return Ok(None) };
             let malformed = |problem| LayerError::Malformed { offset: start, problem };
-            let size = header.entry_size().map_err(|_| malformed("bad size"))?;
+            let size = numeric::parse_unsigned(&header.as_old().size);
+            let size = size.ok_or(malformed("bad size"))?;
             match header.entry_type() {
                 EntryType::XHeader => {
                     let records = self.metadata(size, start)?;
@@ -165,22 +166,29 @@ impl<'a> Archive<'a> {
         start: u64,
     ) -> Result<Entry> {
         let malformed = |problem| LayerError::Malformed { offset: start, problem };
-        let Extensions { name, link, pax, sparse_map } = extensions;
+        let Extensions { name: long_name, link, pax, sparse_map } = extensions;
         let text = |key: &[u8]| pax.get(key).filter(|value| !value.is_empty());
-        let number = |key: &[u8], field: io::Result<u64>, problem| match text(key) {
-            Some(value) => pax::number(value).ok_or(malformed(problem)),
-            None => field.map_err(|_| malformed(problem)),
+        let old = header.as_old();
+        let stored = match text(b"size") {
+            Some(value) => pax::number(value).ok_or(malformed("bad size"))?,
+            None => stored,
         };
-        let stored = number(b"size", Ok(stored), "bad size")?;
-        // Owners beyond 32 bits do not exist on Linux.
-        let id = |id: u64| u32::try_from(id).map_err(|_| malformed("bad owner"));
-        let uid = id(number(b"uid", header.uid(), "bad owner")?)?;
-        let gid = id(number(b"gid", header.gid(), "bad owner")?)?;
+        let owner = |key: &[u8], field: &[u8]| {
+            let id = match text(key) {
+                Some(value) => pax::number(value),
+                None => numeric::parse_unsigned(field),
+            };
+            // Owners beyond 32 bits do not exist on Linux.
+            id.and_then(|id| u32::try_from(id).ok()).ok_or(malformed("bad owner"))
+        };
+        let (uid, gid) = (owner(b"uid", &old.uid)?, owner(b"gid", &old.gid)?);
         let mtime = match text(b"mtime") {
-            Some(value) => pax::time(value).ok_or(malformed("bad time"))?,
-            None => (header_mtime(header).ok_or(malformed("bad time"))?, 0),
+            Some(value) => pax::time(value),
+            None => numeric::parse(&old.mtime).map(|seconds| (seconds, 0)),
         };
-        let name = text(b"path").cloned().or(name).unwrap_or_else(|| header_name(header));
+        // Only ustar headers have a prefix: GNU keeps other things in its place.
+        let name = || header.path_bytes().into_owned();
+        let name = text(b"path").cloned().or(long_name).unwrap_or_else(name);
         let link = text(b"linkpath")
             .cloned()
             .or(link)
@@ -189,11 +197,18 @@ impl<'a> Archive<'a> {
         if name.contains(&0) || link.contains(&0) {
             return Err(malformed("a name holds a NUL"));
         }
-        let rdev = || -> Result<(u32, u32)> {
-            let part = |part: io::Result<Option<u32>>| {
-                part.map(Option::unwrap_or_default).map_err(|_| malformed("bad device number"))
+        let rdev = || {
+            let fields = header
+                .as_ustar()
+                .map(|ustar| (ustar.dev_major, ustar.dev_minor))
+                .or_else(|| header.as_gnu().map(|gnu| (gnu.dev_major, gnu.dev_minor)));
+            let (major, minor) = fields.unwrap_or_default();
+            let part = |field: [u8; 8]| {
+                numeric::parse_unsigned(&field)
+                    .and_then(|part| u32::try_from(part).ok())
+                    .ok_or(malformed("bad device number"))
             };
-            Ok((part(header.device_major())?, part(header.device_minor())?))
+            Ok((part(major)?, part(minor)?))
         };
         let kind = match header.entry_type() {
             // Before there were types, a slash at the end made a directory.
@@ -220,10 +235,10 @@ impl<'a> Archive<'a> {
             name,
             kind,
             // The upper bits of the field repeat the type.
-            mode: header.mode().map_err(|_| malformed("bad mode"))? & 0o7777,
+            mode: numeric::parse(&old.mode).ok_or(malformed("bad mode"))? as u32 & 0o7777,
             uid,
             gid,
-            mtime,
+            mtime: mtime.ok_or(malformed("bad time"))?,
             size: stored,
             xattrs: xattrs(&pax),
             segments: None,
@@ -250,7 +265,7 @@ impl<'a> Archive<'a> {
     fn gnu_sparse(&mut self, entry: &mut Entry, header: &Header, start: u64) -> Result<()> {
         let malformed = |problem| LayerError::Malformed { offset: start, problem };
         let gnu = header.as_gnu().ok_or(malformed("bad sparse map"))?;
-        entry.size = gnu.real_size().map_err(|_| malformed("bad size"))?;
+        entry.size = numeric::parse_unsigned(&gnu.realsize).ok_or(malformed("bad size"))?;
         let mut map = Vec::new();
         let mut extended =
             sparse::gnu_map(&gnu.sparse, &mut map).map_err(malformed)? && gnu.is_extended();
@@ -427,29 +442,11 @@ fn xattrs(pax: &BTreeMap<Vec<u8>, Vec<u8>>) -> Xattrs {
     pax.iter().filter_map(xattr).filter(|(name, _)| crate::xattr::is_kept(name)).collect()
 }
 
-/// The name in the header itself. Only ustar headers have a prefix: GNU keeps other things there.
-fn header_name(header: &Header) -> Vec<u8> {
-    header.path_bytes().into_owned()
-}
-
-/// The time in the header itself, which GNU writes in base 256 when it is before the epoch.
-fn header_mtime(header: &Header) -> Option<i64> {
-    let field = &header.as_old().mtime;
-    if field[0] & 0x80 == 0 {
-        return header.mtime().ok().and_then(|mtime| i64::try_from(mtime).ok());
-    }
-    // Two's complement of 95 bits; bit 6 of the first byte is the sign.
-    let sign = if field[0] & 0x40 == 0 { 0 } else { -1_i128 };
-    let first = i128::from(field[0] & 0x3f) | (sign << 6);
-    let value = field[1..].iter().fold(first, |value, byte| (value << 8) | i128::from(*byte));
-    i64::try_from(value).ok()
-}
-
 /// Whether a header block holds the sum of its own bytes. Some old writers summed them as signed.
 pub(crate) fn checksum_matches(block: &[u8]) -> bool {
     let mut header = Header::new_old();
     header.as_mut_bytes().copy_from_slice(block);
-    let Ok(expected) = header.cksum() else { return false };
+    let Some(expected) = numeric::parse(&header.as_old().cksum) else { return false };
     let (mut unsigned, mut signed) = (0_i64, 0_i64);
     for (index, byte) in block.iter().enumerate() {
         // The field itself counts as blanks.
@@ -457,7 +454,7 @@ pub(crate) fn checksum_matches(block: &[u8]) -> bool {
         unsigned += i64::from(byte);
         signed += i64::from(byte.cast_signed());
     }
-    unsigned == i64::from(expected) || signed == i64::from(expected)
+    unsigned == expected || signed == expected
 }
 
 fn stream(source: io::Error) -> LayerError {

@@ -1,5 +1,7 @@
 //! Files with holes.
 
+use super::numeric;
+
 /// A run of stored bytes: `length` of them belong at `offset`; what no segment covers is a hole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Segment {
@@ -14,11 +16,11 @@ pub(super) fn gnu_map(
     map: &mut Vec<u64>,
 ) -> Result<bool, &'static str> {
     for field in fields {
-        if field.is_empty() {
+        if field.offset[0] == 0 || field.numbytes[0] == 0 {
             return Ok(false);
         }
-        map.push(field.offset().map_err(|_| "bad sparse map")?);
-        map.push(field.length().map_err(|_| "bad sparse map")?);
+        map.push(numeric::parse_unsigned(&field.offset).ok_or("bad sparse map")?);
+        map.push(numeric::parse_unsigned(&field.numbytes).ok_or("bad sparse map")?);
     }
     Ok(true)
 }
