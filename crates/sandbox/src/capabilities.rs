@@ -1,5 +1,7 @@
 //! Sets of Linux capabilities, see capabilities(7).
 
+use crate::error::SandboxError;
+
 /// Names in the order of their numbers in `linux/capability.h`.
 const NAMES: [&str; 41] = [
     "CHOWN",
@@ -120,6 +122,13 @@ impl Capabilities {
     /// Whether every capability of the other set is in this one.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// Those of the set that the caller can give: nobody can give what he does not have.
+    pub(crate) fn available(self) -> Result<Self, SandboxError> {
+        let own = rustix::thread::capabilities(None)
+            .map_err(|e| SandboxError::setup("read own capabilities", e))?;
+        Ok(Self(self.0 & own.permitted.bits()))
     }
 
     /// The names, `CAP_` in front, in the order of their numbers.

@@ -59,6 +59,11 @@ pub enum SandboxError {
 }
 
 impl SandboxError {
+    /// A step that failed, as a verb phrase, with the reason.
+    pub(crate) fn setup(step: impl Into<String>, source: impl Into<io::Error>) -> Self {
+        Self::Setup { step: step.into(), source: source.into() }
+    }
+
     /// The exit code that shells and Docker give for this: 127, 126, or 125 when it was not the
     /// fault of what was to be run.
     pub fn exit_code(&self) -> u8 {

@@ -3,10 +3,16 @@
 
 pub mod capabilities;
 pub mod cgroup;
+mod child;
 mod error;
+mod init;
+mod launcher;
+mod mounts;
+mod plan;
 mod process;
 mod seccomp;
 mod signal;
+mod spawn;
 mod spec;
 mod sys;
 mod user;
@@ -14,7 +20,8 @@ mod user;
 pub use capabilities::Capabilities;
 pub use cgroup::{CgroupSpec, Limits};
 pub use error::SandboxError;
-pub use process::{ExitStatus, Handle, Process, spawn};
+pub use process::{ExitStatus, Handle, Process};
 pub use signal::signal_number;
+pub use spawn::spawn;
 pub use spec::{Device, Mount, MountKind, Network, Resource, Rlimit, Root, Seccomp, Spec, Stdio};
 pub use user::{Account, User, UserError, lookup_user};

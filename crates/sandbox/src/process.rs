@@ -1,10 +1,15 @@
 //! A running container.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
-use crate::cgroup::Stats;
+use rustix::io::Errno;
+use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+
+use crate::cgroup::{Cgroup, Limits, Stats};
 use crate::error::SandboxError;
-use crate::spec::Spec;
+use crate::mounts::Stubs;
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,15 +29,46 @@ impl ExitStatus {
     }
 }
 
-/// A running container. Dropping it kills and reaps everything in it.
+/// What has to be taken away when a container has ended, or has not come about.
+#[derive(Debug, Default)]
+pub(crate) struct Leftovers {
+    pub(crate) cgroup: Option<Cgroup>,
+    pub(crate) stubs: Option<Stubs>,
+}
+
+impl Drop for Leftovers {
+    fn drop(&mut self) {
+        if let Some(stubs) = self.stubs.take() {
+            stubs.remove();
+        }
+        if let Some(cgroup) = self.cgroup.take() {
+            // What is stuck there is found by the next sweep.
+            let _ = cgroup.remove();
+        }
+    }
+}
+
+/// A running container, or a process that was started in one. Dropping it kills and reaps it.
 #[derive(Debug)]
 pub struct Process {
+    handle: Handle,
     pid: i32,
-    pidfd: OwnedFd,
     terminal: Option<OwnedFd>,
+    status: Option<ExitStatus>,
+    leftovers: Leftovers,
 }
 
 impl Process {
+    pub(crate) fn new(
+        pid: i32,
+        pidfd: OwnedFd,
+        terminal: Option<OwnedFd>,
+        leftovers: Leftovers,
+    ) -> Self {
+        let handle = Handle { pidfd: Arc::new(pidfd), cgroup: leftovers.cgroup.clone() };
+        Self { handle, pid, terminal, status: None, leftovers }
+    }
+
     /// The process number in the caller's namespace.
     pub fn pid(&self) -> i32 {
         self.pid
@@ -40,78 +76,156 @@ impl Process {
 
     /// Becomes readable when the process has ended, see pidfd_open(2).
     pub fn pidfd(&self) -> BorrowedFd<'_> {
-        self.pidfd.as_fd()
+        self.handle.pidfd.as_fd()
     }
 
-    /// The caller's side of the terminal, once, when there is one.
+    /// The caller's side of the terminal, once, when there is one. Reading from it fails with `EIO`
+    /// when the last process with the terminal has ended.
     pub fn take_terminal(&mut self) -> Option<OwnedFd> {
         self.terminal.take()
     }
 
     /// A handle for other threads, which can signal while this one waits.
     pub fn handle(&self) -> Handle {
-        Handle {}
+        self.handle.clone()
     }
 
-    /// Waits for the end, then removes what the container needed. Later calls give the same.
+    /// Waits for the end, then removes what the container needed: its control group, and mount
+    /// points that were made for it. Later calls give the same.
+    ///
+    /// # Errors
+    /// The process was waited for behind this value's back.
     pub fn wait(&mut self) -> Result<ExitStatus, SandboxError> {
-        Err(SandboxError::Invalid("not yet".to_owned()))
+        loop {
+            if let Some(status) = self.poll(WaitIdOptions::EXITED)? {
+                return Ok(status);
+            }
+        }
     }
 
     /// Like [`wait`](Self::wait), but gives none at once while the process runs.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
     pub fn try_wait(&mut self) -> Result<Option<ExitStatus>, SandboxError> {
-        Ok(None)
+        self.poll(WaitIdOptions::EXITED | WaitIdOptions::NOHANG)
+    }
+
+    fn poll(&mut self, options: WaitIdOptions) -> Result<Option<ExitStatus>, SandboxError> {
+        if self.status.is_some() {
+            return Ok(self.status);
+        }
+        let end = match waitid(WaitId::PidFd(self.handle.pidfd.as_fd()), options) {
+            Ok(Some(end)) => end,
+            Ok(None) | Err(Errno::INTR) => return Ok(None),
+            Err(e) => return Err(SandboxError::setup("wait for the container", e)),
+        };
+        let signal = end.terminating_signal();
+        let code = end.exit_status().or(signal.map(|s| 128 + s)).unwrap_or(255);
+        let oom_killed = self.leftovers.cgroup.as_ref().is_some_and(|c| c.oom_kills() > 0);
+        self.status = Some(ExitStatus { code, signal, oom_killed });
+        self.leftovers = Leftovers::default();
+        Ok(self.status)
     }
 
     /// Sends a signal to the process. One that has ended is no error.
+    ///
+    /// # Errors
+    /// There is no such signal.
     pub fn signal(&self, signal: i32) -> Result<(), SandboxError> {
-        self.handle().signal(signal)
+        self.handle.signal(signal)
     }
 
-    /// Kills everything in the container.
+    /// Kills the process and, with it, everything in the container whose first process it is.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
     pub fn kill_all(&self) -> Result<(), SandboxError> {
-        self.handle().kill_all()
+        self.handle.kill_all()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.status.is_none() {
+            // Nobody is left to hear of failures.
+            let _ = self.kill_all();
+            let _ = self.wait();
+        }
     }
 }
 
 /// Signals a container from any thread, also after it has ended.
 #[derive(Debug, Clone)]
-pub struct Handle {}
+pub struct Handle {
+    pidfd: Arc<OwnedFd>,
+    cgroup: Option<Cgroup>,
+}
 
 impl Handle {
     /// Sends a signal to the process. One that has ended is no error.
+    ///
+    /// # Errors
+    /// There is no such signal.
     pub fn signal(&self, signal: i32) -> Result<(), SandboxError> {
-        let _ = signal;
-        Ok(())
+        #[expect(unsafe_code, reason = "real-time signals of the C library are numbers as any")]
+        // SAFETY: the kernel checks the number; sending a signal does nothing to this process.
+        let number = unsafe { Signal::from_raw_unchecked(signal) };
+        match pidfd_send_signal(&self.pidfd, number) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(e) => Err(SandboxError::setup(format!("send signal {signal}"), e)),
+        }
     }
 
-    /// Kills everything in the container.
+    /// Kills the process and, with it, everything in the container whose first process it is: the
+    /// kernel ends a PID namespace with its first process.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
     pub fn kill_all(&self) -> Result<(), SandboxError> {
+        self.signal(libc::SIGKILL)?;
+        // What is frozen in v1 dies only when it is thawed.
+        if let Some(cgroup) = &self.cgroup {
+            let _ = cgroup.thaw();
+        }
         Ok(())
     }
 
     /// Stops everything in the container until [`thaw`](Self::thaw).
+    ///
+    /// # Errors
+    /// It has no control group, or does not stop within seconds.
     pub fn freeze(&self) -> Result<(), SandboxError> {
-        Ok(())
+        Ok(self.cgroup()?.freeze()?)
     }
 
     /// Lets everything run again.
+    ///
+    /// # Errors
+    /// It has no control group.
     pub fn thaw(&self) -> Result<(), SandboxError> {
-        Ok(())
+        Ok(self.cgroup()?.thaw()?)
+    }
+
+    /// Changes the limits that are given.
+    ///
+    /// # Errors
+    /// It has no control group, or none with that controller.
+    pub fn set_limits(&self, limits: &Limits) -> Result<(), SandboxError> {
+        Ok(self.cgroup()?.set_limits(limits)?)
     }
 
     /// What the container has used; none without a control group.
-    pub fn stats(&self) -> Result<Option<Stats>, SandboxError> {
-        Ok(None)
+    pub fn stats(&self) -> Option<Stats> {
+        self.cgroup.as_ref().map(Cgroup::stats)
     }
-}
 
-/// Starts a container. It runs when this returns: the program was found and executed.
-///
-/// # Errors
-/// [`SandboxError::NotFound`] and [`SandboxError::NotExecutable`] when the program is at fault,
-/// others when the set-up is. Nothing is left behind.
-pub fn spawn(spec: Spec) -> Result<Process, SandboxError> {
-    drop(spec);
-    Err(SandboxError::Invalid("not yet".to_owned()))
+    fn cgroup(&self) -> Result<&Cgroup, SandboxError> {
+        self.cgroup.as_ref().ok_or_else(|| {
+            SandboxError::setup(
+                "find the container's control group",
+                io::Error::from(io::ErrorKind::NotFound),
+            )
+        })
+    }
 }

@@ -102,13 +102,13 @@ pub(crate) fn seal_mount(fd: impl AsFd, attributes: MountAttrFlags, recursive: b
     Ok(())
 }
 
-/// close_range(2): closes every descriptor from `first` on.
+/// close_range(2): closes every descriptor from `first` to `last`.
 ///
 /// # Safety
 /// No value that owns or borrows one of these descriptors may be used, or dropped, afterwards.
-pub(crate) unsafe fn close_from(first: RawFd) -> Result<()> {
+pub(crate) unsafe fn close_range(first: RawFd, last: RawFd) -> Result<()> {
     // SAFETY: no pointers; about the descriptors the caller promises.
-    unsafe { call(libc::SYS_close_range, [first as usize, u32::MAX as usize, 0, 0, 0, 0])? };
+    unsafe { call(libc::SYS_close_range, [first as usize, last as usize, 0, 0, 0, 0])? };
     Ok(())
 }
 
@@ -120,6 +120,43 @@ pub(crate) unsafe fn dup_onto(from: RawFd, to: RawFd, close_on_exec: bool) -> Re
     let flags = if close_on_exec { libc::O_CLOEXEC } else { 0 };
     // SAFETY: no pointers; about the descriptors the caller promises.
     unsafe { call(libc::SYS_dup3, [from as usize, to as usize, flags as usize, 0, 0, 0])? };
+    Ok(())
+}
+
+/// setgroups(2), for this thread alone.
+pub(crate) fn set_groups(groups: &[u32]) -> Result<()> {
+    // SAFETY: the kernel reads as many numbers as the slice has.
+    unsafe {
+        call(libc::SYS_setgroups, [groups.len(), groups.as_ptr() as usize, 0, 0, 0, 0])?;
+    }
+    Ok(())
+}
+
+/// Brings the interface `lo` up, which gives it its addresses, see netdevice(7).
+pub(crate) fn bring_loopback_up() -> Result<()> {
+    let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
+    // SAFETY: no pointers; the result is a new descriptor.
+    let socket = unsafe {
+        own(call(libc::SYS_socket, [libc::AF_INET as usize, kind as usize, 0, 0, 0, 0])?)
+    };
+    // `struct ifreq`: a name of 16 bytes, then here the flags; it is 40 bytes long.
+    let mut request = [0u8; 40];
+    request[..2].copy_from_slice(b"lo");
+    request[16..18].copy_from_slice(&(libc::IFF_UP as u16).to_ne_bytes());
+    // SAFETY: the structure is as long as the kernel's.
+    unsafe {
+        call(
+            libc::SYS_ioctl,
+            [
+                socket.as_raw_fd() as usize,
+                libc::SIOCSIFFLAGS as usize,
+                request.as_ptr() as usize,
+                0,
+                0,
+                0,
+            ],
+        )?;
+    }
     Ok(())
 }
 
@@ -296,8 +333,6 @@ pub(crate) unsafe fn own(fd: usize) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd as RawFd) }
 }
 
-/// clone3(2): handlers of the parent are the default action in the child.
-pub(crate) const CLONE_CLEAR_SIGHAND: u64 = 1 << 32;
 /// clone3(2): the child starts in the control group that `cgroup` is a descriptor of.
 pub(crate) const CLONE_INTO_CGROUP: u64 = 1 << 33;
 
@@ -316,6 +351,51 @@ pub(crate) struct CloneArgs {
     pub(crate) set_tid: u64,
     pub(crate) set_tid_size: u64,
     pub(crate) cgroup: u64,
+}
+
+/// Memory for the stack of a child, with a page below it that must not be touched: running out of
+/// stack must not change the memory shared with the parent.
+#[derive(Debug)]
+pub(crate) struct Stack {
+    base: *mut c_void,
+}
+
+// SAFETY: plain memory, used by one child at a time.
+unsafe impl Send for Stack {}
+
+impl Stack {
+    const GUARD: usize = 64 << 10; // the largest page size there is
+    const SIZE: usize = 256 << 10;
+
+    pub(crate) fn new() -> std::io::Result<Self> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping, where the kernel likes, and its first bytes without access.
+        unsafe {
+            let length = Self::GUARD + Self::SIZE;
+            let base = libc::mmap(core::ptr::null_mut(), length, access, flags, -1, 0);
+            if base == libc::MAP_FAILED {
+                return Err(std::io::Error::last_os_error());
+            }
+            let stack = Self { base };
+            if libc::mprotect(base, Self::GUARD, libc::PROT_NONE) != 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            Ok(stack)
+        }
+    }
+
+    /// Start and length of the usable part.
+    pub(crate) fn range(&self) -> (u64, u64) {
+        (self.base as u64 + Self::GUARD as u64, Self::SIZE as u64)
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // SAFETY: it was mapped with this length, and no child uses it any more.
+        unsafe { libc::munmap(self.base, Self::GUARD + Self::SIZE) };
+    }
 }
 
 /// clone3(2): the child calls `entry(argument)` on the stack in `args` and never returns here.

@@ -1,0 +1,189 @@
+//! How the child tells what went wrong.
+
+use rustix::io::Errno;
+
+/// What the child does, in order. Its numbers go through a pipe within one program, so they may
+/// change freely.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Step {
+    DieWithParent,
+    JoinCgroup,
+    CgroupNamespace,
+    NetworkNamespace,
+    Loopback,
+    EnterContainer,
+    Session,
+    Propagation,
+    /// With the index of the attachment.
+    Mount,
+    /// With the index of the parameter.
+    Sysctl,
+    Mask,
+    ReadOnlyPaths,
+    PivotRoot,
+    Hostname,
+    /// With the index of the limit.
+    Rlimit,
+    OomScore,
+    Stdio,
+    Terminal,
+    Descriptors,
+    Bounding,
+    Groups,
+    Seccomp,
+    User,
+    Capabilities,
+    NoNewPrivileges,
+    Cwd,
+    CwdOutside,
+    Signals,
+    ProgramMissing,
+    ProgramIsDirectory,
+    ProgramNotPermitted,
+    InterpreterMissing,
+    Exec,
+}
+
+impl Step {
+    const ALL: [Self; 33] = [
+        Self::DieWithParent,
+        Self::JoinCgroup,
+        Self::CgroupNamespace,
+        Self::NetworkNamespace,
+        Self::Loopback,
+        Self::EnterContainer,
+        Self::Session,
+        Self::Propagation,
+        Self::Mount,
+        Self::Sysctl,
+        Self::Mask,
+        Self::ReadOnlyPaths,
+        Self::PivotRoot,
+        Self::Hostname,
+        Self::Rlimit,
+        Self::OomScore,
+        Self::Stdio,
+        Self::Terminal,
+        Self::Descriptors,
+        Self::Bounding,
+        Self::Groups,
+        Self::Seccomp,
+        Self::User,
+        Self::Capabilities,
+        Self::NoNewPrivileges,
+        Self::Cwd,
+        Self::CwdOutside,
+        Self::Signals,
+        Self::ProgramMissing,
+        Self::ProgramIsDirectory,
+        Self::ProgramNotPermitted,
+        Self::InterpreterMissing,
+        Self::Exec,
+    ];
+
+    /// What was attempted, as a verb phrase.
+    pub(crate) fn describe(self) -> &'static str {
+        match self {
+            Self::DieWithParent => "tie the container to the calling process",
+            Self::JoinCgroup => "join the control group",
+            Self::CgroupNamespace => "make a cgroup namespace",
+            Self::NetworkNamespace => "enter the network namespace",
+            Self::Loopback => "bring the loopback interface up",
+            Self::EnterContainer => "enter the container's namespaces",
+            Self::Session => "start a session",
+            Self::Propagation => "detach from the host's mounts",
+            Self::Mount => "mount",
+            Self::Sysctl => "set kernel parameter",
+            Self::Mask => "mask kernel files",
+            Self::ReadOnlyPaths => "make kernel files read-only",
+            Self::PivotRoot => "change the root directory",
+            Self::Hostname => "set the host name",
+            Self::Rlimit => "set resource limit",
+            Self::OomScore => "set the OOM score",
+            Self::Stdio => "connect standard streams",
+            Self::Terminal => "set the controlling terminal",
+            Self::Descriptors => "close inherited descriptors",
+            Self::Bounding => "restrict the capability bounding set",
+            Self::Groups => "set groups",
+            Self::Seccomp => "install the system call filter",
+            Self::User => "set the user",
+            Self::Capabilities => "set capabilities",
+            Self::NoNewPrivileges => "renounce new privileges",
+            Self::Cwd | Self::CwdOutside => "change to the working directory",
+            Self::Signals => "restore signals",
+            Self::ProgramMissing
+            | Self::ProgramIsDirectory
+            | Self::ProgramNotPermitted
+            | Self::InterpreterMissing
+            | Self::Exec => "execute the program",
+        }
+    }
+}
+
+/// A step that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) step: Step,
+    /// Which of several, where the step says so.
+    pub(crate) index: u32,
+    pub(crate) errno: Errno,
+}
+
+impl Failure {
+    pub(crate) const SIZE: usize = 12;
+
+    pub(crate) fn new(step: Step, errno: Errno) -> Self {
+        Self { step, index: 0, errno }
+    }
+
+    pub(crate) fn to_bytes(self) -> [u8; Self::SIZE] {
+        let mut bytes = [0; Self::SIZE];
+        let words = [self.step as u32, self.index, self.errno.raw_os_error() as u32];
+        for (to, word) in bytes.chunks_exact_mut(4).zip(words) {
+            to.copy_from_slice(&word.to_ne_bytes());
+        }
+        bytes
+    }
+
+    pub(crate) fn from_bytes(bytes: [u8; Self::SIZE]) -> Option<Self> {
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = bytes;
+        let step = u32::from_ne_bytes([a, b, c, d]) as usize;
+        Some(Self {
+            step: *Step::ALL.get(step)?,
+            index: u32::from_ne_bytes([e, f, g, h]),
+            errno: Errno::from_raw_os_error(i32::from_ne_bytes([i, j, k, l])),
+        })
+    }
+}
+
+/// Says which step a system call belongs to.
+pub(super) trait At<T> {
+    fn at(self, step: Step) -> Result<T, Failure>;
+    fn at_index(self, step: Step, index: usize) -> Result<T, Failure>;
+}
+
+impl<T> At<T> for rustix::io::Result<T> {
+    fn at(self, step: Step) -> Result<T, Failure> {
+        self.at_index(step, 0)
+    }
+
+    fn at_index(self, step: Step, index: usize) -> Result<T, Failure> {
+        self.map_err(|errno| Failure { step, index: index as u32, errno })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_survives_the_pipe() {
+        for (n, step) in Step::ALL.into_iter().enumerate() {
+            assert_eq!(step as usize, n);
+            let failure = Failure { step, index: 7, errno: Errno::NOENT };
+            assert_eq!(Failure::from_bytes(failure.to_bytes()), Some(failure));
+        }
+        assert_eq!(Failure::from_bytes([255; Failure::SIZE]), None);
+    }
+}

@@ -1,0 +1,392 @@
+//! Everything the container sees as a filesystem.
+//!
+//! Mounts are made here, in the caller, where memory can be allocated and errors told in full, but
+//! they are attached nowhere: they are descriptors, and vanish with them. The child only moves them
+//! to their places in its own mount namespace. So the host never sees a mount, and nothing is left
+//! to unmount, whatever gets killed when. Filesystems that show the container's own namespaces
+//! (`/proc`, `/sys`, message queues, control groups) can only be made by the child.
+
+mod cgroupfs;
+mod dev;
+mod fs;
+mod overlay;
+mod stubs;
+mod tree;
+
+pub(crate) use dev::{DeviceControl, Terminal, open_terminal, rules as device_rules};
+pub(crate) use stubs::Stubs;
+pub(crate) use tree::Place;
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{FileType, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, mkdirat, openat};
+use rustix::mount::MountAttrFlags;
+
+use self::fs::{FsError, HARMLESS, clone_of, open_path, tmpfs};
+use self::tree::{Missing, Tree};
+use crate::error::SandboxError;
+use crate::spec::{Mount, MountKind, Root, Spec, Stdio};
+use crate::sys;
+
+/// One mount the child makes.
+#[derive(Debug)]
+pub(crate) struct Attachment {
+    pub(crate) source: Source,
+    pub(crate) place: Place,
+    /// What it is, for errors.
+    pub(crate) what: &'static str,
+    /// Where it is, for errors.
+    pub(crate) target: String,
+}
+
+/// Where a mount comes from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// It is ready to be moved.
+    Ready(Arc<OwnedFd>),
+    /// A filesystem that shows the container's namespaces.
+    New {
+        kind: &'static CStr,
+        options: Vec<(CString, Option<CString>)>,
+        attributes: MountAttrFlags,
+    },
+    /// Once more a file of a filesystem that is attached by then.
+    Copy { dir: Arc<OwnedFd>, name: CString, attributes: MountAttrFlags },
+}
+
+/// All of it.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    /// The root filesystem.
+    pub(crate) root: Arc<OwnedFd>,
+    /// Files that are mounted one by one, and an empty directory called [`EMPTY`]; never seen as a
+    /// whole.
+    pub(crate) scratch: Arc<OwnedFd>,
+    /// `/dev`.
+    pub(crate) dev: Arc<OwnedFd>,
+    /// In order.
+    pub(crate) attachments: Vec<Attachment>,
+    /// Paths from the root directory to cover with nothing, where they exist.
+    pub(crate) masked: Vec<&'static CStr>,
+    /// Paths from the root directory to make read-only, where they exist.
+    pub(crate) read_only: Vec<&'static CStr>,
+    /// The process's terminal.
+    pub(crate) terminal: Option<Terminal>,
+    /// What has to disappear from the writable layer.
+    pub(crate) stubs: Option<Stubs>,
+}
+
+/// Name of the empty directory in [`Prepared::scratch`].
+pub(crate) const EMPTY: &CStr = c"empty";
+
+/// What Docker hides: the host's memory, keys, hardware and power.
+const MASKED: [&CStr; 12] = [
+    c"proc/acpi",
+    c"proc/asound",
+    c"proc/interrupts",
+    c"proc/kcore",
+    c"proc/keys",
+    c"proc/latency_stats",
+    c"proc/sched_debug",
+    c"proc/scsi",
+    c"proc/timer_list",
+    c"proc/timer_stats",
+    c"sys/devices/virtual/powercap",
+    c"sys/firmware",
+];
+
+/// What Docker keeps from being written: switches of the whole machine.
+const READ_ONLY: [&CStr; 5] =
+    [c"proc/bus", c"proc/fs", c"proc/irq", c"proc/sys", c"proc/sysrq-trigger"];
+
+/// Makes all mounts of `spec`.
+///
+/// # Errors
+/// The mount that failed. Mount points that were made by then are removed.
+pub(crate) fn prepare(spec: &Spec, control: DeviceControl) -> Result<Prepared, SandboxError> {
+    let mut builder = Builder::new(spec, control)?;
+    match builder.build(spec) {
+        Ok(terminal) => builder.finish(spec, terminal),
+        Err(e) => {
+            builder.undo();
+            Err(e)
+        }
+    }
+}
+
+struct Builder {
+    control: DeviceControl,
+    root: Arc<OwnedFd>,
+    scratch: Arc<OwnedFd>,
+    dev: Arc<OwnedFd>,
+    files: usize,
+    tree: Tree,
+    attachments: Vec<Attachment>,
+}
+
+/// The error for a mount of `what` at `target`.
+fn failed<E: Into<FsError>>(what: &str, target: &str) -> impl FnOnce(E) -> SandboxError {
+    let (what, target) = (what.to_owned(), target.to_owned());
+    move |error| {
+        let FsError { detail, source } = error.into();
+        SandboxError::Mount { what, target, detail, source }
+    }
+}
+
+impl Builder {
+    fn new(spec: &Spec, control: DeviceControl) -> Result<Self, SandboxError> {
+        let root = overlay::mount(&spec.root, control.attribute())
+            .map_err(failed("root filesystem", "/"))?;
+        let root = Arc::new(root);
+        let stubs = match &spec.root {
+            Root::Overlay { upper, .. } => {
+                Some(Stubs::new(open_path(upper).map_err(failed("root filesystem", "/"))?))
+            }
+            Root::ReadOnly { .. } | Root::Dir(_) => None,
+        };
+        let options = [(c"mode", "0755"), (c"size", "65536k")];
+        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_STRICTATIME
+            | control.attribute();
+        let dev = tmpfs(&options, attributes).map_err(failed("tmpfs", "/dev"))?;
+        let scratch = scratch().map_err(failed("tmpfs", "files"))?;
+        Ok(Self {
+            control,
+            tree: Tree::new(Arc::clone(&root), stubs),
+            root,
+            scratch: Arc::new(scratch),
+            dev: Arc::new(dev),
+            files: 0,
+            attachments: Vec::new(),
+        })
+    }
+
+    fn build(&mut self, spec: &Spec) -> Result<Option<Terminal>, SandboxError> {
+        let sys =
+            if spec.privileged { HARMLESS } else { HARMLESS | MountAttrFlags::MOUNT_ATTR_RDONLY };
+        self.own(c"proc", "proc", "/proc", HARMLESS)?;
+        let terminal = self.dev(spec)?;
+        self.own(c"sysfs", "sysfs", "/sys", sys)?;
+        cgroupfs::attach(sys, &mut self.attachments).map_err(failed("cgroup", "/sys/fs/cgroup"))?;
+
+        let files = [
+            ("/etc/resolv.conf", &spec.resolv_conf),
+            ("/etc/hosts", &spec.hosts),
+            ("/etc/hostname", &spec.hostname_file),
+        ];
+        for (target, contents) in files {
+            if let Some(contents) = contents {
+                self.file(target, contents, 0o644, 0, 0, false)?;
+            }
+        }
+        for mount in &spec.mounts {
+            self.mount(mount)?;
+        }
+        for device in &spec.devices {
+            let source = open_path(&device.source)
+                .and_then(|fd| {
+                    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID;
+                    clone_of(fd, attributes, false).map_err(|e| e.source)
+                })
+                .map_err(failed("device", &device.target))?;
+            self.attach(Source::Ready(source.into()), "device", &device.target, Missing::File)?;
+        }
+        // Not removed afterwards: with Docker too, the working directory is part of the container.
+        self.tree
+            .find(Path::new(&spec.cwd), Missing::Keep)
+            .map_err(|source| SandboxError::Cwd { path: spec.cwd.clone(), source })?;
+        Ok(terminal)
+    }
+
+    /// Attaches a filesystem of the container's own namespaces at a directory of its own.
+    fn own(
+        &mut self,
+        kind: &'static CStr,
+        what: &'static str,
+        target: &str,
+        attributes: MountAttrFlags,
+    ) -> Result<(), SandboxError> {
+        let options = vec![(c"source".to_owned(), Some(kind.to_owned()))];
+        let source = Source::New { kind, options, attributes };
+        let at = self.attach(source, what, target, Missing::Directory)?;
+        Self::plain(at, what, target)
+    }
+
+    /// `/proc`, `/sys` and `/dev` must be directories, not links to somewhere else: programs and
+    /// this crate rely on finding the kernel there.
+    fn plain(at: PathBuf, what: &str, target: &str) -> Result<(), SandboxError> {
+        if at == Path::new(target) {
+            return Ok(());
+        }
+        let source = io::Error::new(io::ErrorKind::InvalidInput, "it is a symbolic link");
+        Err(failed(what, target)(source))
+    }
+
+    /// Finds the place for a mount and takes note of it. Gives its path without links.
+    fn attach(
+        &mut self,
+        source: Source,
+        what: &'static str,
+        target: &str,
+        missing: Missing,
+    ) -> Result<PathBuf, SandboxError> {
+        if !target.starts_with('/') {
+            return Err(SandboxError::Invalid(format!("mount target {target:?} is not absolute")));
+        }
+        let (place, at) =
+            self.tree.find(Path::new(target), missing).map_err(failed(what, target))?;
+        if at == Path::new("/") {
+            return Err(SandboxError::Invalid(format!("mount target {target:?} is the root")));
+        }
+        let root = match &source {
+            Source::Ready(fd) => Some(Arc::clone(fd)),
+            Source::New { .. } | Source::Copy { .. } => None,
+        };
+        self.tree.add(at.clone(), root);
+        self.attachments.push(Attachment { source, place, what, target: target.to_owned() });
+        Ok(at)
+    }
+
+    /// `/dev` and what is mounted in it.
+    fn dev(&mut self, spec: &Spec) -> Result<Option<Terminal>, SandboxError> {
+        let source = Source::Ready(Arc::clone(&self.dev));
+        let at = self.attach(source, "tmpfs", "/dev", Missing::Directory)?;
+        Self::plain(at, "tmpfs", "/dev")?;
+        dev::fill(&self.dev, self.control, &mut self.attachments)
+            .map_err(failed("devices", "/dev"))?;
+        if spec.privileged {
+            dev::fill_with_host_devices(&self.dev);
+        }
+
+        let pts = Arc::new(dev::devpts().map_err(failed("devpts", "/dev/pts"))?);
+        let source = Source::Ready(Arc::clone(&pts));
+        self.attach(source, "devpts", "/dev/pts", Missing::Directory)?;
+        let size = spec.shm_size.to_string();
+        let shm = tmpfs(&[(c"mode", "1777"), (c"size", &size)], HARMLESS)
+            .map_err(failed("shm", "/dev/shm"))?;
+        self.attach(Source::Ready(shm.into()), "shm", "/dev/shm", Missing::Directory)?;
+        self.own(c"mqueue", "mqueue", "/dev/mqueue", HARMLESS)?;
+
+        let Stdio::Terminal { rows, columns } = spec.stdio else { return Ok(None) };
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let terminal = openat(&pts, c"ptmx", flags, Mode::empty())
+            .map_err(io::Error::from)
+            .and_then(|ptmx| open_terminal(ptmx, rows, columns, spec.user.uid))
+            .map_err(failed("terminal", "/dev/pts"))?;
+        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        let source = Source::Copy { dir: pts, name: terminal.name.clone(), attributes };
+        self.attach(source, "terminal", "/dev/console", Missing::File)?;
+        Ok(Some(terminal))
+    }
+
+    fn mount(&mut self, mount: &Mount) -> Result<(), SandboxError> {
+        let target = &mount.target;
+        match &mount.kind {
+            MountKind::Bind { source, read_only, recursive } => {
+                let mut attributes = self.control.attribute();
+                if *read_only {
+                    attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
+                }
+                let bind = || -> Result<_, FsError> {
+                    let fd = open_path(source)?;
+                    let kind = FileType::from_raw_mode(fstat(&fd)?.st_mode);
+                    Ok((clone_of(fd, attributes, *recursive)?, kind))
+                };
+                let what = source.display().to_string();
+                let (fd, kind) = bind().map_err(failed(&what, target))?;
+                let missing =
+                    if kind == FileType::Directory { Missing::Directory } else { Missing::File };
+                self.attach(Source::Ready(fd.into()), "bind", target, missing)?;
+            }
+            MountKind::Tmpfs { size, mode, uid, gid, no_exec } => {
+                let size = size.map(|size| size.to_string());
+                let (mode, uid, gid) = (format!("{mode:o}"), uid.to_string(), gid.to_string());
+                let mut options = vec![(c"mode", &*mode), (c"uid", &*uid), (c"gid", &*gid)];
+                options.extend(size.as_deref().map(|size| (c"size", size)));
+                let mut attributes = HARMLESS;
+                attributes.set(MountAttrFlags::MOUNT_ATTR_NOEXEC, *no_exec);
+                let fd = tmpfs(&options, attributes).map_err(failed("tmpfs", target))?;
+                self.attach(Source::Ready(fd.into()), "tmpfs", target, Missing::Directory)?;
+            }
+            MountKind::File { contents, mode, uid, gid, read_only } => {
+                self.file(target, contents, *mode, *uid, *gid, *read_only)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Mounts a file that is only in memory.
+    fn file(
+        &mut self,
+        target: &str,
+        contents: &[u8],
+        mode: u32,
+        uid: u32,
+        gid: u32,
+        read_only: bool,
+    ) -> Result<(), SandboxError> {
+        let name = CString::from(c"file").into_string().unwrap_or_default();
+        let name = CString::new(format!("{name}{}", self.files)).unwrap_or_default();
+        self.files += 1;
+        let write = || -> io::Result<()> {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            let fd = openat(&self.scratch, &name, flags, Mode::empty())?;
+            let mut file = std::fs::File::from(fd);
+            io::Write::write_all(&mut file, contents)?;
+            fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+            Ok(fchmod(&file, Mode::from_raw_mode(mode))?)
+        };
+        write().map_err(failed("file", target))?;
+        let mut attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+        attributes.set(MountAttrFlags::MOUNT_ATTR_RDONLY, read_only);
+        attributes.set(MountAttrFlags::MOUNT_ATTR_NOEXEC, mode & 0o111 == 0);
+        let source = Source::Copy { dir: Arc::clone(&self.scratch), name, attributes };
+        self.attach(source, "file", target, Missing::File)?;
+        Ok(())
+    }
+
+    fn finish(self, spec: &Spec, terminal: Option<Terminal>) -> Result<Prepared, SandboxError> {
+        let mut stubs = self.tree.into_stubs().filter(|stubs| !stubs.is_empty());
+        if let Some(stubs) = &mut stubs {
+            stubs.seal();
+        }
+        if spec.read_only_root
+            && let Err(e) = sys::seal_mount(&self.root, MountAttrFlags::MOUNT_ATTR_RDONLY, false)
+        {
+            drop(self.root);
+            if let Some(stubs) = stubs {
+                stubs.remove();
+            }
+            return Err(failed("root filesystem", "/")(e));
+        }
+        let confined = !spec.privileged;
+        Ok(Prepared {
+            root: self.root,
+            scratch: self.scratch,
+            dev: self.dev,
+            attachments: self.attachments,
+            masked: if confined { MASKED.to_vec() } else { Vec::new() },
+            read_only: if confined { READ_ONLY.to_vec() } else { Vec::new() },
+            terminal,
+            stubs,
+        })
+    }
+
+    /// Takes back what was made in the writable layer.
+    fn undo(self) {
+        drop((self.root, self.attachments));
+        if let Some(stubs) = self.tree.into_stubs() {
+            stubs.remove();
+        }
+    }
+}
+
+fn scratch() -> Result<OwnedFd, FsError> {
+    let fd = tmpfs(&[(c"mode", "0700")], MountAttrFlags::MOUNT_ATTR_NOSUID)?;
+    mkdirat(&fd, EMPTY, Mode::from_raw_mode(0o555))?;
+    Ok(fd)
+}

@@ -1,0 +1,300 @@
+//! From a [`Spec`] to a running process.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::OnceLock;
+
+use rustix::fs::OFlags;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{PidfdFlags, getpid, pidfd_open};
+
+use crate::capabilities::Capabilities;
+use crate::cgroup::Cgroup;
+use crate::child::{Failure, Step};
+use crate::error::SandboxError;
+use crate::launcher::{Launch, Launched, launch};
+use crate::mounts::{self, DeviceControl};
+use crate::plan::{Build, Command, Entry, Plan, Strings};
+use crate::process::{Leftovers, Process};
+use crate::spec::{Network, Seccomp, Spec, Stdio};
+use crate::{init, seccomp};
+
+/// Starts a container. It runs when this returns: the program was found and executed.
+///
+/// May be called from any thread, from many at once, and in a process of any size: the time it
+/// takes does not depend on the caller's memory.
+///
+/// # Errors
+/// [`SandboxError::NotFound`] and [`SandboxError::NotExecutable`] when the program is at fault,
+/// others when the set-up is. Nothing is left behind.
+pub fn spawn(spec: Spec) -> Result<Process, SandboxError> {
+    check(&spec)?;
+    let mut leftovers = Leftovers::default();
+    let control = control_devices(&spec, &mut leftovers)?;
+    let mut mounts = mounts::prepare(&spec, control)?;
+    leftovers.stubs = mounts.stubs.take();
+    let terminal = mounts.terminal.take();
+
+    let cgroup = leftovers.cgroup.as_ref();
+    let doors = cgroup.map(Cgroup::v1_doors).transpose()?.unwrap_or_default();
+    let cgroup = cgroup.map(Cgroup::unified_fd).transpose()?.flatten();
+
+    let mut namespaces =
+        libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+    let network = match spec.network {
+        Network::Host => None,
+        Network::None => {
+            namespaces |= libc::CLONE_NEWNET;
+            None
+        }
+        Network::Namespace(fd) => Some(fd),
+    };
+    let mut outside = None;
+    let (stdio, is_terminal) = match (spec.stdio, terminal) {
+        (Stdio::Fds { stdin, stdout, stderr }, _) => (Some([stdin, stdout, stderr]), false),
+        (_, Some(terminal)) => {
+            outside = Some(terminal.outside);
+            (Some(three(terminal.inside)?), true)
+        }
+        (_, None) => (None, false),
+    };
+    let sysctls = spec.sysctls.into_iter().map(|(name, value)| {
+        let path = format!("/proc/sys/{}", name.replace('.', "/"));
+        Ok((c_string(path)?, value))
+    });
+    let build = Build {
+        mounts,
+        network,
+        loopback: namespaces & libc::CLONE_NEWNET != 0,
+        hostname: spec.hostname,
+        sysctls: sysctls.collect::<Result<_, SandboxError>>()?,
+    };
+    let (report, failures) = report_pipe()?;
+    let capabilities = if spec.privileged { Capabilities::ALL } else { spec.capabilities };
+    let capabilities = capabilities.available()?;
+    let filtered = !spec.privileged && spec.seccomp == Seccomp::Default;
+    let plan = Plan {
+        report,
+        parent: if spec.die_with_parent { Some(this_process()?) } else { None },
+        doors,
+        entry: Entry::Build(Box::new(build)),
+        stdio,
+        terminal: is_terminal,
+        rlimits: spec.rlimits,
+        oom_score_adj: spec.oom_score_adj.map(|score| score.to_string()),
+        user: spec.user,
+        capabilities: capabilities.bits(),
+        seccomp: filtered.then(|| seccomp::docker_filter(capabilities)),
+        no_new_privileges: spec.no_new_privileges,
+        cwd: c_string(spec.cwd)?,
+        command: command(spec.args, spec.env, spec.init)?,
+    };
+    let launched = launch(Launch { plan: Box::new(plan), namespaces, cgroup, inside: None })
+        .map_err(|e| SandboxError::setup("make the container's first process", e))?;
+    running(launched, failures, outside, leftovers)
+}
+
+/// Refuses what can only be a mistake, before anything is made.
+fn check(spec: &Spec) -> Result<(), SandboxError> {
+    let invalid = |why: String| Err(SandboxError::Invalid(why));
+    if spec.args.is_empty() {
+        return invalid("there is nothing to run".to_owned());
+    }
+    if !spec.cwd.starts_with('/') {
+        return invalid(format!("working directory {:?} is not absolute", spec.cwd));
+    }
+    let own_network = !matches!(spec.network, Network::Host);
+    for (name, _) in &spec.sysctls {
+        if !is_namespaced(name, own_network) {
+            return invalid(format!("sysctl {name:?} is not the container's own"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a kernel parameter exists once for each container, as Docker decides it.
+fn is_namespaced(name: &str, own_network: bool) -> bool {
+    const IPC: [&str; 8] = [
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+        "kernel.shm_rmid_forced",
+    ];
+    if name.contains(['/', '\0']) || name.contains("..") {
+        return false;
+    }
+    IPC.contains(&name)
+        || name.starts_with("fs.mqueue.")
+        || (own_network && name.starts_with("net."))
+        || name == "kernel.domainname"
+}
+
+/// Makes the control group and decides what keeps the container from the host's devices.
+fn control_devices(spec: &Spec, leftovers: &mut Leftovers) -> Result<DeviceControl, SandboxError> {
+    if let Some(group) = &spec.cgroup {
+        leftovers.cgroup = Some(Cgroup::create(group)?);
+    }
+    if spec.privileged {
+        return Ok(DeviceControl::None);
+    }
+    let Some(cgroup) = &leftovers.cgroup else { return Ok(DeviceControl::Mounts) };
+    let rules = mounts::device_rules(&spec.devices)
+        .map_err(|(device, e)| SandboxError::setup(format!("use device {device:?}"), e))?;
+    let controlled = cgroup.restrict_devices(&rules)?;
+    Ok(if controlled { DeviceControl::Group } else { DeviceControl::Mounts })
+}
+
+/// What to run, with every path it may have.
+pub(crate) fn command(
+    args: Vec<String>,
+    env: Vec<String>,
+    with_init: bool,
+) -> Result<Command, SandboxError> {
+    let name = args.first().cloned().unwrap_or_default();
+    let searched = !name.contains('/');
+    let programs = if searched {
+        // The last one counts, as for programs that copy the environment into a table.
+        let path = env.iter().rev().find_map(|e| e.strip_prefix("PATH=")).unwrap_or("");
+        // A relative directory would make the choice depend on the working directory.
+        let dirs = path.split(':').filter(|dir| dir.starts_with('/'));
+        dirs.map(|dir| c_string(format!("{}/{name}", dir.trim_end_matches('/')))).collect()
+    } else {
+        c_string(name).map(|path| vec![path])
+    };
+    let programs: Vec<CString> = programs?;
+    let args = c_strings(args)?;
+    let init = if with_init {
+        let file = init::file().map_err(|e| SandboxError::setup("make the init", e))?;
+        let argvs = programs.iter().map(|path| init::arguments(path, &args)).collect();
+        Some((file, argvs))
+    } else {
+        None
+    };
+    let envp = Strings::new(c_strings(env)?);
+    Ok(Command { programs, searched, argv: Strings::new(args), envp, init })
+}
+
+pub(crate) fn c_string(text: String) -> Result<CString, SandboxError> {
+    CString::new(text).map_err(|e| {
+        let text = String::from_utf8_lossy(&e.into_vec()).into_owned();
+        SandboxError::Invalid(format!("{text:?} has a null character"))
+    })
+}
+
+fn c_strings(texts: Vec<String>) -> Result<Vec<CString>, SandboxError> {
+    texts.into_iter().map(c_string).collect()
+}
+
+/// A descriptor for each standard stream.
+pub(crate) fn three(fd: OwnedFd) -> Result<[OwnedFd; 3], SandboxError> {
+    let clone = |fd: &OwnedFd| {
+        fd.try_clone().map_err(|e| SandboxError::setup("connect standard streams", e))
+    };
+    Ok([clone(&fd)?, clone(&fd)?, fd])
+}
+
+/// The pipe that failures come through: to write, to read.
+pub(crate) fn report_pipe() -> Result<(OwnedFd, OwnedFd), SandboxError> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
+        .map_err(|e| SandboxError::setup("make a pipe", e))?;
+    debug_assert!(rustix::fs::fcntl_getfl(&read).is_ok_and(|f| f.contains(OFlags::NONBLOCK)));
+    Ok((write, read))
+}
+
+/// A descriptor of this process, open until its end.
+pub(crate) fn this_process() -> Result<RawFd, SandboxError> {
+    static THIS: OnceLock<OwnedFd> = OnceLock::new();
+    if let Some(this) = THIS.get() {
+        return Ok(this.as_raw_fd());
+    }
+    let this = pidfd_open(getpid(), PidfdFlags::empty())
+        .map_err(|e| SandboxError::setup("refer to the calling process", e))?;
+    Ok(THIS.get_or_init(|| this).as_raw_fd())
+}
+
+/// The process, if the child reports no failure.
+///
+/// It has executed its program or ended when it is launched, so what it has to say is in the pipe
+/// by now; an empty pipe means success, whoever else holds the other end.
+pub(crate) fn running(
+    launched: Launched,
+    failures: OwnedFd,
+    terminal: Option<OwnedFd>,
+    leftovers: Leftovers,
+) -> Result<Process, SandboxError> {
+    let Launched { pid, pidfd, plan } = launched;
+    let mut report = [0; Failure::SIZE];
+    let length = rustix::io::read(&failures, &mut report).unwrap_or(0);
+    let failure = if length == Failure::SIZE { Failure::from_bytes(report) } else { None };
+    let error = failure.map(|failure| explain(failure, &plan));
+    // The mounts have to be gone before what they lay on is removed.
+    drop(plan);
+    let process = Process::new(pid, pidfd, terminal, leftovers);
+    // In case of an error, dropping the process reaps the child and cleans up.
+    error.map_or(Ok(process), Err)
+}
+
+/// What a failure of the child means.
+fn explain(failure: Failure, plan: &Plan) -> SandboxError {
+    let Failure { step, index, errno } = failure;
+    let index = index as usize;
+    let source = io::Error::from(errno);
+    let command = &plan.command;
+    let program = || command.argv.first();
+    let not_executable = |reason: &str| SandboxError::NotExecutable {
+        program: program(),
+        reason: reason.to_owned(),
+    };
+    match step {
+        Step::ProgramMissing => {
+            let reason = if command.searched {
+                "executable file not found in $PATH".to_owned()
+            } else {
+                format!("stat {}: no such file or directory", program())
+            };
+            SandboxError::NotFound { program: program(), reason }
+        }
+        Step::InterpreterMissing => SandboxError::NotFound {
+            program: program(),
+            reason: "no such file or directory: its interpreter is missing".to_owned(),
+        },
+        Step::ProgramIsDirectory => not_executable("is a directory"),
+        Step::ProgramNotPermitted => not_executable("permission denied"),
+        Step::Exec => match errno.raw_os_error() {
+            libc::ENOEXEC => not_executable("exec format error"),
+            libc::E2BIG => not_executable("argument list too long"),
+            libc::ETXTBSY => not_executable("text file busy"),
+            _ => not_executable(&source.to_string()),
+        },
+        Step::Cwd | Step::CwdOutside => {
+            SandboxError::Cwd { path: plan.cwd.to_string_lossy().into_owned(), source }
+        }
+        Step::Mount => match &plan.entry {
+            Entry::Build(build) if index < build.mounts.attachments.len() => {
+                let attachment = &build.mounts.attachments[index];
+                SandboxError::Mount {
+                    what: attachment.what.to_owned(),
+                    target: attachment.target.clone(),
+                    detail: String::new(),
+                    source,
+                }
+            }
+            _ => SandboxError::setup(step.describe(), errno),
+        },
+        Step::Sysctl | Step::Rlimit => {
+            let name = match (&plan.entry, step) {
+                (Entry::Build(build), Step::Sysctl) => {
+                    build.sysctls.get(index).map(|(path, _)| path.to_string_lossy().into_owned())
+                }
+                _ => plan.rlimits.get(index).map(|limit| format!("{:?}", limit.resource)),
+            };
+            SandboxError::setup(format!("{} {}", step.describe(), name.unwrap_or_default()), errno)
+        }
+        _ => SandboxError::setup(step.describe(), errno),
+    }
+}
