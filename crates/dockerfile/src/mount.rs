@@ -192,6 +192,11 @@ impl MountErrorKind {
         MountError { kind: self, span: field.span }
     }
 
+    /// Whether it is the form that is wrong, whatever the values are.
+    pub(crate) fn is_form(&self) -> bool {
+        matches!(self, Self::Quote | Self::VariableInFrom)
+    }
+
     fn help(&self) -> Option<String> {
         let names = |names: &mut dyn Iterator<Item = &'static str>| {
             format!("use one of {}", names.collect::<Vec<_>>().join(", "))

@@ -15,10 +15,14 @@ pub struct Parsed {
     pub dockerfile: Dockerfile,
     /// What is wrong, in source order. With an error among them the build can't go on.
     pub diagnostics: Vec<Diagnostic>,
+    /// What is wrong with single values, in source order: errors that only count if the stage they
+    /// are in is built. Whoever expands these values finds them again; they are here for those who
+    /// want to hear of everything at once.
+    pub deferred: Vec<Diagnostic>,
 }
 
 impl Parsed {
-    /// Whether the Dockerfile can be built as far as its syntax goes.
+    /// Whether the Dockerfile can be built as far as its form goes.
     pub fn is_ok(&self) -> bool {
         !self.diagnostics.iter().any(Diagnostic::is_error)
     }
@@ -32,7 +36,9 @@ pub fn parse(source: &str) -> Parsed {
     {
         diagnostics.push(Diagnostic::error(error.to_string(), check.span));
     }
-    let mut lower = Lower { escape: directives.escape, diagnostics: &mut diagnostics };
+    let mut deferred = Vec::new();
+    let mut lower =
+        Lower { escape: directives.escape, diagnostics: &mut diagnostics, deferred: &mut deferred };
     let mut dockerfile = Dockerfile { directives, blank_lines, ..Dockerfile::default() };
     let mut opened = false; // also by a FROM that makes no sense
     let mut orphan = false;
@@ -61,7 +67,8 @@ pub fn parse(source: &str) -> Parsed {
         diagnostics.extend(nothing_to_build(source, &statements));
     }
     diagnostics.sort_by_key(|diagnostic| diagnostic.span);
-    Parsed { dockerfile, diagnostics }
+    deferred.sort_by_key(|diagnostic| diagnostic.span);
+    Parsed { dockerfile, diagnostics, deferred }
 }
 
 /// Parses a Dockerfile that may hold bytes which are not UTF-8.
@@ -88,7 +95,8 @@ pub fn parse_bytes(bytes: &[u8]) -> Parsed {
 /// The escape character is a backslash. `FROM` is not an instruction in this sense.
 pub fn parse_instruction(text: &str) -> (Option<Instruction>, Vec<Diagnostic>) {
     let Tree { statements, mut diagnostics, .. } = syntax::read(text);
-    let mut lower = Lower { escape: '\\', diagnostics: &mut diagnostics };
+    let mut deferred = Vec::new();
+    let mut lower = Lower { escape: '\\', diagnostics: &mut diagnostics, deferred: &mut deferred };
     let mut instructions = statements.iter().filter_map(|statement| {
         if Keyword::of(&statement.keyword.value) == Some(Keyword::From) {
             let error = Diagnostic::error("FROM isn't allowed here", statement.keyword.span);
@@ -99,6 +107,7 @@ pub fn parse_instruction(text: &str) -> (Option<Instruction>, Vec<Diagnostic>) {
     let first = instructions.next();
     let more = instructions.next();
     drop(instructions);
+    diagnostics.append(&mut deferred); // it is about to be carried out
     if let Some(more) = more {
         diagnostics.push(Diagnostic::error("expected a single instruction", more.span));
     } else if statements.is_empty() {

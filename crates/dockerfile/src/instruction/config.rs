@@ -4,7 +4,6 @@
 use super::Lower;
 use crate::ast::{ArgPair, KeyValue};
 use crate::diagnostic::Diagnostic;
-use crate::expand::Expander;
 use crate::span::{Span, Spanned};
 use crate::suggest::suggest;
 use crate::syntax::{Operands, Statement};
@@ -59,11 +58,11 @@ impl Lower<'_> {
     pub(super) fn expose(&mut self, statement: &Statement) -> Option<Vec<Spanned<String>>> {
         self.no_flags(statement)?;
         let words = self.list(statement)?;
+        self.check_words(&words);
         for word in &words {
-            if let Some(text) = self.constant(word)
-                && let Err(error) = text.parse::<PortRange>()
-            {
-                self.diagnostics.push(Diagnostic::error(error.to_string(), word.span));
+            let port = self.constant(word).map(|text| text.parse::<PortRange>());
+            if let Some(Err(error)) = port {
+                self.deferred.push(Diagnostic::error(error.to_string(), word.span));
             }
         }
         Some(words)
@@ -113,8 +112,7 @@ impl Lower<'_> {
 
     pub(super) fn stopsignal(&mut self, statement: &Statement) -> Option<Spanned<String>> {
         let signal = self.single(statement)?;
-        let constant = Expander::new(self.escape).parse(&signal.value).ok();
-        if let Some(text) = constant.and_then(|word| word.constant())
+        if let Some(text) = self.constant(&signal)
             && !is_signal(&text)
         {
             let names: Vec<String> = signal_names().collect();
@@ -122,8 +120,7 @@ impl Lower<'_> {
                 Some(name) => format!("did you mean {name}?"),
                 None => "use a name such as SIGTERM or a number from 1 to 64".to_owned(),
             };
-            self.error(format!("invalid signal: {text}"), signal.span, help);
-            return None;
+            self.defer(format!("invalid signal: {text}"), signal.span, help);
         }
         Some(signal)
     }

@@ -50,11 +50,12 @@ impl Lower<'_> {
             excludes: flags.list("exclude"),
         };
         self.check_ownership(copy.chown.as_ref(), copy.chmod.as_ref());
+        self.check_words(paths(&copy.sources));
         for source in paths(&copy.sources) {
             let kind = self.constant(source).map(|source| SourceKind::of(&source));
             if let Some(kind @ (SourceKind::Http | SourceKind::Git)) = kind {
                 let what = if kind == SourceKind::Http { "a URL" } else { "a git reference" };
-                self.error(
+                self.defer(
                     format!("source can't be {what} for COPY"),
                     source.span,
                     "use ADD to download it",
@@ -79,7 +80,7 @@ impl Lower<'_> {
             unpack: flags.switch("unpack"),
         };
         self.check_ownership(add.chown.as_ref(), add.chmod.as_ref());
-        self.check_words(paths(&add.sources));
+        self.check_words(paths(&add.sources).chain(&add.checksum));
         if let Some(checksum) = &add.checksum {
             self.check_checksum(checksum, &add.sources);
         }
@@ -126,18 +127,18 @@ impl Lower<'_> {
         chown: Option<&Spanned<String>>,
         chmod: Option<&Spanned<String>>,
     ) {
-        self.check_words(chown);
+        self.check_words(chown.into_iter().chain(chmod));
         let Some(chmod) = chmod else { return };
         if let Some(text) = self.constant(chmod)
             && let Err(error) = text.parse::<Mode>()
         {
-            self.diagnostics.push(Diagnostic::error(error.to_string(), chmod.span));
+            self.deferred.push(Diagnostic::error(error.to_string(), chmod.span));
         }
     }
 
     fn check_checksum(&mut self, checksum: &Spanned<String>, sources: &[Source]) {
         if sources.len() != 1 {
-            self.error(
+            self.defer(
                 "checksum can't be specified for multiple sources",
                 checksum.span,
                 "split the instruction: one source for each ADD",
@@ -151,7 +152,7 @@ impl Lower<'_> {
                 }
             };
             if local {
-                self.error(
+                self.defer(
                     "checksum requires an HTTP(S) or git source",
                     checksum.span,
                     "remove --checksum: files of the context are always verified by content",

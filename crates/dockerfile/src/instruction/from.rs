@@ -4,6 +4,7 @@ use super::Lower;
 use super::flags::Takes;
 use crate::ast::From;
 use crate::diagnostic::Diagnostic;
+use crate::expand::Expander;
 use crate::span::Spanned;
 use crate::syntax::{Operands, Statement};
 
@@ -36,7 +37,13 @@ impl Lower<'_> {
             return None;
         }
         let platform = flags?.value("platform");
-        self.check_words(platform.iter().chain([image]));
+        // The base of every stage is looked at, built or not.
+        let expander = Expander::new(self.escape);
+        for word in platform.iter().chain([image]) {
+            if let Err(error) = expander.parse(&word.value) {
+                self.diagnostics.push(error.diagnostic(word));
+            }
+        }
         Some(From {
             image: image.clone(),
             platform,

@@ -2,6 +2,10 @@
 //!
 //! Everything that the text alone decides is checked here. A value that holds a variable is left
 //! to whoever expands it, who finds the same functions in [`crate::value`] and [`crate::mount`].
+//!
+//! What is wrong with the form of an instruction is an error at once. What is wrong with a value,
+//! such as a port that is none, only matters once the stage is built: it is deferred, see
+//! [`crate::Parsed::deferred`], and the instruction kept.
 
 mod config;
 mod files;
@@ -22,6 +26,7 @@ use crate::syntax::{Operands, Statement};
 pub(crate) struct Lower<'d> {
     pub(crate) escape: char,
     pub(crate) diagnostics: &'d mut Vec<Diagnostic>,
+    pub(crate) deferred: &'d mut Vec<Diagnostic>,
 }
 
 impl Lower<'_> {
@@ -163,25 +168,23 @@ impl Lower<'_> {
         self.diagnostics.push(Diagnostic::error(message, span).with_help(help));
     }
 
+    fn defer(&mut self, message: impl Into<String>, span: Span, help: impl Into<String>) {
+        self.deferred.push(Diagnostic::error(message, span).with_help(help));
+    }
+
     /// The text of `word` when no variable is in it, quotes removed; none when it must wait for
-    /// its expansion. A word that can't be parsed is an error here already.
-    fn constant(&mut self, word: &Spanned<String>) -> Option<String> {
-        match Expander::new(self.escape).parse(&word.value) {
-            Ok(template) => template.constant(),
-            Err(error) => {
-                self.diagnostics.push(error.diagnostic(word));
-                None
-            }
-        }
+    /// its expansion or can't be expanded at all.
+    fn constant(&self, word: &Spanned<String>) -> Option<String> {
+        Expander::new(self.escape).parse(&word.value).ok()?.constant()
     }
 
     /// Parses words that will be expanded later, for the sake of their syntax errors.
     fn check_words<'w>(&mut self, words: impl IntoIterator<Item = &'w Spanned<String>>) {
-        for word in words {
-            if let Err(error) = Expander::new(self.escape).parse(&word.value) {
-                self.diagnostics.push(error.diagnostic(word));
-            }
-        }
+        let expander = Expander::new(self.escape);
+        let errors = words.into_iter().filter_map(|word| {
+            expander.parse(&word.value).err().map(|error| error.diagnostic(word))
+        });
+        self.deferred.extend(errors);
     }
 }
 

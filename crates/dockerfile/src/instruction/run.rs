@@ -26,7 +26,9 @@ impl Lower<'_> {
             flags.list("mount").into_iter().map(|text| Mount { text }).collect();
         for mount in &mounts {
             if let Err(error) = mount.check() {
-                self.diagnostics.push(error.diagnostic(mount));
+                let errors =
+                    if error.kind.is_form() { &mut *self.diagnostics } else { &mut *self.deferred };
+                errors.push(error.diagnostic(mount));
             }
         }
         let network = flags.value("network");

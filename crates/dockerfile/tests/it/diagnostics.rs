@@ -6,7 +6,11 @@ use insta::assert_snapshot;
 use crate::common::render;
 
 fn errors(source: &str) -> String {
-    render(source, &parse(source).diagnostics)
+    let parsed = parse(source);
+    let mut all = parsed.diagnostics;
+    all.extend(parsed.deferred);
+    all.sort_by_key(|diagnostic| diagnostic.span);
+    render(source, &all)
 }
 
 fn warnings(source: &str) -> String {
@@ -63,6 +67,16 @@ LABEL a=${x:=y} b=${x
 && forgotten
 "#
     ));
+}
+
+#[test]
+fn wrong_values_only_count_where_they_are_used() {
+    let source =
+        "FROM a AS unused\nEXPOSE 80/ftp\nUSER ${x\nRUN --mount=type=x,target=/x y\nFROM b\n";
+    let parsed = parse(source);
+    assert!(parsed.is_ok());
+    assert_eq!(parsed.dockerfile.stages[0].instructions.len(), 3);
+    assert_eq!(parsed.deferred.len(), 3);
 }
 
 #[test]

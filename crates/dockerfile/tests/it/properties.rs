@@ -152,7 +152,7 @@ proptest! {
         prop_assert!(spans_are_inside(&parsed.diagnostics, &source));
         let warnings = lint::check(&parsed.dockerfile, &source);
         prop_assert!(spans_are_inside(&warnings, &source));
-        for diagnostic in parsed.diagnostics.iter().chain(&warnings) {
+        for diagnostic in parsed.diagnostics.iter().chain(&parsed.deferred).chain(&warnings) {
             prop_assert!(source.get(diagnostic.span.range()).is_some(), "{diagnostic:?}");
         }
     }
