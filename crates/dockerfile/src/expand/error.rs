@@ -18,7 +18,7 @@ pub struct ExpandError {
 #[non_exhaustive]
 pub enum ExpandErrorKind {
     /// A quote is opened and not closed.
-    #[error("unexpected end of statement while looking for matching {0}")]
+    #[error("unexpected end of statement while looking for matching {}", quote_name(*.0))]
     UnclosedQuote(char),
     /// A `${` is not closed.
     #[error("missing `}}` in substitution")]
@@ -48,8 +48,12 @@ pub enum ExpandErrorKind {
     },
 }
 
+fn quote_name(quote: char) -> &'static str {
+    if quote == '"' { "double-quote" } else { "single-quote" }
+}
+
 impl ExpandErrorKind {
-    pub(crate) fn at(self, span: Span) -> ExpandError {
+    pub(super) fn at(self, span: Span) -> ExpandError {
         ExpandError { kind: self, span }
     }
 
