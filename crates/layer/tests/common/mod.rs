@@ -288,3 +288,36 @@ pub fn odd_tree(root: &Path) {
     write(root.join("future"), "", 0o444);
     set_mtime(root.join("future"), 1 << 33);
 }
+
+/// Go's `filepath.Match` on one component, as far as the tests need it.
+pub fn glob(pattern: &std::ffi::OsStr, name: &std::ffi::OsStr) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    glob_bytes(pattern.as_bytes(), name.as_bytes())
+}
+
+fn glob_bytes(pattern: &[u8], name: &[u8]) -> bool {
+    match pattern {
+        [] => name.is_empty(),
+        [b'*', rest @ ..] => (0..=name.len()).any(|skip| glob_bytes(rest, &name[skip..])),
+        [b'?', rest @ ..] => !name.is_empty() && glob_bytes(rest, &name[1..]),
+        [b'[', rest @ ..] => {
+            let Some(end) = rest.iter().skip(1).position(|byte| *byte == b']') else {
+                return false;
+            };
+            let (class, rest) = (&rest[..=end], &rest[end + 2..]);
+            let Some((first, left)) = name.split_first() else { return false };
+            let (negated, class) = match class.strip_prefix(b"^") {
+                Some(class) => (true, class),
+                None => (false, class),
+            };
+            let inside = match class {
+                [low, b'-', high] => (low..=high).contains(&first),
+                class => class.contains(first),
+            };
+            inside != negated && glob_bytes(rest, left)
+        }
+        [b'\\', byte, rest @ ..] | [byte, rest @ ..] => {
+            name.first() == Some(byte) && glob_bytes(rest, &name[1..])
+        }
+    }
+}
