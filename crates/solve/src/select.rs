@@ -48,7 +48,14 @@ pub(crate) fn context_digest(
     let place = Place::Context(context);
     // Whoever owns the files here, they land as 0:0 unless --chown says otherwise, which the
     // operation itself tells.
-    digest(vertex, input, &context_view(context), &place, Some((0, 0)), Some(remembered as &dyn StatCache))
+    digest(
+        vertex,
+        input,
+        &context_view(context),
+        &place,
+        Some((0, 0)),
+        Some(remembered as &dyn StatCache),
+    )
 }
 
 /// Digest of what `vertex` selects of a snapshot that it takes as `input`.

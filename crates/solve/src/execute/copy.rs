@@ -37,8 +37,8 @@ pub(super) fn copy(
         },
         chmod: (op.chmod.as_deref())
             .map(str::parse::<copy::Chmod>)
-        .transpose()
-        .map_err(|error| StepFailure::Unsupported(error.to_string()))?,
+            .transpose()
+            .map_err(|error| StepFailure::Unsupported(error.to_string()))?,
         // A linked layer stands on nothing: what lies below must not show in it.
         below: if op.link { View::new(Vec::new()) } else { root },
         // Several sources make the destination a directory, whether it ends in a slash or not.

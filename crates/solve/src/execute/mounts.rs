@@ -63,17 +63,10 @@ impl<'a> Mounts<'a> {
                 self.bind(target, source, !writable);
             }
             MountKind::Cache { id, sharing, input, source, mode, uid, gid, read_only } => {
-                let dir = self.cache(
-                    id,
-                    *sharing,
-                    |dir| match input {
-                        Some(_) => self.build.fill(self.index, *input, source, dir),
-                        None => Ok(()),
-                    },
-                    (*mode, *uid, *gid),
-                )?;
-                self.locks.extend(dir.1);
-                self.bind(target, dir.0, *read_only);
+                let first = First { mode: *mode, uid: *uid, gid: *gid, input: *input, source };
+                let (dir, lock) = self.cache(id, *sharing, &first)?;
+                self.locks.extend(lock);
+                self.bind(target, dir, *read_only);
             }
             MountKind::Tmpfs { size } => self.mounts.push(Mount {
                 kind: bld_sandbox::MountKind::Tmpfs {
@@ -149,16 +142,16 @@ impl<'a> Mounts<'a> {
         }
     }
 
-    /// The directory of a cache mount, made and filled on first use.
+    /// The directory of a cache mount, made and filled on first use, and the lock that goes with
+    /// it.
     fn cache(
         &self,
         id: &str,
         sharing: Sharing,
-        fill: impl FnOnce(&Path) -> Result<(), StepFailure>,
-        (mode, uid, gid): (u32, u32, u32),
+        first: &First<'_>,
     ) -> Result<(PathBuf, Option<KeyLock>), StepFailure> {
         let store = &self.build.env.store;
-        let key = Digest::of(id.as_bytes()).hex();
+        let key = Digest::of(self.cache_name(id, first).as_bytes()).hex();
         let mut dir = store.cache_mounts_dir().join(&key);
         let lock = match sharing {
             Sharing::Shared => None,
@@ -178,15 +171,42 @@ impl<'a> Mounts<'a> {
                 fs::remove_dir_all(&partial).map_err(io("remove", &partial))?;
             }
             fs::create_dir_all(&partial).map_err(io("create", &partial))?;
-            fill(&partial)?;
-            fs::set_permissions(&partial, fs::Permissions::from_mode(mode))
-                .and_then(|()| chown(&partial, Some(uid), Some(gid)))
+            self.build.fill(self.index, first.input, first.source, &partial)?;
+            fs::set_permissions(&partial, fs::Permissions::from_mode(first.mode))
+                .and_then(|()| chown(&partial, Some(first.uid), Some(first.gid)))
                 .and_then(|()| fs::write(dir.with_extension("id"), id))
                 .and_then(|()| fs::rename(&partial, &dir))
                 .map_err(io("create", &dir))?;
         }
         Ok((dir, lock))
     }
+}
+
+impl Mounts<'_> {
+    /// What names a cache directory: its id, and how it begins where that is out of the ordinary.
+    /// So two mounts of one id that disagree about the beginning are two caches.
+    fn cache_name(&self, id: &str, first: &First<'_>) -> String {
+        let mut name = id.to_owned();
+        if (first.mode, first.uid, first.gid) != (0o755, 0, 0) {
+            name.push_str(&format!("|{:o}:{}:{}", first.mode, first.uid, first.gid));
+        }
+        let seed = first.input.map(Input::From).and_then(|wanted| {
+            self.build.steps[self.index].inputs.iter().find(|input| input.input == wanted)
+        });
+        if let Some(seed) = seed {
+            name.push_str(&format!("|{}:{}", seed.definition, first.source));
+        }
+        name
+    }
+}
+
+/// How a cache mount begins.
+struct First<'a> {
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    input: Option<usize>,
+    source: &'a str,
 }
 
 impl Drop for Mounts<'_> {
