@@ -1,5 +1,7 @@
 //! Checks of `ARG`, `ENV` and `LABEL`: old forms, secrets, descriptions.
 
+use std::collections::BTreeSet;
+
 use super::secrets::is_secret_name;
 use super::{Sink, warn};
 use crate::ast::{ArgPair, Dockerfile, Instruction, InstructionKind, KeyValue};
@@ -7,15 +9,15 @@ use crate::expand::Expander;
 
 pub(super) fn check(dockerfile: &Dockerfile, source: &str, sink: &mut Sink<'_>) {
     let expander = Expander::new(dockerfile.directives.escape);
+    let names = Names::new(dockerfile, source);
     for arg in &dockerfile.global_args {
         describe(arg, sink);
-        old_arg(arg, dockerfile, source, sink);
     }
     for stage in &dockerfile.stages {
         if let Some(name) = &stage.from.name {
-            let names = [name.value.to_ascii_lowercase()];
+            let described = [name.value.to_ascii_lowercase()];
             let comment = stage.comment.as_deref();
-            if let Some(example) = misdescribed(comment, &names) {
+            if let Some(example) = misdescribed(comment, &described) {
                 let span = stage.keyword.span;
                 sink.push(comment, warn::invalid_definition_description("FROM", &example, span));
             }
@@ -25,9 +27,9 @@ pub(super) fn check(dockerfile: &Dockerfile, source: &str, sink: &mut Sink<'_>) 
             match &instruction.kind {
                 InstructionKind::Arg(args) => {
                     describe(instruction, sink);
-                    old_arg(instruction, dockerfile, source, sink);
-                    let names = args.iter().map(|arg| &arg.name);
-                    secrets(instruction, names, expander, sink);
+                    old_arg(instruction, &names, sink);
+                    let keys = args.iter().map(|arg| &arg.name);
+                    secrets(instruction, keys, expander, sink);
                 }
                 InstructionKind::Env(pairs) => {
                     old_form(instruction, &keyword, pairs, sink);
@@ -48,35 +50,34 @@ fn old_form(instruction: &Instruction, keyword: &str, pairs: &[KeyValue], sink: 
     }
 }
 
+/// The names that something in the file refers to or declares globally.
+struct Names<'s>(BTreeSet<&'s str>);
+
+impl<'s> Names<'s> {
+    fn new(dockerfile: &'s Dockerfile, source: &'s str) -> Self {
+        let used = source.match_indices('$').map(|(at, _)| {
+            let name = source[at + 1..].trim_start_matches('{');
+            let end = name.find(|c: char| !c.is_alphanumeric() && c != '_');
+            &name[..end.unwrap_or(name.len())]
+        });
+        let global = dockerfile.global_args().map(|arg| arg.name.value.as_str());
+        Self(used.chain(global).collect())
+    }
+}
+
 /// `ARG name value` declares two arguments, which nobody means who writes it that way. What makes
-/// it suspicious is a second name that is not in capitals and that nothing ever refers to.
-fn old_arg(instruction: &Instruction, dockerfile: &Dockerfile, source: &str, sink: &mut Sink<'_>) {
+/// it suspicious is a second name that is not in capitals and that nothing else mentions.
+fn old_arg(instruction: &Instruction, names: &Names<'_>, sink: &mut Sink<'_>) {
     let InstructionKind::Arg(args) = &instruction.kind else { return };
     let [name @ ArgPair { value: None, .. }, value @ ArgPair { value: None, .. }] = args.as_slice()
     else {
         return;
     };
     let second = value.name.value.as_str();
-    let declared_elsewhere = || {
-        dockerfile
-            .global_args()
-            .any(|arg| arg.name.value == second && arg.name.span != value.name.span)
-    };
-    let constant = second == second.to_ascii_uppercase();
-    if !constant && !refers_to(source, second) && !declared_elsewhere() {
+    if second != second.to_ascii_uppercase() && !names.0.contains(second) {
         let span = name.name.span.to(value.name.span);
         sink.push(instruction.comment.as_deref(), warn::legacy_key_value_format("ARG", span));
     }
-}
-
-/// Whether `$name` or `${name` occurs in `source`.
-fn refers_to(source: &str, name: &str) -> bool {
-    source.match_indices(name).any(|(at, _)| {
-        let before = &source[..at];
-        let after = source[at + name.len()..].chars().next();
-        (before.ends_with('$') || before.ends_with("${"))
-            && !after.is_some_and(|c| c.is_alphanumeric() || c == '_')
-    })
 }
 
 fn secrets<'n>(

@@ -106,8 +106,10 @@ fn undefined(
         let platform = PLATFORM_ARGS.iter().map(|(name, _)| *name);
         platform.chain(dockerfile.global_args().map(|arg| arg.name.value.as_str()))
     };
+    let mut seen = BTreeSet::new();
     for variable in template.variables() {
-        if declared().any(|name| name == variable.name) {
+        let known = declared().any(|name| name == variable.name);
+        if known || !seen.insert(variable.name.as_str()) {
             continue;
         }
         let suggestion = suggest(&variable.name, declared());

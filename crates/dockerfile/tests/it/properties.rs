@@ -1,5 +1,7 @@
 //! What holds for every input.
 
+use std::time::{Duration, Instant};
+
 use bld_dockerfile::expand::Expander;
 use bld_dockerfile::ignore::{Patterns, glob_match};
 use bld_dockerfile::{Diagnostic, Mount, lint, parse, parse_bytes, parse_instruction};
@@ -222,6 +224,56 @@ proptest! {
                 prop_assert!(patterns.may_contain_exception_below(dir), "{:?} {}", lines, here);
             }
             verdict = Some(next);
+        }
+    }
+}
+
+/// Repetitions that would show quadratic or exponential behaviour at once: 100 KB take
+/// milliseconds when they don't, and minutes when they do.
+#[test]
+fn hostile_repetitions_stay_quick() {
+    let pieces = [
+        "$",
+        "${",
+        "${x:-",
+        "}",
+        "$x ",
+        "'",
+        "\"",
+        "\\",
+        "\\\n",
+        "`",
+        "<<",
+        "<<E ",
+        "<<E ${",
+        "--",
+        "--x=\"",
+        "--mount=a ",
+        "[",
+        "[\"a\",",
+        "a=b ",
+        "a ",
+        "#\n",
+        "\u{a0}",
+        "ONBUILD ",
+        "FROM a AS b\n",
+        "FROM $b$c\n",
+        "ARG a b\n",
+        "RUN <<E\n",
+        "RUN a \\\n\n",
+        "&&\n",
+    ];
+    for prefix in ["", "RUN ", "COPY ", "ENV a="] {
+        for piece in pieces {
+            let repeated = piece.repeat(100_000 / piece.len());
+            let source = format!("FROM a\n{prefix}{repeated}\n");
+            let started = Instant::now();
+            let parsed = parse(&source);
+            let _ = lint::check(&parsed.dockerfile, &source);
+            let _ = parsed.dockerfile.to_string();
+            let _ = Expander::default().words(&repeated, &());
+            let took = started.elapsed();
+            assert!(took < Duration::from_secs(5), "{prefix:?} and {piece:?}: {took:?}");
         }
     }
 }
