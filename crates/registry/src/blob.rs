@@ -117,14 +117,15 @@ async fn receive(
     let mut backoff = Backoff::new(repository.retry);
     loop {
         let before = sink.received();
-        match receive_more(repository, descriptor, digest, &mut sink, item).await {
-            Ok(()) => break,
-            Err(error) => {
-                if sink.received() - before >= GOOD_PROGRESS {
-                    backoff.reset();
-                }
-                backoff.after(error).await?;
-            }
+        let Err(error) = receive_more(repository, descriptor, digest, &mut sink, item).await else {
+            break;
+        };
+        if sink.received() - before >= GOOD_PROGRESS {
+            backoff.reset();
+        }
+        if let Err(error) = backoff.after(error).await {
+            sink.discard().await;
+            return Err(error);
         }
     }
     sink.commit(digest).await.map_err(|error| match error {

@@ -54,14 +54,19 @@ impl Client {
     /// Checks that `registry` accepts the credentials the client has for it.
     ///
     /// # Errors
-    /// [`RegistryError::Denied`] when it does not, and whatever keeps from asking.
+    /// [`RegistryError::NotAccepted`] when it does not, and whatever keeps from asking.
     pub async fn login(&self, registry: &str) -> Result<(), RegistryError> {
         let endpoint = self.endpoint(registry).await?;
         let target = Target { repository: String::new(), scopes: Vec::new() };
         let root = endpoint.base.clone();
         let repository = Repository { endpoint, target, retry: self.config().retry };
         let request = || Ok(Request::new(Method::GET, root.clone()));
-        repository.send("log in", &request).await.map(drop)
+        repository.send("log in", &request).await.map(drop).map_err(|error| match error {
+            RegistryError::Denied { errors, source, .. } => {
+                RegistryError::NotAccepted { registry: registry.to_owned(), errors, source }
+            }
+            other => other,
+        })
     }
 
     /// The registry called `registry`, connected.

@@ -50,6 +50,17 @@ pub enum RegistryError {
         source: Option<Box<CredentialError>>,
     },
 
+    /// The credentials are wrong, or there are none.
+    #[error("registry {registry} does not accept the credentials{errors}")]
+    NotAccepted {
+        /// Host and port.
+        registry: String,
+        /// What the registry says about it.
+        errors: ErrorList,
+        /// Why no credentials were sent, when there was a reason.
+        source: Option<Box<CredentialError>>,
+    },
+
     /// There is no such tag or digest.
     #[error("image {reference} does not exist")]
     NotFound {
@@ -120,15 +131,6 @@ pub enum RegistryError {
     Config {
         /// Which one, and why.
         reason: String,
-    },
-
-    /// The credentials cannot be read.
-    #[error("credentials for {registry} are not available")]
-    Credentials {
-        /// Host and port.
-        registry: String,
-        /// Why.
-        source: CredentialError,
     },
 
     /// The local store failed.

@@ -49,6 +49,14 @@ impl Sink {
         self.end().await
     }
 
+    /// Throws away what came, and returns when nothing is left of it.
+    pub(crate) async fn discard(self) {
+        let Self { queue, writer, .. } = self;
+        drop(queue);
+        // How the thread ended does not matter any more.
+        let _ = writer.await;
+    }
+
     async fn put(&mut self, message: Message) -> Result<(), StoreError> {
         match self.queue.send(message).await {
             Ok(()) => Ok(()),

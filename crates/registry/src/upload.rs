@@ -86,16 +86,16 @@ impl Upload<'_> {
         let mut backoff = Backoff::new(self.repository.retry);
         let mut chunked = self.size > self.chunk_size;
         let mut session = None;
+        let mut furthest = 0;
         loop {
-            let current = match session.take() {
+            let mut current = match session.take() {
                 Some(session) => session,
                 None => match self.open().await? {
                     Opened::Mounted => return Ok(()),
                     Opened::Session(session) => session,
                 },
             };
-            let (location, began) = (current.location.clone(), current.offset);
-            let mut current = current;
+            let location = current.location.clone();
             let result = if chunked {
                 self.send_chunks(&mut current).await
             } else {
@@ -106,7 +106,9 @@ impl Upload<'_> {
                 chunked = false;
                 continue;
             }
-            if current.offset > began {
+            // Only new ground counts: sessions that all break at the same place do not go on.
+            if current.offset > furthest {
+                furthest = current.offset;
                 backoff.reset();
             }
             backoff.after(self.with_lost_count(error)).await?;

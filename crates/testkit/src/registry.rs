@@ -24,10 +24,16 @@ pub struct Registry {
 impl Registry {
     /// Starts one and waits until it answers.
     pub fn start() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// Starts one with settings given as the registry's environment variables, e.g.
+    /// `REGISTRY_HTTP_TLS_KEY`.
+    pub fn start_with(settings: &[(&str, &str)]) -> Result<Self> {
         let mut last = None;
         // Between finding a free port and using it, somebody else may take it.
         for _ in 0..5 {
-            match Self::try_start() {
+            match Self::try_start(settings) {
                 Ok(registry) => return Ok(registry),
                 Err(error) => last = Some(error),
             }
@@ -35,7 +41,7 @@ impl Registry {
         Err(last.expect("at least one attempt was made"))
     }
 
-    fn try_start() -> Result<Self> {
+    fn try_start(settings: &[(&str, &str)]) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("bld-registry-").tempdir()?;
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let config = directory.path().join("config.yml");
@@ -53,6 +59,7 @@ impl Registry {
         let process = Command::new("docker-registry")
             .arg("serve")
             .arg(&config)
+            .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(fs::File::create(directory.path().join("log"))?)

@@ -171,3 +171,118 @@ pub(super) fn registry_of(key: &str) -> &str {
 pub(super) fn server_of(registry: &str) -> &str {
     if registry == "docker.io" { DOCKER_HUB_KEY } else { registry }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests may panic")]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The credentials of files with these contents.
+    fn files(contents: &[serde_json::Value]) -> CredentialFiles {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |(n, content): (usize, &serde_json::Value)| {
+            let path = directory.path().join(n.to_string());
+            fs::write(&path, content.to_string()).unwrap();
+            path
+        };
+        let paths: Vec<_> = contents.iter().enumerate().map(write).collect();
+        CredentialFiles::read(paths).unwrap()
+    }
+
+    fn basic(username: &str) -> serde_json::Value {
+        json!({ "auth": STANDARD.encode(format!("{username}:pw:with:colons")) })
+    }
+
+    fn user(files: &CredentialFiles, registry: &str, repository: &str) -> Option<String> {
+        match files.get(registry, repository).unwrap()? {
+            Credential::Password { username, password } => {
+                assert_eq!(password, "pw:with:colons");
+                Some(username)
+            }
+            other => Some(format!("{other:?}")),
+        }
+    }
+
+    #[test]
+    fn registries_have_many_spellings() {
+        for key in [
+            "https://index.docker.io/v1/",
+            "https://index.docker.io/v1",
+            "index.docker.io",
+            "docker.io",
+            "https://registry-1.docker.io/v2/",
+        ] {
+            let files = files(&[json!({ "auths": { key: basic("me") } })]);
+            assert_eq!(
+                user(&files, "docker.io", "library/busybox").as_deref(),
+                Some("me"),
+                "{key}"
+            );
+            assert_eq!(user(&files, "quay.io", "a"), None);
+        }
+        let files = files(&[json!({ "auths": { "http://r.example:5000/": basic("me") } })]);
+        assert!(user(&files, "r.example:5000", "a").is_some());
+        assert!(user(&files, "r.example", "a").is_none());
+    }
+
+    #[test]
+    fn the_closest_namespace_wins_and_the_first_file_before() {
+        let auths = json!({
+            "quay.io": basic("all"),
+            "quay.io/team": basic("team"),
+            "quay.io/team/app": basic("app"),
+        });
+        let only = files(&[json!({ "auths": auths })]);
+        for (repository, expected) in
+            [("team/app", "app"), ("team/app/x", "app"), ("team/other", "team"), ("teams", "all")]
+        {
+            assert_eq!(
+                user(&only, "quay.io", repository).as_deref(),
+                Some(expected),
+                "{repository}"
+            );
+        }
+        let first = json!({ "auths": { "quay.io": basic("first") } });
+        let both = files(&[first, json!({ "auths": auths })]);
+        assert_eq!(user(&both, "quay.io", "team/app").as_deref(), Some("first"));
+    }
+
+    #[test]
+    fn tokens_and_plain_fields_are_understood() {
+        let files = files(&[json!({ "auths": {
+            "a": { "identitytoken": "t", "auth": STANDARD.encode("x:") },
+            "b": { "registrytoken": "t" },
+            "c": { "username": "me", "password": "pw:with:colons" },
+            "d": {},
+        }, "HttpHeaders": { "ignored": "yes" } })]);
+        assert_eq!(user(&files, "a", "x").as_deref(), Some("IdentityToken(...)"));
+        assert_eq!(user(&files, "b", "x").as_deref(), Some("AccessToken(...)"));
+        assert_eq!(user(&files, "c", "x").as_deref(), Some("me"));
+        assert_eq!(user(&files, "d", "x"), None);
+    }
+
+    #[test]
+    fn a_helper_that_is_not_there_does_not_hide_the_rest() {
+        let broken = json!({ "credsStore": "bld-test-none", "auths": { "a": basic("me") } });
+        let files = files(&[broken]);
+        assert_eq!(user(&files, "a", "x").as_deref(), Some("me"));
+        let error = files.get("b", "x").unwrap_err();
+        assert!(matches!(error, CredentialError::HelperStart { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_broken_file_is_named_and_not_quoted() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.json");
+        fs::write(&path, "").unwrap();
+        assert!(CredentialFiles::read([&path]).is_ok(), "an empty file is no error");
+        fs::write(&path, r#"{"auths":{"a":{"auth":"s3cret","#).unwrap();
+        let error = CredentialFiles::read([&path]).unwrap_err().to_string();
+        assert!(error.contains("config.json") && !error.contains("s3cret"), "{error}");
+        fs::write(&path, r#"{"auths":{"a":{"auth":"s3cret!"}}}"#).unwrap();
+        let error = CredentialFiles::read([&path]).unwrap().get("a", "x").unwrap_err().to_string();
+        assert!(error.contains("base64") && !error.contains("s3cret"), "{error}");
+    }
+}

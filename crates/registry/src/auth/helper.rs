@@ -136,3 +136,69 @@ impl Helper {
         }
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests may panic")]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A helper that is this shell script.
+    fn script(text: &str) -> (tempfile::TempDir, Helper) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("helper");
+        let text = format!("#!/bin/sh\ncd {}\n{text}\n", directory.path().display());
+        // Written by a process of its own: a descriptor of ours, open for writing, could be
+        // inherited by what another thread starts, and the script would be busy.
+        let written = Command::new("sh")
+            .args(["-c", "printf %s \"$1\" >\"$0\" && chmod 755 \"$0\""])
+            .args([path.as_os_str(), text.as_ref()])
+            .status();
+        assert!(written.unwrap().success());
+        (directory, Helper { program: path.to_str().unwrap().to_owned() })
+    }
+
+    #[test]
+    fn a_password_is_kept_and_given_back() {
+        let (directory, helper) = script(
+            "case $1 in store) cat >kept;; get) cat >asked; cat kept;; erase) rm kept;; esac",
+        );
+        let me = Credential::Password { username: "me".into(), password: "pw\"".into() };
+        helper.store("r.example", &me).unwrap();
+        assert_eq!(helper.get("r.example").unwrap(), Some(me));
+        assert_eq!(fs::read_to_string(directory.path().join("asked")).unwrap(), "r.example");
+        let token = Credential::IdentityToken("t".into());
+        helper.store("r.example", &token).unwrap();
+        let kept = fs::read_to_string(directory.path().join("kept")).unwrap();
+        assert!(kept.contains(r#""Username":"<token>""#), "{kept}");
+        assert!(kept.contains(r#""ServerURL":"r.example""#), "{kept}");
+        assert_eq!(helper.get("r.example").unwrap(), Some(token));
+        helper.erase("r.example").unwrap();
+        assert!(!directory.path().join("kept").exists());
+    }
+
+    #[test]
+    fn not_found_is_no_error() {
+        let (_directory, helper) =
+            script("echo 'credentials not found in native keychain'; exit 1");
+        assert_eq!(helper.get("r.example").unwrap(), None);
+        let (_directory, helper) = script("echo '{\"Username\":\"\",\"Secret\":\"\"}'");
+        assert_eq!(helper.get("r.example").unwrap(), None);
+    }
+
+    #[test]
+    fn failures_are_told_without_secrets() {
+        let (_directory, helper) = script("echo 'the keyring is locked'; exit 1");
+        let error = helper.get("r.example").unwrap_err().to_string();
+        assert!(error.ends_with("failed: the keyring is locked"), "{error}");
+        let (_directory, helper) = script("echo '{\"Secret\":\"s3cret\"}'");
+        let error = helper.get("r.example").unwrap_err().to_string();
+        assert!(
+            error.ends_with("is not the JSON expected") && !error.contains("s3cret"),
+            "{error}"
+        );
+        let error = Helper::new("bld-test-none").get("r.example").unwrap_err();
+        assert!(matches!(error, CredentialError::HelperStart { .. }), "{error}");
+    }
+}

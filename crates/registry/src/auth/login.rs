@@ -89,3 +89,63 @@ fn edit(path: &Path, change: impl FnOnce(&mut Map<String, Value>)) -> Result<(),
         failed("write")(source)
     })
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests may panic")]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::auth::{CredentialFiles, Credentials as _};
+
+    #[test]
+    fn the_rest_of_the_file_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("new/config.json");
+        let me = Credential::Password { username: "me".into(), password: "a:b".into() };
+        let token = Credential::IdentityToken("t".into());
+        store(&path, "docker.io", &me).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+
+        let mut root: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        assert!(root["auths"]["https://index.docker.io/v1/"].is_object(), "{root}");
+        root["psFormat"] = "table".into();
+        fs::write(&path, root.to_string()).unwrap();
+
+        store(&path, "quay.io", &token).unwrap();
+        let files = CredentialFiles::read([&path]).unwrap();
+        assert_eq!(files.get("docker.io", "library/x").unwrap(), Some(me));
+        assert_eq!(files.get("quay.io", "x").unwrap(), Some(token));
+
+        erase(&path, "docker.io").unwrap();
+        erase(&path, "not.there").unwrap();
+        let files = CredentialFiles::read([&path]).unwrap();
+        assert_eq!(files.get("docker.io", "library/x").unwrap(), None);
+        assert!(files.get("quay.io", "x").unwrap().is_some());
+        let root: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        assert_eq!(root["psFormat"], "table");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no leftovers");
+    }
+
+    #[test]
+    fn nothing_is_made_to_forget_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.json");
+        erase(&path, "quay.io").unwrap();
+        assert!(!path.exists());
+        let access = Credential::AccessToken("t".into());
+        assert!(matches!(store(&path, "quay.io", &access), Err(CredentialError::NotStorable)));
+    }
+
+    #[test]
+    fn a_link_stays_a_link() {
+        let directory = tempfile::tempdir().unwrap();
+        let (link, target) = (directory.path().join("link"), directory.path().join("target"));
+        fs::write(&target, "{}").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        let me = Credential::Password { username: "me".into(), password: "pw".into() };
+        store(&link, "quay.io", &me).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert!(fs::read_to_string(&target).unwrap().contains("quay.io"));
+    }
+}

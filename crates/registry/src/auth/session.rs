@@ -207,3 +207,28 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::Anonymous;
+
+    #[test]
+    fn passwords_do_not_travel_in_the_open() {
+        let realm = |plain: bool, realm: &str| {
+            let session = Session::new("r.example", plain, Arc::new(Anonymous));
+            session.realm(realm).map(|url| url.to_string()).map_err(|error| error.to_string())
+        };
+        assert!(realm(false, "https://auth.example/token").is_ok());
+        assert!(realm(false, "http://127.0.0.1:5001/token").is_ok());
+        assert!(realm(true, "http://auth.example/token").is_ok());
+        for (url, reason) in [
+            ("http://auth.example/token?key=x", "http://auth.example/token does not use HTTPS"),
+            ("ftp://auth.example/", "does not use HTTPS"),
+            ("token", "is not a URL"),
+        ] {
+            let error = realm(false, url).unwrap_or_else(|error| error);
+            assert!(error.ends_with(reason), "{error}");
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The client against a real registry, and against one that is made to fail.
+#![expect(clippy::unwrap_used, reason = "tests may panic")]
+
+mod auth;
+mod faults;
+mod server;
+mod support;
+mod tls;
+mod transfer;
