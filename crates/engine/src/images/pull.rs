@@ -111,9 +111,11 @@ async fn fetch(
         });
     }
     let blobs = layer_blobs(&remote)?;
-    let image = record::enter(store, &remote.id, Some(remote.manifest.digest), &blobs)?;
+    let image = record::describe(store, &remote.id, Some(remote.manifest.digest), &blobs)?;
     let remote = Arc::new(remote);
     let snapshot = fetch_layers(store, client, &remote, &image, &blobs, &reporter, task).await?;
+    // Only now is all of it in the store.
+    record::note_layers(store, &image, &blobs)?;
     let image = store.image(&image.id)?.unwrap_or(ImageRecord { snapshot: Some(snapshot), ..image });
     Ok((image, remote.digest))
 }

@@ -39,8 +39,29 @@ pub(crate) fn layer_blob(layer: &Descriptor) -> Result<LayerBlob> {
     })
 }
 
-/// Enters the image `id`, whose configuration is in the store, with the blobs of its layers.
+/// Enters the image `id`, whose configuration and layer blobs are in the store.
 pub(crate) fn enter(
+    store: &Store,
+    id: &Digest,
+    manifest: Option<Digest>,
+    layers: &[LayerBlob],
+) -> Result<ImageRecord> {
+    let record = describe(store, id, manifest, layers)?;
+    note_layers(store, &record, layers)?;
+    store.put_image(&record)?;
+    Ok(record)
+}
+
+/// Notes the blobs of an image's layers, which are in the store.
+pub(crate) fn note_layers(store: &Store, image: &ImageRecord, layers: &[LayerBlob]) -> Result<()> {
+    for (diff_id, blob) in image.layers.iter().zip(layers) {
+        note_layer(store, diff_id, blob)?;
+    }
+    Ok(())
+}
+
+/// The record of the image `id`, whose configuration is in the store and whose layers need not be.
+pub(crate) fn describe(
     store: &Store,
     id: &Digest,
     manifest: Option<Digest>,
@@ -53,11 +74,8 @@ pub(crate) fn enter(
             problem: format!("image {id} names {} layers and has {}", diff_ids.len(), layers.len()),
         });
     }
-    for (diff_id, blob) in diff_ids.iter().zip(layers) {
-        note_layer(store, diff_id, blob)?;
-    }
     let known = store.image(id)?;
-    let record = ImageRecord {
+    Ok(ImageRecord {
         id: *id,
         manifest: manifest.or(known.as_ref().and_then(|known| known.manifest)),
         platform: config.platform().to_string(),
@@ -65,9 +83,7 @@ pub(crate) fn enter(
         created: created(config.created.as_deref()),
         size: known.as_ref().map_or_else(|| layers.iter().map(|l| l.size).sum(), |k| k.size),
         snapshot: known.and_then(|known| known.snapshot),
-    };
-    store.put_image(&record)?;
-    Ok(record)
+    })
 }
 
 /// The time an image says it was made; the epoch when it says none.
