@@ -7,13 +7,13 @@ use std::path::PathBuf;
 
 use bld_oci::{Digest, Hasher};
 use rusqlite::Transaction;
-use rustix::fs::{Access, AtFlags, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::fs::{Access, AtFlags};
 
 use crate::db::bytes;
 use crate::error::{Result, StoreError};
 use crate::hold::Hold;
 use crate::store::Inner;
+use crate::temporary::Temporary;
 use crate::{Store, flock, layout};
 
 /// Small writes are gathered up to this size; larger ones go straight through.
@@ -64,16 +64,16 @@ impl Store {
             Ok(inner.hold_blob(&digest)?.filter(|hold| hold.size() == Ok(size)))
         })?;
         if !exists {
-            let (temporary, mut file) = Temporary::create(self)?;
+            let (temporary, mut file) = Temporary::create(self, "blob")?;
             file.write_all(contents).map_err(|e| temporary.error("write", e))?;
-            temporary.place(file.into(), digest, size)?;
+            place(&temporary, file.into(), digest, size)?;
         }
         Ok(digest)
     }
 
     /// Starts a blob whose digest is not known yet.
     pub fn blob_writer(&self) -> Result<BlobWriter> {
-        let (temporary, file) = Temporary::create(self)?;
+        let (temporary, file) = Temporary::create(self, "blob")?;
         let file = BufWriter::with_capacity(BUFFER, file);
         Ok(BlobWriter { temporary, file, hasher: Hasher::new(), size: 0 })
     }
@@ -113,7 +113,7 @@ impl BlobWriter {
                 Err(StoreError::DigestMismatch { expected, found })
             }
             _ => {
-                temporary.place(file.into(), found, size)?;
+                place(&temporary, file.into(), found, size)?;
                 Ok((found, size))
             }
         }
@@ -133,64 +133,28 @@ impl Write for BlobWriter {
     }
 }
 
-/// A file of this session, removed when dropped.
-#[derive(Debug)]
-struct Temporary {
-    store: Store,
-    /// Relative to the root.
-    name: String,
-}
-
-impl Temporary {
-    fn create(store: &Store) -> Result<(Self, File)> {
-        let inner = store.inner();
-        let session = inner.session()?;
-        let name = session.path(&session.temporary("blob"));
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let mode = Mode::RUSR | Mode::RGRP | Mode::ROTH;
-        let fd = rustix::fs::openat(&inner.root, &name, flags, mode)
-            .map_err(|errno| inner.root.error("create", &name, errno))?;
-        Ok((Self { store: store.clone(), name }, fd.into()))
-    }
-
-    fn error(&self, action: &'static str, error: impl Into<io::Error>) -> StoreError {
-        StoreError::io(action, self.store.inner().root.join(&self.name), error)
-    }
-
-    /// Makes the file, complete and open as `fd`, the blob `digest`. It is locked before it can be
-    /// seen, so that garbage collection never finds it free before something names it.
-    fn place(&self, fd: OwnedFd, digest: Digest, size: u64) -> Result<()> {
-        let inner = self.store.inner();
-        let name = layout::blob(&digest);
-        flock::try_shared(&fd).map_err(|e| self.error("lock", e))?;
-        let ours = Hold::of(fd);
-        let hold = loop {
-            match rustix::fs::linkat(&inner.root, &self.name, &inner.root, &name, AtFlags::empty())
-            {
-                Ok(()) => break ours,
-                Err(Errno::EXIST) => match inner.hold_blob(&digest)? {
-                    Some(theirs) if theirs.size() == Ok(size) => break theirs,
-                    Some(_) => {
-                        // Another size under this name can only be damage.
-                        rustix::fs::renameat(&inner.root, &self.name, &inner.root, &name)
-                            .map_err(|e| self.error("rename", e))?;
-                        break ours;
-                    }
-                    None => {} // it was being removed
-                },
-                Err(errno) => return Err(self.error("link", errno)),
+/// Makes a file that is complete and open as `fd` the blob `digest`. It is locked before it can be
+/// seen, so that garbage collection never finds it free before something names it.
+fn place(temporary: &Temporary, fd: OwnedFd, digest: Digest, size: u64) -> Result<()> {
+    let inner = temporary.store().inner();
+    let name = layout::blob(&digest);
+    flock::try_shared(&fd).map_err(|errno| temporary.error("lock", errno))?;
+    let hold = loop {
+        if temporary.link(&name)? {
+            break Hold::of(fd);
+        }
+        match inner.hold_blob(&digest)? {
+            Some(theirs) if theirs.size() == Ok(size) => break theirs,
+            Some(_) => {
+                // Another size under this name can only be damage.
+                temporary.rename(&name)?;
+                break Hold::of(fd);
             }
-        };
-        inner.fresh.insert_blob(digest, || Ok(Some(hold)))?;
-        Ok(())
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // What stays is swept when this process is gone.
-        let _ = self.store.inner().root.unlink(&self.name);
-    }
+            None => {} // it was being removed
+        }
+    };
+    inner.fresh.insert_blob(digest, || Ok(Some(hold)))?;
+    Ok(())
 }
 
 /// Blobs that are about to be named: each is here, and held until this is dropped.

@@ -28,6 +28,7 @@ use rustix::io::Errno;
 
 use crate::db::{self, bytes};
 use crate::error::{Result, StoreError};
+use crate::gc::reserve;
 use crate::root::Root;
 use crate::store::Inner;
 use crate::{SnapshotId, Store, blob, flock, layout, list, remove};
@@ -119,6 +120,7 @@ pub(crate) fn enter(store: &Store) -> Result<()> {
     if recorded(root)?.as_deref() != Some(boot) {
         layout::DIRECTORIES.iter().try_for_each(|name| root.ensure_dir(name))?;
         recover(store)?;
+        reserve::set_aside(root);
         record(root, boot).map_err(|errno| root.error("write", layout::EPOCH, errno))?;
     }
     drop(lock);

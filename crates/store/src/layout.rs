@@ -25,6 +25,9 @@ pub(crate) const CACHE_MOUNTS: &str = "cachemounts";
 /// Full logs of steps; the engine's to fill.
 pub(crate) const LOGS: &str = "logs";
 
+/// Space that garbage collection may use up when there is no other.
+pub(crate) const RESERVE: &str = "reserve";
+
 /// Every directory of the layout, parents first.
 pub(crate) const DIRECTORIES: [&str; 9] =
     ["blobs", BLOBS, SNAPSHOTS, SESSIONS, LOCKS, STAT_CACHES, CONTAINERS, CACHE_MOUNTS, LOGS];

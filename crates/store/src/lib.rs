@@ -26,6 +26,7 @@ mod snapshot;
 mod stat_cache;
 mod store;
 mod sweep;
+mod temporary;
 mod usage;
 
 pub use active::{Active, ContainerLayer};

@@ -11,7 +11,7 @@
 //! whole, from an earlier one it must agree with the digest in its header.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -19,7 +19,8 @@ use std::time::SystemTime;
 
 use bld_oci::Digest;
 
-use crate::error::{Result, StoreError};
+use crate::error::Result;
+use crate::temporary::Temporary;
 use crate::{Store, db, layout};
 
 /// Names the format. Readers of another ignore the file.
@@ -192,15 +193,10 @@ impl StatCache {
         header.extend_from_slice(Digest::of(&payload).as_bytes());
         header.resize(HEADER, 0);
 
-        let session = inner.session()?;
-        let temporary = inner.root.join(session.path(&session.temporary("statcache")));
-        let written = std::fs::write(&temporary, [header, payload].concat());
-        let placed =
-            written.and_then(|()| std::fs::rename(&temporary, inner.root.join(&self.name)));
-        placed.map_err(|e| {
-            let _ = std::fs::remove_file(&temporary);
-            StoreError::io("write", inner.root.join(&self.name), e)
-        })
+        let (temporary, mut file) = Temporary::create(&self.store, "statcache")?;
+        let written = file.write_all(&header).and_then(|()| file.write_all(&payload));
+        written.map_err(|e| temporary.error("write", e))?;
+        temporary.rename(&self.name)
     }
 }
 

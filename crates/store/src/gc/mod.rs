@@ -10,6 +10,7 @@
 mod graph;
 mod nameless;
 mod pass;
+pub(crate) mod reserve;
 mod roots;
 
 use std::time::Duration;
@@ -21,8 +22,8 @@ pub(crate) use roots::mark_containers;
 
 use roots::Roots;
 
-use crate::error::Result;
-use crate::{SnapshotId, Store};
+use crate::error::{Result, StoreError};
+use crate::{SnapshotId, Store, layout};
 
 /// What garbage collection takes besides what nothing needs. The default takes nothing else.
 ///
@@ -61,20 +62,33 @@ impl Store {
     ///
     /// Nothing that a live process holds, has prepared or has made and not yet named is touched,
     /// this one included. Others may use the store meanwhile; they wait for moments at most. After
-    /// an error or a sudden end the store is whole, and the next collection goes on.
+    /// an error or a sudden end the store is whole, and the next collection goes on. It works on a
+    /// full disk, too: a little space is set aside for it.
     pub fn gc(&self, policy: &GcPolicy) -> Result<GcReport> {
+        let inner = self.inner();
+        let mut report = GcReport::default();
+        let result = match self.collect(policy, &mut report) {
+            Err(StoreError::NoSpace { .. }) if inner.root.unlink(layout::RESERVE)? => {
+                self.collect(policy, &mut report)
+            }
+            result => result,
+        };
+        reserve::set_aside(&inner.root);
+        result.map(|()| report)
+    }
+
+    fn collect(&self, policy: &GcPolicy, report: &mut GcReport) -> Result<()> {
         let inner = self.inner();
         self.sweep()?;
         inner.write_touched()?;
         inner.measure()?;
-        let mut report = GcReport::default();
-        while inner.pass(policy, &mut report)? {}
-        inner.remove_nameless(policy, &mut report)?;
+        while inner.pass(policy, report)? {}
+        inner.remove_nameless(policy, report)?;
         if !policy.dry_run {
             inner.remove_locks()?;
             inner.remove_stat_caches(policy)?;
             inner.db.checkpoint()?;
         }
-        Ok(report)
+        Ok(())
     }
 }

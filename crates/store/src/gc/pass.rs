@@ -11,8 +11,25 @@ use crate::error::Result;
 use crate::store::Inner;
 use crate::{SnapshotId, blob, flock, layout};
 
-/// Snapshots, and blobs, that go in one pass; each is a descriptor.
-pub(super) const BATCH: usize = 128;
+/// How much may go in one pass. A transaction must end soon, since others wait for it, and be small,
+/// since the disk may be full.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// Images, snapshots, and blobs, each; they are locked, which takes a descriptor.
+    pub(super) objects: usize,
+    /// Cache records.
+    pub(super) records: usize,
+}
+
+impl Limits {
+    fn of(policy: &GcPolicy) -> Self {
+        if policy.dry_run {
+            Self { objects: usize::MAX, records: usize::MAX }
+        } else {
+            Self { objects: 128, records: 1024 }
+        }
+    }
+}
 
 /// What goes in one pass.
 #[derive(Default)]
@@ -70,15 +87,15 @@ impl Inner {
     /// Decides what goes, and locks it.
     fn plan(&self, db: &Connection, policy: &GcPolicy) -> Result<Plan> {
         let mut graph = Graph::load(db)?;
-        let mut roots = Roots::mark(self, db, policy, &mut graph)?;
+        let limits = Limits::of(policy);
+        let mut roots = Roots::mark(self, db, policy, limits, &mut graph)?;
         let mut plan = Plan { more: roots.more, ..Plan::default() };
-        let limit = if policy.dry_run { usize::MAX } else { BATCH };
         let take = |plan: &mut Plan, lock: Option<OwnedFd>| {
             plan.locks.extend(lock.filter(|_| !policy.dry_run));
         };
 
         for id in graph.garbage() {
-            if plan.snapshots.len() == limit {
+            if plan.snapshots.len() == limits.objects {
                 plan.more = true;
                 break;
             }
@@ -104,7 +121,7 @@ impl Inner {
                 if live.contains(&digest) {
                     continue;
                 }
-                if plan.blobs.len() == limit {
+                if plan.blobs.len() == limits.objects {
                     plan.more = true;
                     break;
                 }

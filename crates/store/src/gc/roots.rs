@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use bld_oci::Digest;
 use rusqlite::Connection;
 
-use super::pass::{BATCH, Seized};
+use super::pass::{Limits, Seized};
 use super::{GcPolicy, Graph};
 use crate::error::Result;
 use crate::store::Inner;
@@ -20,7 +20,7 @@ pub(super) struct Roots {
     pub(super) dangling: Vec<Digest>,
     /// Locks on their configs, so that nobody takes one of them up meanwhile.
     pub(super) locks: HashMap<Digest, Option<OwnedFd>>,
-    /// There are more such images than fit in one pass.
+    /// There are more to forget than fit in one pass.
     pub(super) more: bool,
     /// Cache records to forget.
     pub(super) stale: Vec<i64>,
@@ -36,12 +36,13 @@ impl Roots {
         inner: &Inner,
         db: &Connection,
         policy: &GcPolicy,
+        limits: Limits,
         graph: &mut Graph,
     ) -> Result<Self> {
         let mut roots = Self::default();
         mark_containers(db, graph)?;
-        roots.mark_images(inner, db, policy, graph)?;
-        roots.mark_records(db, policy, graph)?;
+        roots.mark_images(inner, db, policy, limits, graph)?;
+        roots.mark_records(db, policy, limits, graph)?;
         Ok(roots)
     }
 
@@ -51,6 +52,7 @@ impl Roots {
         inner: &Inner,
         db: &Connection,
         policy: &GcPolicy,
+        limits: Limits,
         graph: &mut Graph,
     ) -> Result<()> {
         let mut select = db.prepare_cached(
@@ -67,7 +69,7 @@ impl Roots {
             let dangling = policy.dangling_images
                 && row.get(4)?
                 && !snapshot.is_some_and(|id| graph.is_live(id));
-            if dangling && self.take_image(inner, policy, id)? {
+            if dangling && self.take_image(inner, policy, limits, id)? {
                 continue;
             }
             self.documents.insert(id);
@@ -84,8 +86,14 @@ impl Roots {
 
     /// Whether a dangling image can go: not if a process holds its config, which it does from
     /// putting an image until it has a name.
-    fn take_image(&mut self, inner: &Inner, policy: &GcPolicy, id: Digest) -> Result<bool> {
-        if self.locks.len() == BATCH {
+    fn take_image(
+        &mut self,
+        inner: &Inner,
+        policy: &GcPolicy,
+        limits: Limits,
+        id: Digest,
+    ) -> Result<bool> {
+        if self.dangling.len() == limits.objects {
             self.more = true;
             return Ok(false);
         }
@@ -102,6 +110,7 @@ impl Roots {
         &mut self,
         db: &Connection,
         policy: &GcPolicy,
+        limits: Limits,
         graph: &mut Graph,
     ) -> Result<()> {
         let cutoff = policy.unused_for.map(|age| {
@@ -115,17 +124,18 @@ impl Roots {
             let snapshot: Option<SnapshotId> = row.get(1)?;
             let used: i64 = row.get(2)?;
             let cost = snapshot.map_or(0, |id| graph.cost(id));
-            if cutoff.is_some_and(|cutoff| used <= cutoff) {
+            let stale = cutoff.is_some_and(|cutoff| used <= cutoff) || cost > budget;
+            if cost > budget {
+                budget = 0; // something older, if smaller, must not outlive this
+            }
+            if stale && self.stale.len() < limits.records {
                 self.stale.push(row.get(0)?);
-            } else if cost > budget {
-                // Something older, if smaller, must not outlive this.
-                budget = 0;
-                self.stale.push(row.get(0)?);
-            } else {
-                budget -= cost;
-                if let Some(id) = snapshot {
-                    graph.mark(id);
-                }
+                continue;
+            }
+            self.more |= stale;
+            budget = budget.saturating_sub(cost);
+            if let Some(id) = snapshot {
+                graph.mark(id);
             }
         }
         Ok(())

@@ -20,8 +20,8 @@ fn damage_is_named() {
         store.put_image(image).unwrap();
     }
     let loose = store.put_blob(b"loose").unwrap();
-    let _active = store.prepare(Some(base)).unwrap();
-    let _writer = store.blob_writer().unwrap();
+    let active = store.prepare(Some(base)).unwrap();
+    let writer = store.blob_writer().unwrap();
     assert_eq!(store.check().unwrap(), []);
 
     for (blob, contents) in [(bad.id, "other"), (loose, "loos")] {
@@ -53,7 +53,7 @@ fn damage_is_named() {
     for digest in [bad.id, gone.id, loose] {
         store.remove_blob(&digest).unwrap();
     }
-    drop((_active, _writer, store));
+    drop((active, writer, store));
     let store = place.open();
     store.remove_snapshot(top).unwrap();
     store.gc(&bld_store::GcPolicy::default()).unwrap();

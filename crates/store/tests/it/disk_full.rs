@@ -6,8 +6,9 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
-use bld_store::{Store, StoreError};
+use bld_store::{GcPolicy, ImageRecord, SnapshotId, Store, StoreError};
 
 use crate::support::{digest, names, record, snapshot};
 
@@ -63,7 +64,7 @@ fn files() {
     let store = Store::open(&place.join("store")).unwrap();
     let kept = store.put_blob(b"kept").unwrap();
     let filler = fill(&place);
-    no_space(store.put_blob(&[1; 100_000]));
+    no_space(store.put_blob(&vec![1; 100_000]));
     let mut writer = store.blob_writer().unwrap();
     let error = io::copy(&mut io::repeat(2), &mut writer).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
@@ -77,7 +78,7 @@ fn files() {
     assert!(names(session).is_empty());
     assert_eq!(names(place.join("store/blobs/sha256")), [kept.hex()]);
     fs::remove_file(filler).unwrap();
-    store.put_blob(&[1; 100_000]).unwrap();
+    store.put_blob(&vec![1; 100_000]).unwrap();
     assert_eq!(store.check().unwrap(), []);
 }
 
@@ -126,4 +127,63 @@ fn nothing_at_all() {
     no_space(Store::open(&place.join("store")).and_then(|store| {
         (0..1000).try_for_each(|n| store.put_record(&record(&format!("{n}"), None)))
     }));
+}
+
+#[test]
+fn whatever_is_left() {
+    let Some(place) = place() else { return inside("disk_full::whatever_is_left", "size=1m") };
+    for pages in 0..60 {
+        let root = place.join(format!("store{pages}"));
+        let filler = fill(&place);
+        let file = fs::File::options().write(true).open(&filler).unwrap();
+        file.set_len(file.metadata().unwrap().len() - pages * 4096).unwrap();
+        drop(file);
+        let result = Store::open(&root).and_then(|store| {
+            let made = store.prepare(None)?.commit()?;
+            store.put_record(&record("record", Some(made)))?;
+            let id = store.put_blob(b"config")?;
+            store.put_image(&ImageRecord { id, ..image_of(made) })
+        });
+        if result.is_err() {
+            no_space(result);
+        }
+        fs::remove_file(filler).unwrap();
+        let _ = fs::remove_file(root.join("reserve"));
+        assert_eq!(Store::open(&root).unwrap().check().unwrap(), []);
+        fs::remove_dir_all(root).unwrap();
+    }
+}
+
+fn image_of(snapshot: SnapshotId) -> ImageRecord {
+    ImageRecord {
+        id: digest(""),
+        manifest: None,
+        platform: String::new(),
+        layers: Vec::new(),
+        created: SystemTime::UNIX_EPOCH,
+        size: 0,
+        snapshot: Some(snapshot),
+    }
+}
+
+#[test]
+fn a_full_disk_can_be_made_less_full() {
+    let Some(place) = place() else {
+        return inside("disk_full::a_full_disk_can_be_made_less_full", "size=8m");
+    };
+    let root = place.join("store");
+    let store = Store::open(&root).unwrap();
+    for n in 0..200 {
+        let made = snapshot(&store, None, &"x".repeat(10_000));
+        store.put_record(&record(&n.to_string(), Some(made))).unwrap();
+    }
+    drop(store);
+    fill(&place);
+    let store = Store::open(&root).unwrap();
+    no_space(store.put_record(&record("more", None)).and_then(|()| store.put_blob(b"more")));
+    let report = store.gc(&GcPolicy { keep_bytes: Some(0), ..GcPolicy::default() }).unwrap();
+    assert_eq!((report.records, report.snapshots.len()), (200, 200));
+    store.put_blob(b"more").unwrap();
+    assert_eq!(store.check().unwrap(), []);
+    assert_eq!(fs::metadata(root.join("reserve")).unwrap().len(), 2 << 20);
 }

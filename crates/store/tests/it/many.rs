@@ -3,13 +3,14 @@
 use std::env;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bld_oci::Digest;
 use bld_store::Store;
 use rusqlite::params;
+use serde_json::Value;
 
 use crate::support::{Place, digest, image, names, record, snapshot};
 
@@ -36,11 +37,8 @@ fn work(root: &Path, kind: &str) {
             store.put_image(&image).unwrap();
             store.tag(&name, &image.id, None).unwrap();
         }
-        store
-            .update_container("count", |state| *state = (state.as_i64().unwrap_or(0) + 1).into())
-            .unwrap_or_else(|_| {
-                panic!("the container was put before");
-            });
+        let add = |state: &mut Value| *state = (state.as_i64().unwrap() + 1).into();
+        store.update_container("count", add).unwrap();
     }
 }
 
@@ -53,11 +51,13 @@ fn sixteen_processes_do_the_work_of_one() {
             Command::new(env::current_exe().unwrap())
                 .args(["--exact", "many::child"])
                 .env(PLACE, place.root())
-                .output()
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap()
         })
         .collect();
     for child in children {
-        let output = child.unwrap();
+        let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     }
     finished(&place, 16);
