@@ -1,6 +1,6 @@
 //! From a Dockerfile to a graph of operations.
 //!
-//! [`lower`] takes the tree of a Dockerfile, asks a [`Resolver`] for the base images and gives a
+//! [`lower()`] takes the tree of a Dockerfile, asks a [`Resolver`] for the base images and gives a
 //! [`Plan`]: a directed acyclic graph of [`Op`]s, the configuration of the image they lead to, and
 //! its history. Whoever executes a plan needs to know nothing of Dockerfiles.
 //!

@@ -6,6 +6,7 @@
 
 mod base;
 mod build;
+mod command;
 mod copy;
 mod epoch;
 mod finish;
@@ -23,6 +24,7 @@ mod stage;
 mod step;
 mod table;
 mod trees;
+mod triggers;
 
 use std::collections::HashMap;
 use std::rc::Rc;

@@ -52,6 +52,10 @@ pub struct MkdirOp {
     /// filesystem. Empty: 0:0.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub user: String,
+    /// The modification time of the directories that are made, in seconds since 1970, so that a
+    /// build with a fixed time gives the same layer whenever it runs; none: when they are made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtime: Option<i64>,
 }
 
 impl Op {

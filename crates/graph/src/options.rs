@@ -1,4 +1,4 @@
-//! What the caller of [`lower`](crate::lower) asks for.
+//! What the caller of [`lower`](crate::lower()) asks for.
 
 use std::collections::BTreeMap;
 

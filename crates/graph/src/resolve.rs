@@ -1,4 +1,4 @@
-//! What the caller of [`lower`](crate::lower) must be able to answer: the only way out.
+//! What the caller of [`lower`](crate::lower()) must be able to answer: the only way out.
 
 use bld_oci::{Digest, ImageConfig, Platform, Reference};
 

@@ -46,11 +46,10 @@ fn run(case: &Value, id: &str) -> Result<(), String> {
     let expect = &case["expect"];
     let fails = expect["exit"] != 0;
     let options = options_of(case, &flags);
-    let result = match flags.contains(&"--check") {
-        true => return check_findings(&check(source, &options), expect),
-        false => lower(source, &options),
-    };
-    match result {
+    if flags.contains(&"--check") {
+        return check_findings(&check(source, &options), expect);
+    }
+    match lower(source, &options) {
         Ok(plan) if fails => {
             let later = FAIL_LATER.contains(&id);
             if later { Ok(()) } else { Err(format!("succeeds: {:?}", support::names(&plan))) }

@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::fmt::Write as _;
+
 use bld_graph::{LowerOptions, NoCache, Plan, render};
 use bld_oci::{ImageConfig, Platform};
 use serde_json::json;
@@ -16,19 +18,19 @@ fn told(source: &str, plan: &Plan) -> String {
     out.push_str("\noperations\n");
     for (number, vertex) in plan.graph.node_weights().enumerate() {
         let op = serde_json::to_string(&vertex.op).unwrap();
-        out.push_str(&format!("#{} {op}\n", number + 1));
+        writeln!(out, "#{} {op}", number + 1).unwrap();
     }
     out.push_str("\nhistory\n");
     for line in history(plan) {
-        out.push_str(&format!("{line}\n"));
+        writeln!(out, "{line}").unwrap();
     }
     let mut config = plan.config.clone();
     config.history.clear();
     config.rootfs.diff_ids.clear();
     let config: serde_json::Value = serde_json::from_slice(&config.to_bytes()).unwrap();
-    out.push_str(&format!("\n{}\n", serde_json::to_string_pretty(&config).unwrap()));
+    writeln!(out, "\n{}", serde_json::to_string_pretty(&config).unwrap()).unwrap();
     for warning in &plan.warnings {
-        out.push_str(&format!("\nwarning: {}", warning.message));
+        write!(out, "\nwarning: {}", warning.message).unwrap();
     }
     out
 }

@@ -9,8 +9,8 @@ use support::{Images, options};
 
 const LINES: usize = 10_000;
 
-/// The best of a few runs, lowering only. A release build takes 8 to 30 ms for what is below; the
-/// bounds are there for what grows with the square of the lines.
+/// The best of a few runs, lowering only. A release build on an idle machine takes 8 to 30 ms for
+/// what is below; the bounds are for what grows with the square of the lines.
 fn check(name: &str, source: &str) {
     let parsed = bld_dockerfile::parse(source);
     assert!(parsed.is_ok(), "{name}: {:?}", parsed.diagnostics.first());
@@ -21,7 +21,7 @@ fn check(name: &str, source: &str) {
         start.elapsed()
     });
     let best = best.min().unwrap_or_default();
-    let limit = if cfg!(debug_assertions) { 2_000 } else { 100 };
+    let limit = if cfg!(debug_assertions) { 2_000 } else { 250 };
     assert!(best < Duration::from_millis(limit), "{name} takes {best:?}");
 }
 

@@ -62,6 +62,14 @@ impl<'a> From<&'a dockerfile::Add> for Transfer<'a> {
     }
 }
 
+/// Where paths are looked for.
+enum Origin {
+    /// In the build context.
+    Context,
+    /// In a tree; none: an empty one.
+    Tree(Option<NodeIndex>),
+}
+
 impl Lowering<'_> {
     pub(super) fn copy(
         &mut self,
@@ -69,7 +77,10 @@ impl Lowering<'_> {
         step: &Step,
         transfer: &Transfer,
     ) -> Result<(), Diagnostic> {
-        let tree = transfer.from.map(|from| self.copy_from(from, stage.index)).transpose()?;
+        let origin = match transfer.from {
+            Some(from) => Origin::Tree(self.tree(from, stage.index)?),
+            None => Origin::Context,
+        };
         let chown = self.flag(stage, transfer.chown)?;
         let chmod = self.flag(stage, transfer.chmod)?;
         let dest = self.expand(&stage.scope, transfer.dest)?;
@@ -83,7 +94,7 @@ impl Lowering<'_> {
         }
         for (flag, value) in [("chown", &chown), ("chmod", &chmod)] {
             if let Some(value) = value {
-                text.push_str(&format!(" --{flag}={value}"));
+                text.extend([" --", flag, "=", value]);
             }
         }
         let mut inputs = Inputs::default();
@@ -93,7 +104,7 @@ impl Lowering<'_> {
                 let path = self.expand(&stage.scope, word)?;
                 text.extend([" ", &path]);
                 let word = Spanned::new(path, word.span);
-                sources.push(self.path_source(transfer, tree, &word, &mut inputs, stage)?);
+                sources.push(self.path_source(transfer, &origin, &word, &mut inputs, stage)?);
             }
         }
         for source in transfer.sources {
@@ -120,8 +131,7 @@ impl Lowering<'_> {
         let shown = self.shown(stage, step);
         let vertex = self.vertex(stage, step, Op::Copy(Box::new(op)), &shown);
         let root = self.builder.add(vertex, stage.root, &inputs);
-        stage.root = Some(root);
-        stage.record(text, Some(root), self.globals.epoch);
+        stage.layer(text, root);
         Ok(())
     }
 
@@ -135,26 +145,11 @@ impl Lowering<'_> {
         Ok(value.filter(|value| !value.is_empty()))
     }
 
-    /// `--from`, which takes no variables: what a stage depends on must be known beforehand.
-    fn copy_from(
-        &mut self,
-        from: &Spanned<String>,
-        index: usize,
-    ) -> Result<Option<NodeIndex>, Diagnostic> {
-        let expanded = self.expander.word(&from.value, &());
-        if expanded.is_ok_and(|expanded| expanded.text == from.value) {
-            return self.tree(from, index);
-        }
-        let message = format!("variable expansion is not supported for --from={}", from.value);
-        Err(Diagnostic::error(message, from.span)
-            .with_help("define a stage with FROM, which can use a global ARG, and name that stage"))
-    }
-
-    /// One source that is no here-document; `word` is expanded. `tree` is what `--from` names.
+    /// One source that is no here-document; `word` is expanded.
     fn path_source(
         &mut self,
         transfer: &Transfer,
-        tree: Option<Option<NodeIndex>>,
+        origin: &Origin,
         word: &Spanned<String>,
         inputs: &mut Inputs,
         stage: &Stage,
@@ -177,12 +172,12 @@ impl Lowering<'_> {
             let message = "checksum requires HTTP(S) or git sources";
             return Err(Diagnostic::error(message, checksum.span));
         }
-        if tree.is_none() {
-            self.check_ignored(transfer.keyword, word);
-        }
-        let input = match tree {
-            Some(tree) => tree,
-            None => Some(self.context()),
+        let input = match origin {
+            Origin::Tree(tree) => *tree,
+            Origin::Context => {
+                self.check_ignored(transfer.keyword, word);
+                Some(self.context())
+            }
         };
         let path = match (transfer.parents, word.value.split_once("/./")) {
             (true, Some((parent, kept))) => {

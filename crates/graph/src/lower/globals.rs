@@ -98,7 +98,7 @@ fn proxies(build_args: &BTreeMap<String, String>) -> Vec<(String, String)> {
     let mut proxies = Vec::new();
     for name in args::PROXIES {
         // Sorted, so of two spellings the lower case one counts.
-        let given = build_args.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name)).next_back();
+        let given = build_args.iter().rfind(|(key, _)| key.eq_ignore_ascii_case(name));
         if let Some((_, value)) = given.filter(|(_, value)| !value.is_empty()) {
             proxies.push(((*name).to_owned(), value.clone()));
             proxies.push((name.to_ascii_lowercase(), value.clone()));

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use bld_dockerfile::lint::{self, rules, warn};
-use bld_dockerfile::{ArgPair, Diagnostic, InstructionKind, Severity, Span, Spanned, suggest};
+use bld_dockerfile::{ArgPair, Diagnostic, InstructionKind, Severity, Span, Spanned};
 
 use super::Lowering;
 use super::path;
+use super::report::did_you_mean;
 use super::stage::Stage;
 use crate::args;
 use crate::resolve::ResolvedImage;
@@ -61,14 +62,11 @@ impl Lowering<'_> {
             if known || declared.contains(name) || by_trigger() {
                 continue;
             }
-            let mut message = format!("build argument {name:?} was not consumed");
-            if let Some(near) = suggest(name, declared.iter().copied()) {
-                message.push_str(&format!(" (did you mean {near}?)"));
-            }
+            let near = did_you_mean(name, declared.iter().copied());
             self.report.push(Diagnostic {
                 severity: Severity::Warning,
                 rule: None,
-                message,
+                message: format!("build argument {name:?} was not consumed{near}"),
                 span: Span::default(),
                 label: None,
                 help: Some(format!("declare it where it is used: `ARG {name}`")),

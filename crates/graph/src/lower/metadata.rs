@@ -1,9 +1,7 @@
-//! Instructions that change the configuration of the image and nothing else, and `WORKDIR`.
-
-use std::time::Duration;
+//! Instructions with variables that change the configuration of the image, and `WORKDIR`.
 
 use bld_dockerfile::value::{PortError, PortRange, is_signal};
-use bld_dockerfile::{ArgPair, Command, Diagnostic, Healthcheck, KeyValue, Spanned};
+use bld_dockerfile::{ArgPair, Diagnostic, KeyValue, Spanned};
 
 use super::Lowering;
 use super::build::Inputs;
@@ -16,12 +14,6 @@ use crate::op::{MkdirOp, Op};
 type Outcome = Result<(), Diagnostic>;
 
 impl Lowering<'_> {
-    /// Adds an entry without a layer to the history.
-    fn note(&self, stage: &mut Stage, text: String) -> Outcome {
-        stage.record(text, None, self.globals.epoch);
-        Ok(())
-    }
-
     pub(super) fn arg(&mut self, stage: &mut Stage, pairs: &[ArgPair]) -> Outcome {
         let mut text = "ARG".to_owned();
         for ArgPair { name, value } in pairs {
@@ -38,7 +30,8 @@ impl Lowering<'_> {
             let visible = !args::INVISIBLE.contains(&name.value.as_str());
             stage.scope.declare(&name.value, value, visible);
         }
-        self.note(stage, text)
+        stage.note(text);
+        Ok(())
     }
 
     /// Expands all pairs in the environment before the instruction: none sees another.
@@ -63,21 +56,24 @@ impl Lowering<'_> {
         for (name, value) in pairs {
             stage.scope.set_env(&name, value);
         }
-        self.note(stage, text)
+        stage.note(text);
+        Ok(())
     }
 
     pub(super) fn label(&mut self, stage: &mut Stage, pairs: &[KeyValue]) -> Outcome {
         let pairs = self.pairs(stage, pairs)?;
         let text = listed("LABEL", &pairs);
         stage.config.config.labels.extend(pairs);
-        self.note(stage, text)
+        stage.note(text);
+        Ok(())
     }
 
     pub(super) fn user(&mut self, stage: &mut Stage, user: &Spanned<String>) -> Outcome {
         let user = self.expand(&stage.scope, user)?;
         let text = format!("USER {user}");
         stage.config.config.user = user;
-        self.note(stage, text)
+        stage.note(text);
+        Ok(())
     }
 
     pub(super) fn expose(&mut self, stage: &mut Stage, words: &[Spanned<String>]) -> Outcome {
@@ -95,7 +91,8 @@ impl Lowering<'_> {
         }
         let text = format!("EXPOSE {}", go::list(&ports));
         stage.config.config.exposed_ports.extend(ports);
-        self.note(stage, text)
+        stage.note(text);
+        Ok(())
     }
 
     pub(super) fn volume(&mut self, stage: &mut Stage, words: &[Spanned<String>]) -> Outcome {
@@ -109,7 +106,8 @@ impl Lowering<'_> {
         }
         let text = format!("VOLUME {}", go::list(&paths));
         stage.config.config.volumes.extend(paths);
-        self.note(stage, text)
+        stage.note(text);
+        Ok(())
     }
 
     pub(super) fn stopsignal(&mut self, stage: &mut Stage, word: &Spanned<String>) -> Outcome {
@@ -121,66 +119,8 @@ impl Lowering<'_> {
                 ));
         }
         stage.config.config.stop_signal = Some(text.clone());
-        self.note(stage, format!("STOPSIGNAL {text}"))
-    }
-
-    pub(super) fn cmd(&mut self, stage: &mut Stage, command: &Command) -> Outcome {
-        let args = with_shell(stage, command);
-        let text = format!("CMD {}", go::quoted_list(&args));
-        stage.config.config.cmd = Some(args).filter(|args| !args.is_empty());
-        stage.cmd_set = true;
-        self.note(stage, text)
-    }
-
-    /// A `CMD` that was meant for another entry point makes no sense with this one, so it goes
-    /// unless this stage has set it itself.
-    pub(super) fn entrypoint(&mut self, stage: &mut Stage, command: &Command) -> Outcome {
-        let args = with_shell(stage, command);
-        let text = format!("ENTRYPOINT {}", go::quoted_list(&args));
-        stage.config.config.entrypoint = Some(args).filter(|args| !args.is_empty());
-        if !stage.cmd_set {
-            stage.config.config.cmd = None;
-        }
-        self.note(stage, text)
-    }
-
-    pub(super) fn shell(&mut self, stage: &mut Stage, words: &[String]) -> Outcome {
-        stage.config.config.shell = Some(words.to_vec());
-        self.note(stage, format!("SHELL {}", go::list(words)))
-    }
-
-    pub(super) fn healthcheck(&mut self, stage: &mut Stage, check: &Healthcheck) -> Outcome {
-        let test = match &check.test {
-            None => vec!["NONE".to_owned()],
-            Some(Command::Shell(text)) => vec!["CMD-SHELL".to_owned(), text.clone()],
-            Some(Command::Exec(args)) => {
-                std::iter::once("CMD".to_owned()).chain(args.iter().cloned()).collect()
-            }
-        };
-        let times = [check.interval, check.timeout, check.start_period, check.start_interval]
-            .map(Option::unwrap_or_default);
-        let [interval, timeout, start_period, start_interval] = times.map(go::duration);
-        let retries = check.retries.unwrap_or_default();
-        let text = format!(
-            "HEALTHCHECK {{Test:{} Interval:{interval} Timeout:{timeout} \
-             StartPeriod:{start_period} StartInterval:{start_interval} Retries:{retries}}}",
-            go::list(&test)
-        );
-        let [interval, timeout, start_period, start_interval] = times.map(nanoseconds);
-        stage.config.config.healthcheck = Some(bld_oci::Healthcheck {
-            test,
-            interval,
-            timeout,
-            start_period,
-            start_interval,
-            retries: Some(i64::from(retries)).filter(|retries| *retries != 0),
-        });
-        self.note(stage, text)
-    }
-
-    pub(super) fn maintainer(&mut self, stage: &mut Stage, name: &Spanned<String>) -> Outcome {
-        stage.config.author = Some(name.value.clone());
-        self.note(stage, format!("MAINTAINER {}", name.value))
+        stage.note(format!("STOPSIGNAL {text}"));
+        Ok(())
     }
 
     pub(super) fn workdir(
@@ -196,14 +136,15 @@ impl Lowering<'_> {
         let text = format!("WORKDIR {stored}");
         stage.config.config.working_dir = stored;
         if path == "/" {
-            return self.note(stage, text);
+            stage.note(text);
+            return Ok(());
         }
         let shown = self.shown(stage, step);
-        let op = Op::Mkdir(MkdirOp { path, user: stage.config.config.user.clone() });
+        let user = stage.config.config.user.clone();
+        let op = Op::Mkdir(MkdirOp { path, user, mtime: stage.epoch });
         let vertex = self.vertex(stage, step, op, &shown);
         let root = self.builder.add(vertex, stage.root, &Inputs::default());
-        stage.root = Some(root);
-        stage.record(text, Some(root), self.globals.epoch);
+        stage.layer(text, root);
         Ok(())
     }
 
@@ -215,27 +156,10 @@ impl Lowering<'_> {
     }
 }
 
-/// A command as an argument vector: the shell form gets the shell of the stage.
-pub(super) fn with_shell(stage: &Stage, command: &Command) -> Vec<String> {
-    match command {
-        Command::Exec(args) => args.clone(),
-        Command::Shell(text) => {
-            let mut args = stage.shell();
-            args.push(text.clone());
-            args
-        }
-    }
-}
-
 fn listed(keyword: &str, pairs: &[(String, String)]) -> String {
     let mut text = keyword.to_owned();
     for (name, value) in pairs {
         text.extend([" ", name, "=", value]);
     }
     text
-}
-
-/// Nanoseconds as the configuration has them; none for no time at all.
-fn nanoseconds(time: Duration) -> Option<i64> {
-    i64::try_from(time.as_nanos()).ok().filter(|nanos| *nanos != 0)
 }

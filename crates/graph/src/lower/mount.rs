@@ -28,7 +28,7 @@ impl Lowering<'_> {
             let spec = spec.map_err(|error| error.diagnostic(mount))?;
             let agents = mounts.iter().filter(|mount| matches!(mount.kind, MountKind::Ssh { .. }));
             let agents = agents.count();
-            mounts.push(self.mount(stage, &mount.text, spec, agents, inputs)?);
+            mounts.push(self.mount(stage, &mount.text, &spec, agents, inputs)?);
         }
         Ok(mounts)
     }
@@ -37,7 +37,7 @@ impl Lowering<'_> {
         &mut self,
         stage: &Stage,
         text: &Spanned<String>,
-        spec: MountSpec,
+        spec: &MountSpec,
         agents: usize,
         inputs: &mut Inputs,
     ) -> Result<MountOp, Diagnostic> {

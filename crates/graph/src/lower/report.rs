@@ -9,6 +9,11 @@ use super::scope::Scope;
 use crate::args;
 use crate::options::LowerOptions;
 
+/// ` (did you mean X?)`, or nothing if nothing is near.
+pub(super) fn did_you_mean<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {
+    suggest(word, known).map_or_else(String::new, |near| format!(" (did you mean {near}?)"))
+}
+
 /// Collects diagnostics.
 #[derive(Debug, Default)]
 pub(super) struct Report {

@@ -2,11 +2,11 @@
 
 use bld_dockerfile::device::DeviceSpec;
 use bld_dockerfile::expand::Env;
-use bld_dockerfile::{Command, Diagnostic, Run, Spanned, suggest};
+use bld_dockerfile::{Command, Diagnostic, Run, Spanned};
 
 use super::Lowering;
 use super::build::Inputs;
-use super::metadata::with_shell;
+use super::report::did_you_mean;
 use super::scope::Scope;
 use super::stage::Stage;
 use super::step::Step;
@@ -21,7 +21,7 @@ impl Lowering<'_> {
         run: &Run,
     ) -> Result<(), Diagnostic> {
         let line = command_line(stage, run);
-        let args = with_shell(stage, &line.command);
+        let args = stage.with_shell(&line.command);
         if args.is_empty() {
             return Err(Diagnostic::error("there is no command to run", run.command_span));
         }
@@ -31,10 +31,11 @@ impl Lowering<'_> {
         let security = self.security(run.security.as_ref())?;
         let devices = self.devices(&run.devices)?;
 
-        let mut shown = step.instruction.text.clone();
-        if let Some(first_line) = line.summary {
-            shown.push_str(&format!(" ({first_line})"));
-        }
+        let text = &step.instruction.text;
+        let mut shown = match line.summary {
+            Some(summary) => format!("{text} ({summary})"),
+            None => text.clone(),
+        };
         if shown.contains('$') {
             let secrets = mounts.iter().filter_map(|mount| match &mount.kind {
                 MountKind::Secret { env, .. } => env.clone(),
@@ -68,8 +69,7 @@ impl Lowering<'_> {
         };
         let vertex = self.vertex(stage, step, Op::Exec(Box::new(op)), &shown);
         let root = self.builder.add(vertex, stage.root, &inputs);
-        stage.root = Some(root);
-        stage.record(history, Some(root), self.globals.epoch);
+        stage.layer(history, root);
         Ok(())
     }
 
@@ -117,10 +117,8 @@ fn not_allowed(flag: &Spanned<String>, entitlement: &str) -> Diagnostic {
 }
 
 fn unknown(flag: &Spanned<String>, what: &str, known: &[&str]) -> Diagnostic {
-    let mut message = format!("unsupported {what} {:?}", flag.value);
-    if let Some(near) = suggest(&flag.value, known.iter().copied()) {
-        message.push_str(&format!(" (did you mean {near}?)"));
-    }
+    let near = did_you_mean(&flag.value, known.iter().copied());
+    let message = format!("unsupported {what} {:?}{near}", flag.value);
     Diagnostic::error(message, flag.span).with_help(format!("use one of {}", known.join(", ")))
 }
 

@@ -33,6 +33,10 @@ pub(super) struct Stage {
     pub(super) base_history: Rc<Vec<History>>,
     /// That image says which shell to use.
     pub(super) base_shell: bool,
+    /// A named context stands in for it, and its own instructions don't count.
+    pub(super) replaced: bool,
+    /// The fixed time of new entries of the history, in seconds since 1970.
+    pub(super) epoch: Option<i64>,
     /// What this stage adds to the history.
     pub(super) history: Vec<HistoryStep>,
     /// How far the step names have counted.
@@ -81,6 +85,8 @@ impl Stage {
             base: None,
             base_history: Rc::default(),
             base_shell: false,
+            replaced: false,
+            epoch: None,
             history: Vec::new(),
             counter: Counter::default(),
             no_cache: false,
@@ -104,6 +110,8 @@ impl Stage {
             base: self.base.clone(),
             base_history: Rc::clone(&self.base_history),
             base_shell: self.base_shell,
+            replaced: false,
+            epoch: None,
             history: Vec::new(),
             counter: Counter::default(),
             no_cache: false,
@@ -134,15 +142,20 @@ impl Stage {
         }
     }
 
-    /// Adds an entry to the history; with a vertex it is one that makes a layer.
-    pub(super) fn record(
-        &mut self,
-        created_by: String,
-        vertex: Option<NodeIndex>,
-        epoch: Option<i64>,
-    ) {
+    /// Adds an entry without a layer to the history.
+    pub(super) fn note(&mut self, created_by: String) {
+        self.record(created_by, None);
+    }
+
+    /// Goes on from `root`, whose changes are the layer of a new entry of the history.
+    pub(super) fn layer(&mut self, created_by: String, root: NodeIndex) {
+        self.root = Some(root);
+        self.record(created_by, Some(root));
+    }
+
+    fn record(&mut self, created_by: String, vertex: Option<NodeIndex>) {
         let entry = History {
-            created: epoch.map(go::rfc3339),
+            created: self.epoch.map(go::rfc3339),
             created_by: Some(created_by),
             author: None,
             comment: Some("buildkit.dockerfile.v0".to_owned()),

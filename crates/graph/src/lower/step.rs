@@ -1,7 +1,7 @@
 //! Instructions, one by one.
 
 use bld_dockerfile::expand::Env as _;
-use bld_dockerfile::{Diagnostic, Instruction, InstructionKind, Span, Stage as Source};
+use bld_dockerfile::{Diagnostic, Instruction, InstructionKind, Span};
 use bld_oci::Platform;
 
 use super::Lowering;
@@ -31,9 +31,9 @@ impl<'s> Step<'s> {
         Self { instruction, trigger: true, span: instruction.span, foreign: false }
     }
 
-    /// A trigger of an image: it stands where the `FROM` stands.
-    pub(super) fn foreign(instruction: &'s Instruction, stage: &Source) -> Self {
-        Self { instruction, trigger: true, span: stage.span, foreign: true }
+    /// A trigger of an image, which is said to stand at `span`.
+    pub(super) fn foreign(instruction: &'s Instruction, span: Span) -> Self {
+        Self { instruction, trigger: true, span, foreign: true }
     }
 }
 
@@ -57,27 +57,25 @@ impl Lowering<'_> {
     fn instruction(&mut self, stage: &mut Stage, step: &Step) -> Result<(), Diagnostic> {
         use InstructionKind as Kind;
         match &step.instruction.kind {
-            Kind::Run(run) => self.run(stage, step, run),
-            Kind::Copy(copy) => self.copy(stage, step, &copy.into()),
-            Kind::Add(add) => self.copy(stage, step, &add.into()),
-            Kind::Workdir(path) => self.workdir(stage, step, path),
-            Kind::Arg(pairs) => self.arg(stage, pairs),
-            Kind::Env(pairs) => self.env(stage, pairs),
-            Kind::Label(pairs) => self.label(stage, pairs),
-            Kind::User(user) => self.user(stage, user),
-            Kind::Expose(ports) => self.expose(stage, ports),
-            Kind::Volume(paths) => self.volume(stage, paths),
-            Kind::Stopsignal(signal) => self.stopsignal(stage, signal),
-            Kind::Cmd(command) => self.cmd(stage, command),
-            Kind::Entrypoint(command) => self.entrypoint(stage, command),
-            Kind::Shell(words) => self.shell(stage, words),
-            Kind::Healthcheck(check) => self.healthcheck(stage, check),
-            Kind::Maintainer(name) => self.maintainer(stage, name),
-            Kind::Onbuild(trigger) => {
-                stage.config.config.on_build.push(trigger.text.clone());
-                Ok(())
-            }
+            Kind::Run(run) => self.run(stage, step, run)?,
+            Kind::Copy(copy) => self.copy(stage, step, &copy.into())?,
+            Kind::Add(add) => self.copy(stage, step, &add.into())?,
+            Kind::Workdir(path) => self.workdir(stage, step, path)?,
+            Kind::Arg(pairs) => self.arg(stage, pairs)?,
+            Kind::Env(pairs) => self.env(stage, pairs)?,
+            Kind::Label(pairs) => self.label(stage, pairs)?,
+            Kind::User(user) => self.user(stage, user)?,
+            Kind::Expose(ports) => self.expose(stage, ports)?,
+            Kind::Volume(paths) => self.volume(stage, paths)?,
+            Kind::Stopsignal(signal) => self.stopsignal(stage, signal)?,
+            Kind::Cmd(command) => stage.cmd(command),
+            Kind::Entrypoint(command) => stage.entrypoint(command),
+            Kind::Shell(words) => stage.set_shell(words),
+            Kind::Healthcheck(check) => stage.healthcheck(check),
+            Kind::Maintainer(name) => stage.maintainer(name),
+            Kind::Onbuild(trigger) => stage.onbuild(trigger),
         }
+        Ok(())
     }
 
     /// The name of the next step of a stage.

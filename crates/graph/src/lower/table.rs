@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use bld_dockerfile::expand::Expander;
-use bld_dockerfile::{Diagnostic, Dockerfile, InstructionKind, Span, Spanned, suggest};
+use bld_dockerfile::{Diagnostic, Dockerfile, InstructionKind, Span, Spanned};
 
 use super::globals::Globals;
+use super::report::did_you_mean;
 
 /// What a `FROM` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,10 +130,8 @@ impl Table {
         if let Found::Earlier(stage) = self.find(wanted, self.count) {
             return Ok(stage);
         }
-        let mut message = format!("target stage {wanted:?} could not be found");
-        if let Some(near) = suggest(&wanted.to_lowercase(), self.stage_names()) {
-            message.push_str(&format!(" (did you mean {near}?)"));
-        }
+        let near = did_you_mean(&wanted.to_lowercase(), self.stage_names());
+        let message = format!("target stage {wanted:?} could not be found{near}");
         let mut names: Vec<_> = self.stage_names().collect();
         names.dedup();
         let help = match names.as_slice() {

@@ -42,7 +42,7 @@ impl Lowering<'_> {
             Found::NotYet(stage) => return Err(self.not_yet(stage, index, from)),
             Found::NoSuchIndex(count) => {
                 let message = format!("invalid stage index {name}");
-                let help = format!("there are {count} stages, counted from 0");
+                let help = format!("stages are counted from 0, the last one is {}", count - 1);
                 return Err(Diagnostic::error(message, from.span).with_help(help));
             }
             Found::Nothing if name == "scratch" => return Ok(None),

@@ -9,7 +9,7 @@ use bld_graph::{
     ContextOp, ImageRequest, LowerOptions, NamedContext, Op, Plan, ResolveError, ResolvedImage,
     Resolver,
 };
-use bld_oci::{Digest, History, ImageConfig, Platform, Reference};
+use bld_oci::{Digest, History, ImageConfig, Platform};
 
 /// Knows images by their familiar name; may make up all others.
 #[derive(Default)]
@@ -63,7 +63,9 @@ impl Resolver for Images {
         self.asked.push(request.clone());
         let name = request.reference.familiar();
         let config = match self.known.get(&name) {
-            Some(config) if !self.make_up => config.clone(),
+            Some(config) if !self.make_up || config.platform() == request.platform => {
+                config.clone()
+            }
             _ if self.make_up => {
                 let mut config = ImageConfig::for_platform(&request.platform);
                 let layer = format!("{name} for {}", request.platform);
@@ -159,8 +161,4 @@ pub(crate) fn history(plan: &Plan) -> Vec<String> {
         format!("{mark}{}", step.entry.created_by.as_deref().unwrap_or_default())
     };
     plan.history.iter().map(line).collect()
-}
-
-pub(crate) fn reference(name: &str) -> Reference {
-    Reference::parse(name).unwrap()
 }
