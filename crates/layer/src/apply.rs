@@ -312,10 +312,9 @@ impl Unpacker<'_> {
     /// Removes what is at `path`, except for what this archive put there.
     fn remove_older(&mut self, path: &Path) -> Result<()> {
         match self.upper.merged().lookup(path)? {
-            None => Ok(()),
             Some(node) if !self.unpacked.contains(path) => self.upper.remove(&node.path),
             Some(node) if node.meta.is_dir() => self.remove_older_below(&node),
-            Some(_) => Ok(()),
+            Some(_) | None => Ok(()),
         }
     }
 

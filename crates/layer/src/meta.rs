@@ -78,7 +78,6 @@ impl Metadata {
 
 #[expect(
     clippy::useless_conversion,
-    clippy::unnecessary_cast,
     reason = "the widths of the fields differ between architectures"
 )]
 impl From<Stat> for Metadata {

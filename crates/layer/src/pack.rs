@@ -52,8 +52,8 @@ pub fn write_layer(upper: &Path, out: &mut dyn Write, options: &TarOptions) -> R
     Packer::new(View::plain(upper), out, options, true).run()
 }
 
-/// Writes all files of a view as one tar in the same canonical form. There is nothing to delete in
-/// it, so it holds no whiteouts.
+/// Writes all files of a view as one tar in the same canonical form: a root filesystem, in which
+/// nothing is deleted and names that begin with `.wh.` mean nothing.
 ///
 /// # Errors
 /// As [`write_layer`].
@@ -76,7 +76,7 @@ struct Packer<'a> {
     view: View,
     out: &'a mut dyn Write,
     options: &'a TarOptions,
-    /// Whether opaque directories are part of what is packed.
+    /// Whether this is a layer, in which things are deleted, or a whole tree.
     whiteouts: bool,
     /// The first name of every file with several.
     names: HashMap<(u64, u64), PathBuf>,
@@ -102,27 +102,28 @@ impl<'a> Packer<'a> {
         if node.meta.is_whiteout() {
             return self.pack_whiteout(&sibling(&path, node.name().as_bytes()));
         }
-        if node.name().as_bytes().starts_with(WHITEOUT) {
+        if self.whiteouts && node.name().as_bytes().starts_with(WHITEOUT) {
             let problem = "a layer deletes with names that begin with \".wh.\"";
             return Err(LayerError::Unrepresentable { path, problem });
         }
-        let attributes = xattr::list(&node.real).context("list the attributes of", &node.real)?;
-        let is_opaque = self.check_overlay(node, &attributes, &path)?;
-        let xattrs = if attributes.is_empty() { Vec::new() } else { node.xattrs()? };
+        let names = xattr::list(&node.real).context("list the attributes of", &node.real)?;
+        if names.iter().any(|name| xattr::moves_contents(name)) {
+            let problem = "overlayfs keeps its contents elsewhere (redirect_dir or metacopy)";
+            return Err(LayerError::Unrepresentable { path, problem });
+        }
+        let xattrs = if names.is_empty() { Vec::new() } else { node.xattrs()? };
         if xattrs.iter().any(|(name, _)| !encode::is_representable(name)) {
             let problem = "the name of an extended attribute holds an equals sign";
             return Err(LayerError::Unrepresentable { path, problem });
         }
-        let first = match node.meta.is_hardlinked() {
-            true => self.names.get(&(node.meta.dev, node.meta.ino)).cloned(),
-            false => None,
-        };
+        let inode = (node.meta.dev, node.meta.ino);
+        let first = self.names.get(&inode).filter(|_| node.meta.is_hardlinked()).cloned();
         match (first, node.meta.kind) {
             (Some(first), _) => self.pack_entry(node, &path, EntryType::Link, &first, &xattrs)?,
             (None, Kind::Socket) => return Ok(()),
             (None, kind) => {
                 if node.meta.is_hardlinked() {
-                    self.names.insert((node.meta.dev, node.meta.ino), path.clone());
+                    self.names.insert(inode, path.clone());
                 }
                 let target = match kind {
                     Kind::Symlink => node.link_target()?,
@@ -134,41 +135,15 @@ impl<'a> Packer<'a> {
                 }
             }
         }
-        if is_opaque && self.whiteouts {
-            self.pack_whiteout(
-                path.join(std::ffi::OsStr::from_bytes(OPAQUE)).as_os_str().as_bytes(),
-            )?;
+        let is_opaque = self.whiteouts
+            && node.meta.is_dir()
+            && !names.is_empty()
+            && xattr::is_opaque(&node.real).context("list the attributes of", &node.real)?;
+        if is_opaque {
+            let name = [path.as_os_str().as_bytes(), b"/", OPAQUE].concat();
+            self.pack_whiteout(&name)?;
         }
         Ok(())
-    }
-
-    /// Whether a directory is opaque. Refuses what overlayfs may have stored in a way that is not
-    /// plain files: our mounts never switch that on, but a tree may come from elsewhere.
-    fn check_overlay(
-        &self,
-        node: &Node,
-        attributes: &[std::ffi::OsString],
-        path: &Path,
-    ) -> Result<bool> {
-        let has = |name: &str| {
-            attributes.iter().any(|attribute| {
-                let attribute = attribute.as_bytes();
-                let attribute = attribute
-                    .strip_prefix(b"trusted.overlay.")
-                    .or_else(|| attribute.strip_prefix(b"user.overlay."));
-                attribute == Some(name.as_bytes())
-            })
-        };
-        if has("redirect") || has("metacopy") {
-            return Err(LayerError::Unrepresentable {
-                path: path.to_owned(),
-                problem: "its contents are elsewhere: overlayfs was mounted with redirect_dir or metacopy",
-            });
-        }
-        if !node.meta.is_dir() || !has("opaque") {
-            return Ok(false);
-        }
-        xattr::is_opaque(&node.real).context("list the attributes of", &node.real)
     }
 
     fn pack_entry(

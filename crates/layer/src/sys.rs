@@ -48,8 +48,8 @@ fn absent_as_none(result: rustix::io::Result<fs::Stat>) -> io::Result<Option<Met
 
 /// The names in a directory, in no particular order, without `.` and `..`.
 pub(crate) fn names(dir: impl AsFd) -> io::Result<Vec<OsString>> {
-    // 32 KiB holds about a thousand entries per call.
-    let mut buffer = [const { MaybeUninit::<u8>::uninit() }; 32 * 1024];
+    // Room for about five hundred entries per call.
+    let mut buffer = [const { MaybeUninit::<u8>::uninit() }; 16 * 1024];
     let mut entries = RawDir::new(dir, &mut buffer);
     let mut names = Vec::new();
     while let Some(entry) = entries.next() {

@@ -32,6 +32,14 @@ pub(crate) fn is_kept(name: &OsStr) -> bool {
         || (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."))
 }
 
+/// Whether an attribute says that the contents of a file or directory are not where it is. Our
+/// mounts never make one, but a tree may come from elsewhere.
+pub(crate) fn moves_contents(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    let name = name.strip_prefix(b"trusted.").or_else(|| name.strip_prefix(b"user."));
+    matches!(name, Some(b"overlay.redirect" | b"overlay.metacopy"))
+}
+
 /// The attributes of `path` that belong to an image. Does not follow a symbolic link.
 pub(crate) fn kept(path: &Path) -> io::Result<Xattrs> {
     let mut found = Vec::new();

@@ -48,12 +48,11 @@ impl Entry<'_> {
         header.set_size(records.number(b"size", self.size, MAX_LONG));
         header.set_uid(records.number(b"uid", self.uid.into(), MAX_SHORT));
         header.set_gid(records.number(b"gid", self.gid.into(), MAX_SHORT));
-        match u64::try_from(self.mtime) {
-            Ok(mtime) => header.set_mtime(records.number(b"mtime", mtime, MAX_LONG)),
-            Err(_) => {
-                header.set_mtime(0);
-                records.push(b"mtime", self.mtime.to_string().as_bytes());
-            }
+        if let Ok(mtime) = u64::try_from(self.mtime) {
+            header.set_mtime(records.number(b"mtime", mtime, MAX_LONG));
+        } else {
+            header.set_mtime(0);
+            records.push(b"mtime", self.mtime.to_string().as_bytes());
         }
         if let Some(ustar) = header.as_ustar_mut()
             && matches!(self.kind, EntryType::Char | EntryType::Block)

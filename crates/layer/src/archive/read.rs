@@ -97,7 +97,7 @@ impl<'a> Archive<'a> {
                 // A volume label (V) and a multi-volume continuation (M) are no files either.
                 EntryType::XGlobalHeader => self.has_contents(size, start)?,
                 other if matches!(other.as_byte(), b'V' | b'M') => {
-                    self.has_contents(size, start)?
+                    self.has_contents(size, start)?;
                 }
                 _ => return self.entry(&header, size, extensions, start).map(Some),
             }

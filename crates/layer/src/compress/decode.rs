@@ -27,9 +27,8 @@ const XZ_MEMORY: u32 = 512 * 1024;
 pub fn detect(prefix: &[u8]) -> Option<Format> {
     match prefix {
         [0x1f, 0x8b, 0x08, ..] => Some(Format::Gzip),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Format::Zstd),
-        // A skippable frame in front, as seekable formats have.
-        [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Format::Zstd),
+        // The second is a skippable frame, as seekable formats have in front.
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Format::Zstd),
         [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some(Format::Bzip2),
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Format::Xz),
         _ => None,

@@ -119,7 +119,7 @@ pub enum CopyError {
 pub fn copy(request: &CopyRequest<'_>) -> Result<CopyStats, CopyError> {
     let mut upper = Upper::open(request.upper, request.dest_view)?;
     let plan = plan::Plan::make(request, &upper)?;
-    let stats = write::write(request, plan, &mut upper)?;
+    let stats = write::write(request, &plan, &mut upper)?;
     upper.finish()?;
     Ok(stats)
 }

@@ -124,16 +124,14 @@ impl Item {
             if verdict == Verdict::Skip {
                 return Ok(Vec::new());
             }
-            let mut taken = match node.meta.is_dir() {
-                true => self.below(source, &node, &path)?,
-                false => Vec::new(),
-            };
-            if verdict == Verdict::Take || !taken.is_empty() {
-                taken.insert(0, Taken { path, node });
-            }
-            Ok(taken)
+            let dir = node.meta.is_dir();
+            let below = if dir { self.below(source, &node, &path)? } else { Vec::new() };
+            let is_taken = verdict == Verdict::Take || !below.is_empty();
+            let taken = is_taken.then_some(Taken { path, node });
+            Ok(taken.into_iter().chain(below).collect())
         });
-        Ok(below.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+        let below: Vec<Vec<_>> = below.collect::<Result<_>>()?;
+        Ok(below.into_iter().flatten().collect())
     }
 
     fn verdict(&self, path: &Path, node: &Node) -> Verdict {

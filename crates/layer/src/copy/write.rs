@@ -25,7 +25,7 @@ struct Batch<'a> {
 
 pub(super) fn write(
     request: &CopyRequest<'_>,
-    plan: Plan,
+    plan: &Plan,
     upper: &mut Upper,
 ) -> Result<CopyStats, CopyError> {
     for (path, made) in &plan.parents {
@@ -53,13 +53,11 @@ pub(super) fn write(
             }
         }
         let open = filling.entry(dir).or_insert(usize::MAX);
-        match batches.get_mut(*open).filter(|batch| batch.files.len() < CHUNK) {
-            Some(batch) => batch.files.push((path, placement)),
-            None => {
-                *open = batches.len();
-                batches.push(Batch { dir, files: vec![(path, placement)] });
-            }
+        if batches.get(*open).is_none_or(|batch| batch.files.len() == CHUNK) {
+            *open = batches.len();
+            batches.push(Batch { dir, files: Vec::new() });
         }
+        batches[*open].files.push((path, placement));
     }
     let written = {
         let upper = &*upper;

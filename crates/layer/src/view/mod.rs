@@ -59,8 +59,8 @@ pub struct Node {
 }
 
 impl View {
-    /// The view of a stack of overlayfs layer directories, lowest first. Without any layer the
-    /// view is empty: it does not even have a root.
+    /// The view of a stack of overlayfs layer directories, lowest first. Without any layer there
+    /// is nothing to be found, not even the root, but listing the root is no error.
     pub fn new(mut layers: Vec<PathBuf>) -> Self {
         layers.reverse();
         Self { layers: layers.into(), overlay: true, filter: None }
@@ -119,6 +119,9 @@ impl View {
         let problem = match self.resolve(path)? {
             Some(node) if node.meta.is_dir() => return self.children(&node),
             Some(_) => io::ErrorKind::NotADirectory,
+            None if self.layers.is_empty() && self.canonical(path)? == Path::new("/") => {
+                return Ok(Vec::new());
+            }
             None => io::ErrorKind::NotFound,
         };
         Err(LayerError::io("read directory", path, problem))

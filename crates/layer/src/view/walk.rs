@@ -1,6 +1,7 @@
 //! Going through a view.
 
 use std::ffi::OsStr;
+use std::iter::once;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -51,14 +52,11 @@ impl View {
     /// [`LayerError::Io`](crate::LayerError::Io).
     pub fn tree(&self, dir: &Node) -> Result<Vec<Node>> {
         let below = self.children(dir)?.into_par_iter().map(|node| {
-            let mut nodes = match node.meta.is_dir() {
-                true => self.tree(&node)?,
-                false => Vec::new(),
-            };
-            nodes.insert(0, node);
-            Ok(nodes)
+            let below = if node.meta.is_dir() { self.tree(&node)? } else { Vec::new() };
+            Ok((node, below))
         });
-        Ok(below.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+        let below: Vec<_> = below.collect::<Result<_>>()?;
+        Ok(below.into_iter().flat_map(|(node, below)| once(node).chain(below)).collect())
     }
 
     /// The files exactly `levels` below the directory that `base` leads to, whose name, and the

@@ -1,9 +1,4 @@
 //! What the tests share: making odd trees, and looking at them.
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    reason = "every test binary uses another part of this, and tests may panic"
-)]
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -17,22 +12,22 @@ use rustix::fs::{FileType, Mode, XattrFlags};
 
 /// Everything a layer keeps of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    pub kind: Kind,
-    pub mode: u32,
-    pub owner: (u32, u32),
-    pub rdev: (u32, u32),
-    pub mtime: i64,
-    pub content: Vec<u8>,
-    pub link: PathBuf,
-    pub xattrs: Vec<(OsString, Vec<u8>)>,
+pub(crate) struct Seen {
+    pub(crate) kind: Kind,
+    pub(crate) mode: u32,
+    pub(crate) owner: (u32, u32),
+    pub(crate) rdev: (u32, u32),
+    pub(crate) mtime: i64,
+    pub(crate) content: Vec<u8>,
+    pub(crate) link: PathBuf,
+    pub(crate) xattrs: Vec<(OsString, Vec<u8>)>,
 }
 
 /// A whole tree by path, without its root.
-pub type Tree = BTreeMap<PathBuf, Seen>;
+pub(crate) type Tree = BTreeMap<PathBuf, Seen>;
 
 /// The tree a view shows.
-pub fn tree(view: &View) -> Tree {
+pub(crate) fn tree(view: &View) -> Tree {
     let mut tree = Tree::new();
     if view.lookup("/").unwrap().is_some() {
         view.walk("/", &mut |node| {
@@ -67,7 +62,7 @@ fn seen(view: &View, node: &Node) -> Seen {
 }
 
 /// The tree below a directory, read with nothing but the standard library.
-pub fn tree_on_disk(root: &Path) -> Tree {
+pub(crate) fn tree_on_disk(root: &Path) -> Tree {
     let mut tree = Tree::new();
     collect(root, Path::new("/"), &mut tree);
     tree
@@ -117,9 +112,10 @@ fn collect(dir: &Path, at: &Path, tree: &mut Tree) {
                 kind,
                 mode: meta.mode() & 0o7777,
                 owner: (meta.uid(), meta.gid()),
-                rdev: match is_device {
-                    true => (rustix::fs::major(rdev), rustix::fs::minor(rdev)),
-                    false => (0, 0),
+                rdev: if is_device {
+                    (rustix::fs::major(rdev), rustix::fs::minor(rdev))
+                } else {
+                    (0, 0)
                 },
                 mtime: meta.mtime(),
                 content: if kind == Kind::File { fs::read(&real).unwrap() } else { Vec::new() },
@@ -146,16 +142,10 @@ fn whiteout_seen() -> Seen {
     }
 }
 
-/// The same tree as far as a content digest sees it.
-pub fn without_times(mut tree: Tree) -> Tree {
-    tree.values_mut().for_each(|seen| seen.mtime = 0);
-    tree
-}
-
 /// Runs a test in a mount namespace of its own, so that whatever it mounts is gone when it ends,
 /// however it ends.
 #[expect(unsafe_code, reason = "unshare affects everything a thread does")]
-pub fn in_mount_namespace<T: Send>(test: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn in_mount_namespace<T: Send>(test: impl FnOnce() -> T + Send) -> T {
     use rustix::mount::{MountPropagationFlags, mount_change};
     use rustix::thread::{UnshareFlags, unshare_unsafe};
     std::thread::scope(|scope| {
@@ -172,7 +162,7 @@ pub fn in_mount_namespace<T: Send>(test: impl FnOnce() -> T + Send) -> T {
 }
 
 /// Mounts layers, lowest first, read-only on `target`.
-pub fn mount_overlay(layers: &[PathBuf], empty: &Path, target: &Path) {
+pub(crate) fn mount_overlay(layers: &[PathBuf], empty: &Path, target: &Path) {
     let lower: Vec<_> = layers
         .iter()
         .rev()
@@ -186,58 +176,58 @@ pub fn mount_overlay(layers: &[PathBuf], empty: &Path, target: &Path) {
     rustix::mount::mount("overlay", target, "overlay", flags, options.as_c_str()).unwrap();
 }
 
-pub fn mkdirs(path: impl AsRef<Path>) {
+pub(crate) fn mkdirs(path: impl AsRef<Path>) {
     fs::create_dir_all(path).unwrap();
 }
 
 /// Writes a file with a mode, making the directories above it.
-pub fn write(path: impl AsRef<Path>, content: impl AsRef<[u8]>, mode: u32) {
+pub(crate) fn write(path: impl AsRef<Path>, content: impl AsRef<[u8]>, mode: u32) {
     let path = path.as_ref();
     mkdirs(path.parent().unwrap());
     fs::write(path, content).unwrap();
     chmod(path, mode);
 }
 
-pub fn chmod(path: impl AsRef<Path>, mode: u32) {
+pub(crate) fn chmod(path: impl AsRef<Path>, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-pub fn chown(path: impl AsRef<Path>, uid: u32, gid: u32) {
+pub(crate) fn chown(path: impl AsRef<Path>, uid: u32, gid: u32) {
     std::os::unix::fs::lchown(path, Some(uid), Some(gid)).unwrap();
 }
 
-pub fn link(target: impl AsRef<Path>, path: impl AsRef<Path>) {
+pub(crate) fn link(target: impl AsRef<Path>, path: impl AsRef<Path>) {
     mkdirs(path.as_ref().parent().unwrap());
     symlink(target, path).unwrap();
 }
 
-pub fn mknod(path: impl AsRef<Path>, kind: FileType, major: u32, minor: u32) {
+pub(crate) fn mknod(path: impl AsRef<Path>, kind: FileType, major: u32, minor: u32) {
     mkdirs(path.as_ref().parent().unwrap());
     let device = rustix::fs::makedev(major, minor);
     let mode = Mode::RUSR | Mode::WUSR;
     rustix::fs::mknodat(rustix::fs::CWD, path.as_ref(), kind, mode, device).unwrap();
 }
 
-pub fn whiteout(path: impl AsRef<Path>) {
+pub(crate) fn whiteout(path: impl AsRef<Path>) {
     mknod(path, FileType::CharacterDevice, 0, 0);
 }
 
-pub fn setxattr(path: impl AsRef<Path>, name: &str, value: &[u8]) {
+pub(crate) fn setxattr(path: impl AsRef<Path>, name: &str, value: &[u8]) {
     rustix::fs::lsetxattr(path.as_ref(), name, value, XattrFlags::empty()).unwrap();
 }
 
-pub fn getxattr(path: impl AsRef<Path>, name: &str) -> Option<Vec<u8>> {
+pub(crate) fn getxattr(path: impl AsRef<Path>, name: &str) -> Option<Vec<u8>> {
     let mut value = vec![0_u8; 65536];
     let length = rustix::fs::lgetxattr(path.as_ref(), name, &mut value[..]).ok()?;
     value.truncate(length);
     Some(value)
 }
 
-pub fn opaque(path: impl AsRef<Path>) {
+pub(crate) fn opaque(path: impl AsRef<Path>) {
     setxattr(path, "trusted.overlay.opaque", b"y");
 }
 
-pub fn set_mtime(path: impl AsRef<Path>, seconds: i64) {
+pub(crate) fn set_mtime(path: impl AsRef<Path>, seconds: i64) {
     use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
     let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
     let times = Timestamps { last_access: time, last_modification: time };
@@ -245,10 +235,11 @@ pub fn set_mtime(path: impl AsRef<Path>, seconds: i64) {
 }
 
 /// CAP_NET_BIND_SERVICE, effective and permitted, as setcap writes it.
-pub const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+pub(crate) const CAPABILITY: [u8; 20] =
+    [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// A tree with one of everything that is easily lost.
-pub fn odd_tree(root: &Path) {
+pub(crate) fn odd_tree(root: &Path) {
     write(root.join("etc/passwd"), "root:x:0:0\n", 0o644);
     write(root.join("bin/su"), "#!", 0o4755);
     write(root.join("bin/ping"), "elf", 0o755);
@@ -290,7 +281,7 @@ pub fn odd_tree(root: &Path) {
 }
 
 /// Go's `filepath.Match` on one component, as far as the tests need it.
-pub fn glob(pattern: &std::ffi::OsStr, name: &std::ffi::OsStr) -> bool {
+pub(crate) fn glob(pattern: &std::ffi::OsStr, name: &std::ffi::OsStr) -> bool {
     use std::os::unix::ffi::OsStrExt;
     glob_bytes(pattern.as_bytes(), name.as_bytes())
 }

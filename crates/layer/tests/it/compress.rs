@@ -1,5 +1,4 @@
 //! Compression: the same bytes everywhere, readable by everybody.
-#![expect(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::io::{Cursor, Read, Write};
 use std::process::{Command, Stdio};
@@ -32,8 +31,8 @@ fn corpus(length: usize) -> Vec<u8> {
     bytes
 }
 
-fn encode(data: &[u8], compression: &Compression, piece: usize) -> Vec<u8> {
-    let mut encoder = Encoder::new(Vec::new(), compression).unwrap();
+fn encode(data: &[u8], compression: Compression, piece: usize) -> Vec<u8> {
+    let mut encoder = Encoder::new(Vec::new(), &compression).unwrap();
     for piece in data.chunks(piece.max(1)) {
         encoder.write_all(piece).unwrap();
         encoder.flush().unwrap();
@@ -69,7 +68,7 @@ fn what_goes_in_comes_out() {
     for length in [0, 1, 1000, (256 << 10) - 1, 256 << 10, (256 << 10) + 1, 3_000_000] {
         let data = corpus(length);
         for compression in [Compression::None, GZIP, ZSTD] {
-            let packed = encode(&data, &compression, 10_007);
+            let packed = encode(&data, compression, 10_007);
             assert!(decode(packed) == data, "{compression:?} of {length} bytes");
         }
     }
@@ -80,12 +79,12 @@ fn neither_threads_nor_pieces_show() {
     let data = corpus(5_000_000);
     for compression in [GZIP, Compression::Gzip { level: 1 }, ZSTD, Compression::Zstd { level: -3 }]
     {
-        let expected = encode(&data, &compression, data.len());
+        let expected = encode(&data, compression, data.len());
         for threads in [1, 2, 7] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             // Called on a thread of the pool it compresses on: it must not wait for itself.
             for piece in [data.len(), 70_001] {
-                let packed = pool.install(|| encode(&data, &compression, piece));
+                let packed = pool.install(|| encode(&data, compression, piece));
                 assert!(packed == expected, "{compression:?}, {threads} threads, {piece}");
             }
         }
@@ -105,20 +104,18 @@ fn the_bytes_of_a_level_never_change() {
         (Compression::Zstd { level: 19 }, "zstd-19-r1", "6c1920da37e3"),
     ] {
         assert_eq!(compression.key(), key);
-        assert_eq!(Digest::of(&encode(&data, &compression, 65536)).short(), digest, "{key}");
+        assert_eq!(Digest::of(&encode(&data, compression, 65536)).short(), digest, "{key}");
     }
 }
 
 #[test]
 fn everybody_reads_it() {
     let data = corpus(3_000_000);
-    assert!(pipe(&["gzip", "--decompress"], &encode(&data, &GZIP, 65536)) == data);
-    assert!(pipe(&["zstd", "--decompress", "--quiet"], &encode(&data, &ZSTD, 65536)) == data);
+    assert!(pipe(&["gzip", "--decompress"], &encode(&data, GZIP, 65536)) == data);
+    assert!(pipe(&["zstd", "--decompress", "--quiet"], &encode(&data, ZSTD, 65536)) == data);
     // A reader that stops after the first member sees all of it.
     let mut single = Vec::new();
-    flate2::read::GzDecoder::new(&encode(&data, &GZIP, 65536)[..])
-        .read_to_end(&mut single)
-        .unwrap();
+    flate2::read::GzDecoder::new(&encode(&data, GZIP, 65536)[..]).read_to_end(&mut single).unwrap();
     assert!(single == data);
 }
 
@@ -156,6 +153,19 @@ fn what_is_not_compressed_passes_through() {
     }
 }
 
+/// Gives so many bytes, then fails.
+struct Failing(usize);
+impl Read for Failing {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.0 == 0 {
+            return Err(std::io::Error::other("broken"));
+        }
+        let length = buffer.len().min(self.0);
+        self.0 -= length;
+        Ok(length)
+    }
+}
+
 #[test]
 fn reading_ahead_changes_nothing() {
     let data = corpus(3_000_001);
@@ -163,17 +173,6 @@ fn reading_ahead_changes_nothing() {
     read_ahead(Cursor::new(data.clone())).unwrap().read_to_end(&mut read).unwrap();
     assert!(read == data);
 
-    struct Failing(usize);
-    impl Read for Failing {
-        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-            if self.0 == 0 {
-                return Err(std::io::Error::other("broken"));
-            }
-            let length = buffer.len().min(self.0);
-            self.0 -= length;
-            Ok(length)
-        }
-    }
     let mut read = Vec::new();
     let error = read_ahead(Failing(1_000_000)).unwrap().read_to_end(&mut read).unwrap_err();
     assert_eq!((error.to_string().as_str(), read.len()), ("broken", 1_000_000));
