@@ -1,4 +1,83 @@
-//! The only owner of disk state.
+//! The store: blobs, snapshots, images, containers and cache records of one machine, shared by
+//! any number of processes, with no daemon in between.
+//!
+//! This crate is the only owner of disk state. It knows nothing of tar, registries or how a
+//! container is run; it keeps what it is given, finds it again, and says what may be removed.
+//!
+//! # On disk
+//!
+//! ```text
+//! root/                        entered by its owner only
+//! ├── db.sqlite (-wal, -shm)   everything that has a name, and what it is made of
+//! ├── blobs/sha256/<hex>       immutable bytes, named by their digest as in an OCI layout
+//! ├── snapshots/<id>/
+//! │   ├── fs/                  an overlay upper directory: one layer of a file system
+//! │   └── work/                the overlay's work directory, only while it is writable
+//! ├── tmp/<session>/           what one live process has in flight (see below)
+//! │   ├── blob-<n>             a blob being written
+//! │   ├── snapshot-<id>        a mark: snapshots/<id> is being made or removed
+//! │   └── trash-<n>/           a tree being removed
+//! ├── locks/<hex>              locks by key, while someone has them
+//! ├── statcache/<hex>          remembered digests of files outside the store
+//! ├── containers/ cachemounts/ logs/      filled by the engine
+//! ├── reserve                  space that garbage collection has when there is no other
+//! └── epoch                    the boot of the machine for which all this was made ready
+//! ```
+//!
+//! The database decides what exists. A file that no row names is being made, being removed, or
+//! rubbish; a row never names a file that is not complete.
+//!
+//! # Locks
+//!
+//! All locks but SQLite's own are flock(2) on the object itself. They cost two system calls, need
+//! no clean-up, and the kernel takes them back when a process dies, however it dies.
+//!
+//! | locked | shared | exclusive |
+//! |---|---|---|
+//! | `snapshots/<id>` | somebody uses it, as a rootfs or a parent: [`Lease`], [`Active`] | it is being made, written to by a container ([`ContainerLayer`]), or removed |
+//! | `blobs/sha256/<hex>` | it was made here and nothing names it yet, or a [`Lease`] | it is being removed |
+//! | `tmp/<session>` | | its process lives |
+//! | `locks/<hex>` | | work on that key is being done: [`KeyLock`] |
+//! | the root | | the first process of this boot makes it ready |
+//!
+//! Nobody waits for a lock while holding a transaction open, except for the moments that garbage
+//! collection keeps an object. After a lock is won it is checked that the file still has its name.
+//!
+//! # Garbage
+//!
+//! Roots are images (named or not, the caller's policy decides about those without a name),
+//! containers, cache records, and whatever a live process holds. A snapshot keeps all it lies on; an
+//! image or snapshot keeps the blobs of its layers. [`Store::gc`] marks and sweeps inside one write
+//! transaction and takes the exclusive lock of everything it removes, so what was held or named
+//! before is seen, and what would be afterwards fails cleanly.
+//!
+//! A process that dies leaves its session, which anybody can lock from then on. [`Store::open`]
+//! looks at `tmp`, which is all but empty, and removes such sessions with what they mark. Nothing
+//! else has to be searched.
+//!
+//! # What survives
+//!
+//! *The death of a process*, at any instant: a transaction happened or did not. Snapshots and blobs
+//! are complete before their row is committed, rows are gone before their files are. What is in
+//! between is marked in a session.
+//!
+//! *A power cut*, without a flush per file: rows that name files have a bit, `synced`. It is set, in
+//! a transaction that is itself flushed, only for what was there before a syncfs(2) that succeeded.
+//! The first process of the next boot, which it knows by the kernel's boot id in `epoch`, drops
+//! snapshots that do not have the bit, hashes blobs that do not, and only then lets anyone read.
+//! Within a boot the page cache makes the bit irrelevant, so steps of a build are visible to all
+//! at once, and one syncfs at its end ([`Store::put_image`], or [`Store::sync`]) makes them last.
+//!
+//! *A full disk*: every writer fails with [`StoreError::NoSpace`] and leaves nothing behind.
+//!
+//! *Damage*: [`Store::check`] hashes everything and names what is not as it should be;
+//! [`Store::read_blob`] never returns bytes that do not fit their name.
+//!
+//! # Speed
+//!
+//! A build that changes nothing asks in a fresh process and writes nothing: opening the store takes
+//! 0.04 ms, opening the database 0.4 ms, and each question 4 to 10 µs, whether there are ten images or
+//! ten thousand.
 
 mod active;
 mod blob;

@@ -5,7 +5,7 @@
 //! it a root like any other. The lock is kept until the files are gone. Should this process die
 //! after the commit, marks in its session say what is still to be removed (`session.rs`).
 //!
-//! Locks are descriptors, so it goes in passes of [`BATCH`] objects.
+//! Locks are descriptors, and transactions must be short, so it goes in passes of limited size.
 
 mod graph;
 mod nameless;

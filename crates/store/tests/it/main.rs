@@ -1,6 +1,7 @@
 //! Behaviour of the store, on real file systems. One program, so that it links once.
 
 #![expect(clippy::unwrap_used, reason = "tests may panic")]
+#![expect(clippy::print_stdout, reason = "measurements, shown with --nocapture")]
 #![expect(clippy::disallowed_methods, reason = "tests start programs, this one among them")]
 
 mod blobs;

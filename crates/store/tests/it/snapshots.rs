@@ -1,9 +1,10 @@
+use std::env;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use bld_store::StoreError;
+use bld_store::{Store, StoreError};
 use rustix::fs::{IFlags, Mode};
 
 use crate::support::{Place, digest, names, snapshot};
@@ -137,7 +138,7 @@ fn whatever_a_container_has_left_can_be_removed() {
     fs::write(upper.join("closed/inside/file"), "x").unwrap();
     for path in ["closed/inside/file", "closed/inside", "closed"] {
         chown(upper.join(path), Some(1234), Some(1234)).unwrap();
-        fs::set_permissions(upper.join(path), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(upper.join(path), fs::Permissions::from_mode(0o0)).unwrap();
     }
     make_special(upper);
     make_deep(upper, 3000);
@@ -155,6 +156,38 @@ fn whatever_a_container_has_left_can_be_removed() {
     drop(store);
     assert!(names(place.root().join("tmp")).is_empty());
     assert_eq!(fs::read_to_string(outside.join("precious")).unwrap(), "x");
+}
+
+/// Without the capabilities that let root pass by permissions.
+#[test]
+fn permissions_are_no_obstacle_to_an_ordinary_owner() {
+    const PLACE: &str = "BLD_STORE_TEST_OWNER";
+    let Some(root) = env::var_os(PLACE) else {
+        let place = Place::new();
+        let output = Command::new("setpriv")
+            .arg("--bounding-set=-dac_override,-dac_read_search,-linux_immutable")
+            .arg(env::current_exe().unwrap())
+            .args(["--exact", "snapshots::permissions_are_no_obstacle_to_an_ordinary_owner"])
+            .env(PLACE, place.root())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        return;
+    };
+    let store = Store::open(Path::new(&root)).unwrap();
+    let active = store.prepare(None).unwrap();
+    let closed = active.upper().join("closed");
+    make_deep(active.upper(), 200);
+    fs::create_dir_all(closed.join("inside")).unwrap();
+    fs::write(closed.join("inside/file"), "x").unwrap();
+    for path in [closed.join("inside"), closed.clone()] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o0)).unwrap();
+    }
+    assert!(fs::read_dir(&closed).is_err(), "the capabilities are still there");
+    drop(active);
+    drop(store);
+    assert!(names(Path::new(&root).join("snapshots")).is_empty());
+    assert!(names(Path::new(&root).join("tmp")).is_empty());
 }
 
 fn make_special(upper: &Path) {
