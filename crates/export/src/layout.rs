@@ -38,15 +38,16 @@ pub fn write_layout(store: &Store, images: &[ArchiveImage], dir: &Path) -> Resul
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(ExportError::io("read", &index)(error)),
     };
-    replace(&index, &encode_index(kept.into_iter().chain(entries(images)).collect())?)
+    let entries: Vec<Value> = kept.into_iter().chain(entries(images)).collect();
+    replace(&index, &encode_index(&entries)?)
 }
 
 /// The bytes of an `index.json` over `images`.
 pub(crate) fn index_entries(images: &[ArchiveImage]) -> Result<Vec<u8>, ExportError> {
-    encode_index(entries(images))
+    encode_index(&entries(images))
 }
 
-fn encode_index(manifests: Vec<Value>) -> Result<Vec<u8>, ExportError> {
+fn encode_index(manifests: &[Value]) -> Result<Vec<u8>, ExportError> {
     let index = json!({
         "schemaVersion": 2,
         "mediaType": media_type::OCI_INDEX,

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use bld_layer::{Compression, Encoder, TarOptions, write_layer};
-use bld_oci::{Digest, ImageConfig, media_type};
+use bld_oci::{Digest, media_type};
 use bld_store::{ImageRecord, LayerBlob, Store};
 use serde::Serialize;
 
 use crate::error::ExportError;
 
 /// How a manifest is written.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ManifestOptions {
     /// Compression of layers that have no blob yet.
     pub compression: Compression,
@@ -21,17 +21,6 @@ pub struct ManifestOptions {
     pub docker_types: bool,
     /// Annotations of the manifest.
     pub annotations: BTreeMap<String, String>,
-}
-
-impl Default for ManifestOptions {
-    fn default() -> Self {
-        Self {
-            compression: Compression::default(),
-            force_compression: false,
-            docker_types: false,
-            annotations: BTreeMap::new(),
-        }
-    }
 }
 
 /// A manifest in the store, with all it names.
@@ -98,7 +87,7 @@ pub fn manifest(
             Some(blob) => blob,
             None => {
                 let dir = layer_dir(store, image, index, &mut dirs)?;
-                write_blob(store, diff_id, &dir, &options.compression)?
+                write_blob(store, diff_id, &dir, options.compression)?
             }
         };
         layers.push(Blob {
@@ -121,12 +110,6 @@ pub fn manifest(
         .map_err(|error| ExportError::malformed("the manifest", error))?;
     let digest = store.put_blob(&bytes)?;
     Ok(Manifest { digest, bytes, media_type: media_type.to_owned(), config, layers })
-}
-
-/// The config of an image in the store.
-pub(crate) fn config(store: &Store, image: &ImageRecord) -> Result<ImageConfig, ExportError> {
-    ImageConfig::parse(&store.read_blob(&image.id)?)
-        .map_err(|error| ExportError::malformed(format!("the config of image {}", image.id), error))
 }
 
 fn known(
@@ -164,10 +147,10 @@ fn write_blob(
     store: &Store,
     diff_id: &Digest,
     dir: &std::path::Path,
-    compression: &Compression,
+    compression: Compression,
 ) -> Result<LayerBlob, ExportError> {
     let writer = store.blob_writer()?;
-    let mut encoder = Encoder::new(writer, compression)?;
+    let mut encoder = Encoder::new(writer, &compression)?;
     write_layer(dir, &mut encoder, &TarOptions::default())?;
     let writer = encoder.finish()?;
     let (digest, size) = writer.commit(None)?;
@@ -176,7 +159,7 @@ fn write_blob(
     Ok(blob)
 }
 
-fn oci_layer_type(compression: &Compression) -> &'static str {
+fn oci_layer_type(compression: Compression) -> &'static str {
     match compression {
         Compression::None => media_type::OCI_LAYER,
         Compression::Gzip { .. } => media_type::OCI_LAYER_GZIP,

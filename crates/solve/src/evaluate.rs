@@ -10,7 +10,7 @@ use bld_store::{Record, RecordInput, SnapshotId};
 
 use crate::error::{StepError, StepFailure};
 use crate::solver::Build;
-use crate::step::{Step, StepInput, Tree};
+use crate::step::{self, Step, StepInput, Tree};
 use crate::{content, execute, explain};
 
 /// Earlier records of one operation that are compared by content before the step runs.
@@ -133,7 +133,13 @@ fn result(
     }
     build.emit(index, EventKind::Started);
     let snapshot = execute::execute(build, index, log)?;
-    store.put_record(&record(snapshot, log.as_deref()))?;
+    if step::contexts_changed(build, index)? {
+        let message = "files of the context changed while they were read: \
+                       the result is used, but not kept for later builds";
+        build.emit(index, EventKind::Warning { message: message.to_owned() });
+    } else {
+        store.put_record(&record(snapshot, log.as_deref()))?;
+    }
     build.emit(index, EventKind::Done);
     Ok(snapshot)
 }

@@ -12,6 +12,7 @@ use petgraph::graph::NodeIndex;
 use crate::context::{LocalContext, Remembered};
 use crate::environment::Environment;
 use crate::error::StepFailure;
+use crate::solver::Build;
 use crate::{key, select};
 
 /// What a vertex delivers to those that consume it.
@@ -137,6 +138,24 @@ fn step(
         )),
     };
     Ok(Step { id: VertexId::next(), op, definition, inputs, forced, scope: String::new() })
+}
+
+/// Whether what step `index` selects of local contexts is no longer what its key was made of.
+///
+/// A key names content that was hashed before the files were read for the second time; a record
+/// under it must not hold anything else.
+pub(crate) fn contexts_changed(build: &Build, index: usize) -> Result<bool, StepFailure> {
+    for input in &build.steps[index].inputs {
+        if let Some(Tree::Context(context)) = build.trees[input.step].get() {
+            let remembered = Remembered::open(&build.env.store, context);
+            let now =
+                select::context_digest(build.vertex(index), input.input, context, &remembered)?;
+            if now != input.definition {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// The local context called `name`.

@@ -50,7 +50,7 @@ pub(super) fn run(
         },
         op.args.iter().cloned(),
     );
-    spec.env = environment(op, &account.home, secret_env);
+    spec.env = environment(op, &account.home, &secret_env);
     spec.cwd.clone_from(&op.cwd);
     spec.user = account.user;
     spec.hosts = Some(hosts_file(&hostname, network.address(), &op.extra_hosts));
@@ -98,7 +98,7 @@ fn verdict(op: &ExecOp, status: ExitStatus) -> Result<(), StepFailure> {
 }
 
 /// The environment of the process: what the operation says, then what it does not set itself.
-fn environment(op: &ExecOp, home: &str, secrets: Vec<(String, String)>) -> Vec<String> {
+fn environment(op: &ExecOp, home: &str, secrets: &[(String, String)]) -> Vec<String> {
     let mut env: Vec<(&str, &str)> = op.env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
     let defaults =
         op.proxy_env.iter().map(|(k, v)| (k.as_str(), v.as_str())).chain([("HOME", home)]);
@@ -107,7 +107,7 @@ fn environment(op: &ExecOp, home: &str, secrets: Vec<(String, String)>) -> Vec<S
             env.push((name, value));
         }
     }
-    for (name, value) in &secrets {
+    for (name, value) in secrets {
         env.retain(|(known, _)| known != name);
         env.push((name, value));
     }

@@ -20,7 +20,7 @@ use crate::step::Tree;
 pub(super) struct Mounts<'a> {
     build: &'a Build,
     index: usize,
-    mounts: Vec<Mount>,
+    prepared: Vec<Mount>,
     locks: Vec<KeyLock>,
     /// Holds copies of inputs that cannot be shown as they lie on disk.
     scratch: PathBuf,
@@ -31,7 +31,7 @@ impl<'a> Mounts<'a> {
     pub(super) fn new(build: &'a Build, index: usize, active: &Active) -> Self {
         let beside = active.upper().parent().unwrap_or(active.upper());
         let scratch = beside.join("mounts");
-        Self { build, index, mounts: Vec::new(), locks: Vec::new(), scratch, copies: 0 }
+        Self { build, index, prepared: Vec::new(), locks: Vec::new(), scratch, copies: 0 }
     }
 
     /// Prepares all mounts of `op`; gives the variables that secrets are handed over in.
@@ -48,7 +48,7 @@ impl<'a> Mounts<'a> {
 
     /// The mounts for the sandbox.
     pub(super) fn take(&mut self) -> Vec<Mount> {
-        std::mem::take(&mut self.mounts)
+        std::mem::take(&mut self.prepared)
     }
 
     fn mount(
@@ -68,7 +68,7 @@ impl<'a> Mounts<'a> {
                 self.locks.extend(lock);
                 self.bind(target, dir, *read_only);
             }
-            MountKind::Tmpfs { size } => self.mounts.push(Mount {
+            MountKind::Tmpfs { size } => self.prepared.push(Mount {
                 kind: bld_sandbox::MountKind::Tmpfs {
                     size: *size,
                     mode: 0o1777,
@@ -108,12 +108,12 @@ impl<'a> Mounts<'a> {
 
     fn bind(&mut self, target: &str, source: PathBuf, read_only: bool) {
         let kind = bld_sandbox::MountKind::Bind { source, read_only, recursive: false };
-        self.mounts.push(Mount { kind, target: target.to_owned() });
+        self.prepared.push(Mount { kind, target: target.to_owned() });
     }
 
     fn file(&mut self, target: &str, contents: Vec<u8>, mode: u32, uid: u32, gid: u32) {
         let kind = bld_sandbox::MountKind::File { contents, mode, uid, gid, read_only: true };
-        self.mounts.push(Mount { kind, target: target.to_owned() });
+        self.prepared.push(Mount { kind, target: target.to_owned() });
     }
 
     /// The path on this machine that shows `path` of an input. What lies there as it should be seen
@@ -156,13 +156,13 @@ impl<'a> Mounts<'a> {
         let lock = match sharing {
             Sharing::Shared => None,
             Sharing::Locked => Some(store.lock(&format!("cache-mount-{key}"))?),
-            Sharing::Private => match store.try_lock(&format!("cache-mount-{key}"))? {
-                Some(lock) => Some(lock),
-                None => {
+            Sharing::Private => {
+                let lock = store.try_lock(&format!("cache-mount-{key}"))?;
+                if lock.is_none() {
                     dir = self.scratch.join(&key);
-                    None
                 }
-            },
+                lock
+            }
         };
         let _making = store.lock(&format!("cache-mount-make-{key}"))?;
         if !dir.exists() {
@@ -188,13 +188,13 @@ impl Mounts<'_> {
     fn cache_name(&self, id: &str, first: &First<'_>) -> String {
         let mut name = id.to_owned();
         if (first.mode, first.uid, first.gid) != (0o755, 0, 0) {
-            name.push_str(&format!("|{:o}:{}:{}", first.mode, first.uid, first.gid));
+            name = format!("{name}|{:o}:{}:{}", first.mode, first.uid, first.gid);
         }
         let seed = first.input.map(Input::From).and_then(|wanted| {
             self.build.steps[self.index].inputs.iter().find(|input| input.input == wanted)
         });
         if let Some(seed) = seed {
-            name.push_str(&format!("|{}:{}", seed.definition, first.source));
+            name = format!("{name}|{}:{}", seed.definition, first.source);
         }
         name
     }
