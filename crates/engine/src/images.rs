@@ -10,6 +10,7 @@ pub(crate) mod find;
 mod layout;
 pub(crate) mod list;
 mod load;
+mod prune;
 mod pull;
 mod push;
 mod record;

@@ -69,11 +69,6 @@ impl Step {
         self.ended.as_ref().map(|(at, _)| self.age(*at)).unwrap_or_default()
     }
 
-    /// Whether it is being worked on.
-    pub(super) fn is_running(&self) -> bool {
-        self.started.is_some() && self.ended.is_none()
-    }
-
     fn keep(&mut self, at: SystemTime, lines: Vec<String>) {
         let after = self.age(at);
         for text in lines {
@@ -106,7 +101,6 @@ impl Step {
 pub(super) struct Steps {
     steps: HashMap<VertexId, Step>,
     failed: Vec<VertexId>,
-    warnings: Vec<String>,
     last_number: u32,
 }
 
@@ -116,9 +110,6 @@ impl Steps {
         if let EventKind::Planned(vertex) = &event.kind {
             self.steps.insert(event.id, Step::new(vertex.clone()));
             return;
-        }
-        if let EventKind::Warning { message } = &event.kind {
-            self.warnings.push(message.clone());
         }
         let Some(step) = self.steps.get_mut(&event.id) else { return };
         let at = event.at;
@@ -172,16 +163,13 @@ impl Steps {
         let failed = self.failed.iter().filter_map(|id| self.steps.remove(id));
         let failed = failed
             .filter_map(|step| match step.ended {
-                Some((_, End::Failed(error))) => Some(FailedStep {
-                    name: step.vertex.name,
-                    error,
-                    lines: step.vertex.lines,
-                    log: step.log.into(),
-                }),
+                Some((_, End::Failed(_))) => {
+                    Some(FailedStep { name: step.vertex.name, log: step.log.into() })
+                }
                 _ => None,
             })
             .collect();
-        Summary { failed, warnings: self.warnings }
+        Summary { failed }
     }
 }
 
@@ -190,8 +178,6 @@ impl Steps {
 pub(crate) struct Summary {
     /// The steps that failed, in order.
     pub(crate) failed: Vec<FailedStep>,
-    /// All warnings.
-    pub(crate) warnings: Vec<String>,
 }
 
 /// A step that failed.
@@ -199,10 +185,6 @@ pub(crate) struct Summary {
 pub(crate) struct FailedStep {
     /// As shown, e.g. `[build 2/5] RUN make`.
     pub(crate) name: String,
-    /// The error in one line.
-    pub(crate) error: String,
-    /// First and last line of the instruction.
-    pub(crate) lines: Option<(u32, u32)>,
     /// The output.
     pub(crate) log: Vec<LogLine>,
 }

@@ -149,7 +149,7 @@ fn apply_changes(config: &ImageConfig, changes: &[String]) -> Result<ImageConfig
     let triggers = std::mem::take(&mut base.config.on_build);
     let platform = config.platform();
     let options = LowerOptions::new(platform);
-    let plan = lower(&parsed.dockerfile, &options, &mut Itself(base))
+    let plan = lower(&parsed.dockerfile, &source, &options, &mut Itself(base))
         .map_err(|errors| first(&errors))?;
     let mut changed = plan.config;
     changed.config.on_build.splice(0..0, triggers);

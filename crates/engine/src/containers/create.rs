@@ -39,6 +39,8 @@ pub struct CreateRequest {
     pub expose: Vec<String>,
     /// What is mounted. Volumes of the image are added.
     pub mounts: Vec<Mount>,
+    /// Containers whose binds and volumes are mounted as well.
+    pub volumes_from: Vec<String>,
     /// Everything else.
     pub host: HostConfig,
 }
@@ -73,7 +75,8 @@ impl Engine {
         }
         let active = store.prepare(Some(snapshot))?;
         let view = View::new(active.layers().to_vec());
-        container.mounts = self.resolve_mounts(&request.mounts, &container.config, &view)?;
+        let wanted = self.wanted_mounts(&request)?;
+        container.mounts = self.resolve_mounts(wanted, &container.config, &view)?;
         self.enter(&mut container, request.name.as_deref())?;
         let kept = active.keep(&container.id).map_err(EngineError::from);
         match kept {
@@ -120,14 +123,32 @@ impl Engine {
         Ok(())
     }
 
+    /// What was asked for, and what other containers have where nothing was asked for.
+    fn wanted_mounts(&self, request: &CreateRequest) -> Result<Vec<Mount>> {
+        let mut mounts = request.mounts.clone();
+        for word in &request.volumes_from {
+            let (name, read_only) = match word.rsplit_once(':') {
+                Some((name, "ro")) => (name, true),
+                Some((name, "rw" | "z" | "Z")) => (name, false),
+                _ => (word.as_str(), false),
+            };
+            for mount in self.find_container(name)?.mounts {
+                let taken = mounts.iter().any(|known| clean(&known.target) == mount.target);
+                if !taken && !matches!(mount.source, MountSource::Tmpfs { .. }) {
+                    mounts.push(Mount { read_only: mount.read_only || read_only, ..mount });
+                }
+            }
+        }
+        Ok(mounts)
+    }
+
     /// Finds or makes what is to be mounted.
     fn resolve_mounts(
         &self,
-        wanted: &[Mount],
+        mut mounts: Vec<Mount>,
         config: &ContainerConfig,
         image: &View,
     ) -> Result<Vec<Mount>> {
-        let mut mounts = wanted.to_vec();
         for path in &config.volumes {
             let path = clean(path);
             if !mounts.iter().any(|mount| clean(&mount.target) == path) {

@@ -1,6 +1,7 @@
 //! A container's network: its place on the bridge and the files by which it finds names.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use bld_network::{Bridge, Endpoint, hosts_file, new_netns, resolv_conf};
@@ -38,7 +39,8 @@ impl Engine {
             fs::read("/etc/hosts").unwrap_or_default()
         } else {
             let ip = endpoint.as_ref().map(|endpoint| endpoint.ip);
-            hosts_file(&host.hostname, ip, &host.extra_hosts)
+            let gateway = endpoint.as_ref().map_or(Ipv4Addr::LOCALHOST, |endpoint| endpoint.gateway);
+            hosts_file(&host.hostname, ip, &addressed(&host.extra_hosts, gateway))
         };
         let resolv = fs::read("/etc/resolv.conf").unwrap_or_default();
         let resolv = match own_resolver {
@@ -65,6 +67,15 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// `host-gateway` stands for the address by which a container reaches the host.
+fn addressed(hosts: &[(String, String)], gateway: Ipv4Addr) -> Vec<(String, String)> {
+    let address = |(name, address): &(String, String)| match address.as_str() {
+        "host-gateway" => (name.clone(), gateway.to_string()),
+        address => (name.clone(), address.to_owned()),
+    };
+    hosts.iter().map(address).collect()
 }
 
 /// `--dns` and its likes take the place of what the host says.

@@ -1,6 +1,6 @@
 //! Lists of images.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::time::SystemTime;
 
 use bld_dockerfile::ignore::glob_match;
@@ -86,19 +86,6 @@ impl Engine {
         }
         let labels = config(self.store()?, &image.id)?.config.labels;
         Ok(matches_labels(&labels, wanted))
-    }
-
-    /// Removes images without a name that no container uses, or with `all` those with a name too;
-    /// what was removed.
-    pub fn prune_images(&self, all: bool, filter: &ImageFilter) -> Result<Vec<super::Removed>> {
-        let used: HashSet<Digest> = self.containers_using()?.into_iter().collect();
-        let mut removed = Vec::new();
-        for image in self.images(filter)? {
-            if !used.contains(&image.record.id) && (all || image.tags.is_empty()) {
-                removed.extend(self.remove_image(&image.record.id.to_string(), true)?);
-            }
-        }
-        Ok(removed)
     }
 }
 

@@ -74,6 +74,11 @@ impl Engine {
     /// Removes the name `name` and, with the last name or when `name` is an id, the image. `force`
     /// overrules containers that do not run and removes all names of an id.
     pub fn remove_image(&self, name: &str, force: bool) -> Result<Vec<Removed>> {
+        Ok(self.delete_image(name, force)?.0)
+    }
+
+    /// As [`remove_image`](Self::remove_image), with the bytes that were freed.
+    pub(super) fn delete_image(&self, name: &str, force: bool) -> Result<(Vec<Removed>, u64)> {
         let store = self.store()?;
         let found = find::find(store, name)?;
         let id = found.record.id;
@@ -94,7 +99,7 @@ impl Engine {
                     untag(store, reference, &mut removed)?;
                 }
                 if !store.tags_of(&id)?.is_empty() || running(&users).is_some() {
-                    return Ok(removed);
+                    return Ok((removed, 0));
                 }
             }
             None => {
@@ -115,8 +120,8 @@ impl Engine {
         store.delete_image(&id)?;
         removed.push(Removed::Deleted(id));
         // What only this image named is of no use to anyone; cached steps keep what they name.
-        store.gc(&GcPolicy::default())?;
-        Ok(removed)
+        let freed = store.gc(&GcPolicy::default())?.bytes;
+        Ok((removed, freed))
     }
 
     fn users_of(&self, id: &Digest) -> Result<Vec<Container>> {

@@ -1,0 +1,181 @@
+//! The commands there are, and which one was meant.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use bld_engine::containers::monitor;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::commands as c;
+use crate::error::Failure;
+use crate::session::{Outcome, Session};
+use crate::usage;
+
+/// A self-sufficient builder and runtime for containers
+#[derive(Debug, Parser)]
+#[command(name = "bld", disable_version_flag = true, subcommand_required = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags in front of the command.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Global {
+    /// Directory of the store (also BLD_ROOT; default "/var/lib/bld" as root)
+    #[arg(long, value_name = "string", env = "BLD_ROOT", hide_env = true)]
+    pub(crate) root: Option<PathBuf>,
+    /// Location of client config files (also DOCKER_CONFIG; default "~/.docker")
+    #[arg(long, value_name = "string", env = "DOCKER_CONFIG", hide_env = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// Print version information and quit
+    #[arg(short = 'v', long)]
+    version: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Build(Box<c::build::Args>),
+    Builder(c::groups::Builder),
+    Commit(c::commit::Args),
+    Completion(c::completion::Args),
+    Container(c::groups::Container),
+    Create(Box<c::create::Args>),
+    History(c::history::Args),
+    Image(c::groups::Image),
+    Images(c::images::Args),
+    Info(c::info::Args),
+    Inspect(c::inspect::Args),
+    Kill(c::kill::Args),
+    Load(c::load::Args),
+    Logs(c::logs::Args),
+    Pause(c::pause::Args),
+    Ps(c::ps::Args),
+    Pull(c::pull::Args),
+    Push(c::push::Args),
+    Rename(c::rename::Args),
+    Restart(c::restart::Args),
+    Rm(c::rm::Args),
+    Rmi(c::rmi::Args),
+    Run(Box<c::run::Args>),
+    Save(c::save::Args),
+    Start(c::start::Args),
+    Stop(c::stop::Args),
+    System(c::groups::System),
+    Tag(c::tag::Args),
+    Unpause(c::pause::UnpauseArgs),
+    Version(c::version::Args),
+    Volume(c::volume::Volume),
+    Wait(c::wait::Args),
+}
+
+/// Runs the command that the process was started with.
+pub(crate) fn run() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    // The commonest way of being started by ourselves needs none of the parsing.
+    if let [_, root, dir, command, id] = args.as_slice()
+        && root == "--root"
+        && monitor::is_command(command)
+    {
+        return hold(PathBuf::from(dir), id);
+    }
+    let mut root = command();
+    let parsed = root
+        .try_get_matches_from_mut(&args)
+        .and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
+    match parsed {
+        Ok(cli) => finish(dispatch(cli.command, &Session::new(&cli.global))),
+        Err(_) if wants_version(&args) => finish(c::version::short().map(|()| 0)),
+        Err(error) => {
+            let answer = usage::answer(&root, args.get(1..).unwrap_or_default(), &error);
+            let text = answer.text.as_bytes();
+            // Nobody reads it: there is nobody to tell that to.
+            let _unread = match answer.asked {
+                true => io::stdout().write_all(text),
+                false => io::stderr().write_all(text),
+            };
+            ExitCode::from(answer.code)
+        }
+    }
+}
+
+/// The whole command line, with docker's looks.
+pub(crate) fn command() -> clap::Command {
+    usage::prepare(Cli::command())
+}
+
+/// `bld --version` has no command, which clap would otherwise ask for.
+fn wants_version(args: &[OsString]) -> bool {
+    args.get(1).is_some_and(|arg| arg == "-v" || arg == "--version")
+}
+
+fn finish(outcome: Outcome) -> ExitCode {
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            failure.print("Error: ");
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Holds the container `id`: see [`monitor`].
+fn hold(root: PathBuf, id: &OsString) -> ExitCode {
+    let session = Session::new(&Global { root: Some(root), config: None, version: false });
+    match monitor::monitor(&session.engine, &id.to_string_lossy(), &mut io::stdout()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            Failure::from(error).print("");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Command, session: &Session) -> Outcome {
+    match command {
+        Command::Build(args) => c::build::run(*args, session),
+        Command::Builder(group) => group.run(session),
+        Command::Commit(args) => c::commit::run(args, session),
+        Command::Completion(args) => c::completion::run(&args, session),
+        Command::Container(group) => group.run(session),
+        Command::Create(args) => c::create::run(*args, session),
+        Command::History(args) => c::history::run(&args, session),
+        Command::Image(group) => group.run(session),
+        Command::Images(args) => c::images::run(&args, session),
+        Command::Info(args) => c::info::run(&args, session),
+        Command::Inspect(args) => c::inspect::run(&args, session),
+        Command::Kill(args) => c::kill::run(&args, session),
+        Command::Load(args) => c::load::run(&args, session),
+        Command::Logs(args) => c::logs::run(&args, session),
+        Command::Pause(args) => c::pause::run(&args, session),
+        Command::Ps(args) => c::ps::run(&args, session),
+        Command::Pull(args) => c::pull::run(&args, session),
+        Command::Push(args) => c::push::run(&args, session),
+        Command::Rename(args) => c::rename::run(&args, session),
+        Command::Restart(args) => c::restart::run(&args, session),
+        Command::Rm(args) => c::rm::run(&args, session),
+        Command::Rmi(args) => c::rmi::run(&args, session),
+        Command::Run(args) => c::run::run(*args, session),
+        Command::Save(args) => c::save::run(&args, session),
+        Command::Start(args) => c::start::run(&args, session),
+        Command::Stop(args) => c::stop::run(&args, session),
+        Command::System(group) => group.run(session),
+        Command::Tag(args) => c::tag::run(&args, session),
+        Command::Unpause(args) => c::pause::unpause(&args, session),
+        Command::Version(args) => c::version::run(&args, session),
+        Command::Volume(group) => group.run(session),
+        Command::Wait(args) => c::wait::run(&args, session),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_sound() {
+        super::command().debug_assert();
+    }
+}

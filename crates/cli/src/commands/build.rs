@@ -1,0 +1,275 @@
+//! `bld build`
+
+mod contexts;
+mod outputs;
+mod report;
+mod request;
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bld_engine::build::{BuildError, BuildResult};
+use bld_event::{Cancel, Events};
+use serde_json::json;
+
+use crate::error::{Failure, INTERRUPTED};
+use crate::output::units::parse_size;
+use crate::progress::{Display, Mode};
+use crate::session::{Outcome, Session};
+use crate::signals;
+
+/// Build an image from a Dockerfile
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Add a custom host-to-IP mapping (format: "host:ip")
+    #[arg(long, value_name = "strings")]
+    add_host: Vec<String>,
+    /// Allow extra privileged entitlement (e.g., "network.host", "security.insecure", "device")
+    #[arg(long, value_name = "stringArray", value_delimiter = ',')]
+    allow: Vec<String>,
+    /// Add annotation to the image
+    #[arg(long, value_name = "stringArray")]
+    annotation: Vec<String>,
+    /// Attestation parameters (format: "type=sbom,generator=image")
+    #[arg(long, value_name = "stringArray")]
+    attest: Vec<String>,
+    /// Set build-time variables
+    #[arg(long, value_name = "stringArray")]
+    build_arg: Vec<String>,
+    /// Additional build contexts (e.g., name=path)
+    #[arg(long, value_name = "stringArray")]
+    build_context: Vec<String>,
+    /// Override the configured builder instance (there is one)
+    #[arg(long, value_name = "string")]
+    builder: Option<String>,
+    /// External cache sources (e.g., "user/app:cache", "type=local,src=path/to/dir")
+    #[arg(long, value_name = "stringArray")]
+    cache_from: Vec<String>,
+    /// Cache export destinations (e.g., "user/app:cache", "type=local,dest=path/to/dir")
+    #[arg(long, value_name = "stringArray")]
+    cache_to: Vec<String>,
+    /// Set method for evaluating build ("build" or "check")
+    #[arg(long, value_name = "string")]
+    call: Option<String>,
+    /// Set the parent cgroup for the RUN instructions during build
+    #[arg(long, value_name = "string")]
+    cgroup_parent: Option<String>,
+    /// Shorthand for "--call=check"
+    #[arg(long)]
+    check: bool,
+    /// Enable debug output: warnings in full
+    #[arg(short = 'D', long)]
+    debug: bool,
+    /// Name of the Dockerfile (default: "PATH/Dockerfile")
+    #[arg(short, long, value_name = "string")]
+    file: Option<String>,
+    /// Write the image ID to a file
+    #[arg(long, value_name = "string")]
+    iidfile: Option<PathBuf>,
+    /// Most steps that run at the same time (default: as many as can)
+    #[arg(short, long, value_name = "int")]
+    jobs: Option<usize>,
+    /// Set metadata for an image
+    #[arg(long, value_name = "stringArray")]
+    label: Vec<String>,
+    /// Shorthand for "--output=type=docker"
+    #[arg(long)]
+    load: bool,
+    /// Write build result metadata to a file
+    #[arg(long, value_name = "string")]
+    metadata_file: Option<PathBuf>,
+    /// Set the networking mode for the RUN instructions during build (default, host or none)
+    #[arg(long, value_name = "string", default_value = "default", hide_default_value = true)]
+    network: String,
+    /// Do not use cache when building the image
+    #[arg(long)]
+    no_cache: bool,
+    /// Do not cache specified stages
+    #[arg(long, value_name = "stringArray", value_delimiter = ',')]
+    no_cache_filter: Vec<String>,
+    /// Output destination (format: "type=local,dest=path")
+    #[arg(short, long, value_name = "stringArray")]
+    output: Vec<String>,
+    /// Set target platform for build
+    #[arg(long, value_name = "stringArray", value_delimiter = ',')]
+    platform: Vec<String>,
+    /// Policy to evaluate for sources
+    #[arg(long, value_name = "stringArray")]
+    policy: Vec<String>,
+    /// Print what would be built instead of building: "graph", "graph=dot" or "graph=json"
+    #[arg(long, value_name = "string")]
+    print: Option<String>,
+    /// Set type of progress output ("auto", "none", "plain", "quiet", "rawjson", "tty")
+    #[arg(long, value_name = "string", env = "BUILDKIT_PROGRESS", hide_env = true, default_value = "auto", hide_default_value = true)]
+    progress: Mode,
+    /// Shorthand for "--attest=type=provenance"
+    #[arg(long, value_name = "string", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    provenance: Option<String>,
+    /// Always attempt to pull all referenced images
+    #[arg(long)]
+    pull: bool,
+    /// Shorthand for "--output=type=registry"
+    #[arg(long)]
+    push: bool,
+    /// Suppress the build output and print image ID on success
+    #[arg(short, long)]
+    quiet: bool,
+    /// Limits of the steps (format: "memory=1g")
+    #[arg(long, value_name = "stringArray")]
+    resource: Vec<String>,
+    /// Shorthand for "--attest=type=sbom"
+    #[arg(long, value_name = "string", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    sbom: Option<String>,
+    /// Secret to expose to the build (format: "id=mysecret[,src=/local/secret]")
+    #[arg(long, value_name = "stringArray")]
+    secret: Vec<String>,
+    /// Shared memory size for build containers
+    #[arg(long, value_name = "bytes", value_parser = parse_size)]
+    shm_size: Option<u64>,
+    /// SSH agent socket to expose to the build (format: "default|<id>[=<socket>]")
+    #[arg(long, value_name = "stringArray")]
+    ssh: Vec<String>,
+    /// Image identifier (format: "[registry/]repository[:tag]")
+    #[arg(short, long, value_name = "stringArray")]
+    tag: Vec<String>,
+    /// Set the target build stage to build
+    #[arg(long, value_name = "string")]
+    target: Option<String>,
+    /// Ulimit options
+    #[arg(long, value_name = "ulimit", value_parser = super::options::parse_ulimit)]
+    ulimit: Vec<(String, u64, u64)>,
+    #[command(flatten)]
+    classic: Classic,
+    #[arg(value_name = "PATH | URL | -")]
+    context: String,
+}
+
+/// Flags of docker's classic builder that users still type.
+#[derive(Debug, clap::Args)]
+struct Classic {
+    #[arg(long, hide = true)]
+    compress: bool,
+    #[arg(long, hide = true)]
+    cpu_period: Option<String>,
+    #[arg(long, hide = true)]
+    cpu_quota: Option<String>,
+    #[arg(short, long, hide = true)]
+    cpu_shares: Option<String>,
+    #[arg(long, hide = true)]
+    cpuset_cpus: Option<String>,
+    #[arg(long, hide = true)]
+    cpuset_mems: Option<String>,
+    #[arg(long, hide = true)]
+    disable_content_trust: bool,
+    #[arg(long, hide = true)]
+    force_rm: bool,
+    #[arg(long, hide = true)]
+    isolation: Option<String>,
+    #[arg(short, long, hide = true)]
+    memory: Option<String>,
+    #[arg(long, hide = true)]
+    memory_swap: Option<String>,
+    #[arg(long, hide = true)]
+    rm: bool,
+    #[arg(long, hide = true)]
+    security_opt: Vec<String>,
+    #[arg(long, hide = true)]
+    squash: bool,
+}
+
+pub(crate) fn run(args: Args, session: &Session) -> Outcome {
+    let check = args.check || args.call.as_deref() == Some("check");
+    if let Some(call) = args.call.as_deref().filter(|call| !matches!(*call, "build" | "check")) {
+        return Err(Failure::new(format!("--call={call} is not supported yet")));
+    }
+    for note in request::without_effect(&args) {
+        session.tell(&note);
+    }
+    let request = request::build(&args)?;
+    if check {
+        return report::check(session, &request);
+    }
+    if let Some(what) = &args.print {
+        return report::print(session, &request, what);
+    }
+    let cancel = Cancel::new();
+    cancel_on_signal(&cancel)?;
+    let mode = if args.quiet { Mode::Quiet } else { args.progress };
+    let display = Display::start(mode).map_err(|error| Failure::new(error.to_string()))?;
+    let events = display.events();
+    let built = build(session, &request, &events, &cancel);
+    let summary = display.finish();
+    if mode == Mode::None && built.is_err() {
+        return Err(Failure::silent(if cancel.is_canceled() { INTERRUPTED } else { 1 }));
+    }
+    match built {
+        Ok((result, warnings)) => {
+            if mode != Mode::Quiet && mode != Mode::Rawjson {
+                session.tell_if_any(&warnings.render(args.debug));
+            }
+            hand_over(&args, session, &result)
+        }
+        Err(_) if cancel.is_canceled() => {
+            Err(Failure::new("failed to build: failed to solve: canceled").with_code(INTERRUPTED))
+        }
+        Err(error) => {
+            // Plain output has shown every line already; the others hide or mix them.
+            let whole = mode != Mode::Plain;
+            Err(report::failed(session, &error, &summary, whole))
+        }
+    }
+}
+
+fn build(
+    session: &Session,
+    request: &bld_engine::build::BuildRequest,
+    events: &Events,
+    cancel: &Cancel,
+) -> Result<(BuildResult, report::Warnings), BuildError> {
+    let planned = session.engine.plan(request, events)?;
+    let warnings = report::Warnings::of(&planned);
+    let result = session.engine.build(request, planned, events, cancel)?;
+    Ok((result, warnings))
+}
+
+/// The first request to end cancels the build, which then cleans up; a second one does not wait.
+fn cancel_on_signal(cancel: &Cancel) -> Result<(), Failure> {
+    let (cancel, asked) = (cancel.clone(), AtomicBool::new(false));
+    signals::handle(&signals::ENDING, move |_| {
+        if asked.swap(true, Ordering::Relaxed) {
+            // The containers die with this process, and what they leave is swept by the next one.
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).ok();
+        }
+        cancel.cancel();
+    })?;
+    Ok(())
+}
+
+/// Writes what was asked for besides the image.
+fn hand_over(args: &Args, session: &Session, result: &BuildResult) -> Outcome {
+    let written = |path: &PathBuf, text: String| {
+        fs::write(path, text)
+            .map_err(|error| Failure::new(format!("write {}: {error}", path.display())))
+    };
+    if let (Some(path), Some(id)) = (&args.iidfile, result.image_id) {
+        written(path, id.to_string())?;
+    }
+    if let Some(path) = &args.metadata_file {
+        let mut metadata = json!({});
+        if let Some(id) = result.image_id {
+            metadata["containerimage.config.digest"] = json!(id);
+            metadata["containerimage.digest"] = json!(result.manifest.unwrap_or(id));
+        }
+        if !result.names.is_empty() {
+            metadata["image.name"] = json!(result.names.join(","));
+        }
+        written(path, format!("{metadata:#}\n"))?;
+    }
+    if args.quiet
+        && let Some(id) = result.image_id
+    {
+        session.say(&id.to_string())?;
+    }
+    Ok(0)
+}

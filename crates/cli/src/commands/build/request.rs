@@ -1,0 +1,194 @@
+//! From flags to a request.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use bld_engine::build::{BuildRequest, Context, DockerfileSource, NetworkMode, Secret};
+use bld_oci::Platform;
+
+use super::{Args, contexts, outputs};
+use crate::error::{Failure, describe};
+
+/// BuildKit's limit on a secret, which mounts of secrets rely on.
+const SECRET_LIMIT: usize = 500 << 10;
+
+/// The request that `args` make.
+pub(super) fn build(args: &Args) -> Result<BuildRequest, Failure> {
+    let (context, dockerfile) = context(args)?;
+    Ok(BuildRequest {
+        context,
+        dockerfile,
+        named_contexts: args.build_context.iter().map(|word| contexts::named(word)).collect::<Result<_, _>>()?,
+        tags: args.tag.clone(),
+        target: args.target.clone().filter(|target| !target.is_empty()),
+        build_args: build_args(args),
+        labels: args.label.iter().map(|word| pair(word)).collect(),
+        platform: platform(&args.platform)?,
+        no_cache: args.no_cache,
+        no_cache_filter: args.no_cache_filter.clone(),
+        pull: args.pull,
+        network: network(&args.network)?,
+        add_hosts: args.add_host.iter().map(|word| super::super::options::parse_host(word)).collect::<Result<_, _>>()?,
+        allow: args.allow.clone(),
+        secrets: args.secret.iter().map(|word| secret(word)).collect::<Result<_, _>>()?,
+        ssh: args.ssh.iter().map(|word| ssh(word)).collect::<Result<_, _>>()?,
+        shm_size: args.shm_size,
+        ulimits: args.ulimit.clone(),
+        outputs: outputs::all(args)?,
+        jobs: args.jobs,
+    })
+}
+
+/// One line for each flag that is accepted and changes nothing.
+pub(super) fn without_effect(args: &Args) -> Vec<String> {
+    let classic = &args.classic;
+    let notes = [
+        (!args.attest.is_empty(), "--attest", "attestations are not written yet"),
+        (is_wanted(args.provenance.as_deref()), "--provenance", "attestations are not written yet"),
+        (is_wanted(args.sbom.as_deref()), "--sbom", "attestations are not written yet"),
+        (args.builder.is_some(), "--builder", "there is one builder"),
+        (!args.cache_from.is_empty(), "--cache-from", "only the local cache is used so far"),
+        (!args.cache_to.is_empty(), "--cache-to", "only the local cache is used so far"),
+        (args.cgroup_parent.is_some(), "--cgroup-parent", "steps get control groups of their own"),
+        (!args.policy.is_empty(), "--policy", "policies are not evaluated yet"),
+        (!args.resource.is_empty(), "--resource", "limits of steps are not set yet"),
+        (classic.compress, "--compress", "the context is not sent anywhere"),
+        (classic.cpu_period.is_some(), "--cpu-period", "limits of steps are not set yet"),
+        (classic.cpu_quota.is_some(), "--cpu-quota", "limits of steps are not set yet"),
+        (classic.cpu_shares.is_some(), "--cpu-shares", "limits of steps are not set yet"),
+        (classic.cpuset_cpus.is_some(), "--cpuset-cpus", "limits of steps are not set yet"),
+        (classic.cpuset_mems.is_some(), "--cpuset-mems", "limits of steps are not set yet"),
+        (classic.memory.is_some(), "--memory", "limits of steps are not set yet"),
+        (classic.memory_swap.is_some(), "--memory-swap", "limits of steps are not set yet"),
+        (classic.disable_content_trust, "--disable-content-trust", "images are not verified"),
+        (classic.isolation.as_deref().is_some_and(|kind| kind != "default"), "--isolation", "it is for Windows"),
+        (!classic.security_opt.is_empty(), "--security-opt", "use RUN --security"),
+        (classic.squash, "--squash", "layers are kept as they are"),
+        // `--rm` and `--force-rm` ask for what always happens.
+    ];
+    let given = notes.into_iter().filter(|(given, ..)| *given);
+    given.map(|(_, flag, why)| format!("note: {flag} has no effect: {why}")).collect()
+}
+
+fn is_wanted(value: Option<&str>) -> bool {
+    value.is_some_and(|value| value != "false")
+}
+
+/// The context, and where the Dockerfile comes from. As docker has it, `-f` is relative to the
+/// current directory.
+fn context(args: &Args) -> Result<(Context, DockerfileSource), Failure> {
+    let file = args.file.as_deref();
+    if args.context == "-" {
+        if file == Some("-") {
+            return Err(Failure::new("invalid argument: can't use stdin for both build context and dockerfile"));
+        }
+        let text = contexts::dockerfile_from_stdin()?;
+        return Ok((Context::Empty, DockerfileSource::Text(text)));
+    }
+    if contexts::is_remote(&args.context) {
+        return Err(Failure::new(format!("remote contexts are not supported yet: {}", args.context)));
+    }
+    let context = Context::Dir(PathBuf::from(&args.context));
+    let dockerfile = match file {
+        None | Some("") => DockerfileSource::Default,
+        Some("-") => DockerfileSource::Text(contexts::dockerfile_from_stdin()?),
+        Some(path) => DockerfileSource::Path(PathBuf::from(path)),
+    };
+    Ok((context, dockerfile))
+}
+
+fn build_args(args: &Args) -> BTreeMap<String, String> {
+    let mut values = BTreeMap::new();
+    if let Ok(epoch) = std::env::var("SOURCE_DATE_EPOCH") {
+        values.insert("SOURCE_DATE_EPOCH".to_owned(), epoch);
+    }
+    for word in &args.build_arg {
+        match word.split_once('=') {
+            Some((name, value)) => values.insert(name.to_owned(), value.to_owned()),
+            // Copied from our environment; what is not there is as if it was not given.
+            None => match std::env::var(word) {
+                Ok(value) => values.insert(word.clone(), value),
+                Err(_) => values.remove(word),
+            },
+        };
+    }
+    values
+}
+
+fn pair(word: &str) -> (String, String) {
+    let (key, value) = word.split_once('=').unwrap_or((word, ""));
+    (key.to_owned(), value.to_owned())
+}
+
+fn platform(words: &[String]) -> Result<Option<Platform>, Failure> {
+    match words {
+        [] => Ok(None),
+        [word] => Platform::parse(word).map(Some).map_err(|error| Failure::new(describe(&error))),
+        _ => Err(Failure::new("several platforms in one build are not supported yet")),
+    }
+}
+
+fn network(word: &str) -> Result<NetworkMode, Failure> {
+    match word {
+        "" | "default" | "bridge" => Ok(NetworkMode::Default),
+        "host" => Ok(NetworkMode::Host),
+        "none" => Ok(NetworkMode::None),
+        other => Err(Failure::new(format!("network mode {other:?} not supported by buildkit"))
+            .with_hint("the modes are default, host and none")),
+    }
+}
+
+/// `id=ID[,src=PATH|env=NAME][,type=file|env]`.
+fn secret(word: &str) -> Result<(String, Secret), Failure> {
+    let invalid = |why: &str| Failure::new(format!("invalid secret {word:?}: {why}"));
+    let (mut id, mut path, mut env, mut kind) = (None, None, None, None);
+    for field in word.split(',') {
+        let (key, value) = field.split_once('=').ok_or_else(|| invalid("fields must be key=value pairs"))?;
+        match key {
+            "id" => id = Some(value),
+            "source" | "src" => path = Some(value),
+            "env" => env = Some(value),
+            "type" if matches!(value, "file" | "env") => kind = Some(value),
+            "type" => return Err(invalid("the types are file and env")),
+            other => return Err(invalid(&format!("unexpected key '{other}'"))),
+        }
+    }
+    let id = id.filter(|id| !id.is_empty()).ok_or_else(|| invalid("id is required"))?;
+    let from_env = |name: &str| std::env::var_os(name).map(std::os::unix::ffi::OsStringExt::into_vec);
+    let value = match (kind, path, env) {
+        // With `type=env`, docker takes `src` for the variable.
+        (Some("env"), name, None) | (_, None, name @ Some(_)) => {
+            let name = name.unwrap_or(id);
+            from_env(name).ok_or_else(|| invalid(&format!("environment variable {name} is not set")))?
+        }
+        (_, None, None) if kind.is_none() && std::env::var_os(id).is_some() => {
+            from_env(id).unwrap_or_default()
+        }
+        (_, path, _) => {
+            let path = path.unwrap_or(id);
+            std::fs::read(path).map_err(|error| invalid(&format!("read {path}: {error}")))?
+        }
+    };
+    if value.len() > SECRET_LIMIT {
+        return Err(invalid("a secret holds at most 500 KiB"));
+    }
+    Ok((id.to_owned(), Secret { value }))
+}
+
+/// `default`, `ID`, `ID=SOCKET`.
+fn ssh(word: &str) -> Result<(String, PathBuf), Failure> {
+    let (id, socket) = word.split_once('=').unwrap_or((word, ""));
+    let socket = match socket {
+        "" => std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from).ok_or_else(|| {
+            Failure::new("invalid empty ssh agent socket: make sure SSH_AUTH_SOCK is set")
+        })?,
+        path => PathBuf::from(path),
+    };
+    use std::os::unix::fs::FileTypeExt as _;
+    let is_socket = socket.metadata().is_ok_and(|metadata| metadata.file_type().is_socket());
+    if !is_socket {
+        return Err(Failure::new(format!("{} is not the socket of an ssh agent", socket.display()))
+            .with_hint("keys are not read from files yet; add them to an agent"));
+    }
+    Ok((id.to_owned(), socket))
+}

@@ -1,0 +1,52 @@
+//! `bld create`
+
+use std::fs;
+
+use bld_engine::containers::{Container, CreateRequest};
+use bld_event::Events;
+
+use super::options::Options;
+use super::pull;
+use crate::error::Failure;
+use crate::session::{Outcome, Session};
+
+/// Create a new container
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    options: Options,
+    #[arg(value_name = "IMAGE")]
+    image: String,
+    #[arg(value_names = ["COMMAND", "ARG"], num_args = 0.., trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+}
+
+pub(crate) fn run(args: Args, session: &Session) -> Outcome {
+    let request = args.options.request(&args.image, &args.command)?;
+    let container = create(session, &args.options, request)?;
+    session.say(&container.id)?;
+    Ok(0)
+}
+
+/// Makes a container, pulling its image first if that is missing.
+pub(super) fn create(
+    session: &Session,
+    options: &Options,
+    request: CreateRequest,
+) -> Result<Container, Failure> {
+    if let Some(file) = &options.cidfile
+        && file.exists()
+    {
+        return Err(Failure::new(format!(
+            "container ID file found, make sure the other container isn't running or delete {}",
+            file.display()
+        )));
+    }
+    pull::for_container(session, &request.image, options)?;
+    let container = session.engine.create_container(request, &Events::none())?;
+    if let Some(file) = &options.cidfile {
+        fs::write(file, &container.id)
+            .map_err(|error| Failure::new(format!("failed to create the container ID file: {error}")))?;
+    }
+    Ok(container)
+}

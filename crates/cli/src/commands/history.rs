@@ -1,0 +1,83 @@
+//! `bld history`
+
+use std::time::SystemTime;
+
+use bld_engine::images::HistoryEntry;
+
+use super::ps::ago;
+use crate::output::list::{Layout, Row};
+use crate::output::units;
+use crate::session::{Outcome, Session};
+
+/// Widest command of the table.
+const COMMAND_WIDTH: usize = 45;
+
+const LAYOUT: Layout = Layout {
+    headings: &[
+        ("ID", "IMAGE"),
+        ("CreatedSince", "CREATED"),
+        ("CreatedAt", "CREATED AT"),
+        ("CreatedBy", "CREATED BY"),
+        ("Size", "SIZE"),
+        ("Comment", "COMMENT"),
+    ],
+    columns: &["ID", "CreatedSince", "CreatedBy", "Size", "Comment"],
+};
+
+/// Show the history of an image
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Format output using a custom template: 'table', 'table TEMPLATE', 'json' or 'TEMPLATE'
+    #[arg(long, value_name = "string")]
+    format: Option<String>,
+    /// Print sizes and dates in human readable format (use =false to turn it off)
+    #[arg(short = 'H', long, default_value = "true", hide_default_value = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "<bool>")]
+    human: bool,
+    /// Don't truncate output
+    #[arg(long)]
+    no_trunc: bool,
+    /// Only show image IDs
+    #[arg(short, long)]
+    quiet: bool,
+    #[arg(value_name = "IMAGE")]
+    image: String,
+}
+
+pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
+    let history = session.engine.image_history(&args.image)?;
+    let id = |entry: &HistoryEntry| match entry.id {
+        Some(id) if args.no_trunc => id.to_string(),
+        Some(id) => id.short(),
+        None => "<missing>".to_owned(),
+    };
+    if args.quiet && args.format.is_none() {
+        session.print(&history.iter().map(|entry| id(entry) + "\n").collect::<String>())?;
+        return Ok(0);
+    }
+    let rows: Vec<Row> = history.iter().map(|entry| row(entry, id(entry), args)).collect();
+    session.print(&LAYOUT.render(args.format.as_deref(), &rows)?)?;
+    Ok(0)
+}
+
+fn row(entry: &HistoryEntry, id: String, args: &Args) -> Row {
+    let created = entry.created.as_deref().and_then(|text| text.parse::<jiff::Timestamp>().ok());
+    let at = created.map(|time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()).unwrap_or_default();
+    let since = match (created, args.human) {
+        (Some(time), true) => ago(time.into(), SystemTime::now()),
+        (Some(_), false) => at.clone(),
+        (None, _) => "N/A".to_owned(),
+    };
+    let command = entry.created_by.replace('\t', " ");
+    let command = match args.no_trunc || command.chars().count() <= COMMAND_WIDTH {
+        true => command,
+        false => command.chars().take(COMMAND_WIDTH - 1).chain(['…']).collect(),
+    };
+    Row::new([
+        ("ID", id),
+        ("CreatedSince", since),
+        ("CreatedAt", at),
+        ("CreatedBy", command),
+        ("Size", if args.human { units::size(entry.size, 3) } else { entry.size.to_string() }),
+        ("Comment", entry.comment.clone()),
+    ])
+}

@@ -1,0 +1,191 @@
+//! `bld inspect`
+
+use bld_engine::EngineError;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::documents::{container, image, volume};
+use crate::error::Failure;
+use crate::session::{Outcome, Session};
+use crate::template::{Missing, Options, Template};
+
+/// Return low-level information on images, containers and volumes
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Format output using a custom template: 'json' or 'TEMPLATE'
+    #[arg(short, long, value_name = "string")]
+    format: Option<String>,
+    /// Display total file sizes if the type is container
+    #[arg(short, long)]
+    size: bool,
+    /// Only inspect objects of the given type
+    #[arg(long = "type", value_name = "string")]
+    kind: Option<Kind>,
+    #[arg(required = true, value_name = "NAME|ID")]
+    names: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Kind {
+    Container,
+    Image,
+    Volume,
+}
+
+/// Display detailed information on one or more containers
+#[derive(Debug, clap::Args)]
+pub(crate) struct ContainerArgs {
+    /// Format output using a custom template: 'json' or 'TEMPLATE'
+    #[arg(short, long, value_name = "string")]
+    format: Option<String>,
+    /// Display total file sizes
+    #[arg(short, long)]
+    size: bool,
+    #[arg(required = true, value_name = "CONTAINER")]
+    names: Vec<String>,
+}
+
+/// Display detailed information on one or more images
+#[derive(Debug, clap::Args)]
+pub(crate) struct ImageArgs {
+    /// Format output using a custom template: 'json' or 'TEMPLATE'
+    #[arg(short, long, value_name = "string")]
+    format: Option<String>,
+    #[arg(required = true, value_name = "IMAGE")]
+    names: Vec<String>,
+}
+
+pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
+    show(session, args.format.as_deref(), &args.names, |name| {
+        let kinds = match args.kind {
+            Some(kind) => vec![kind],
+            None => vec![Kind::Container, Kind::Image, Kind::Volume],
+        };
+        for &kind in &kinds {
+            let found = match kind {
+                Kind::Container => container_document(session, name, args.size),
+                Kind::Image => image_document(session, name),
+                Kind::Volume => volume_document(session, name),
+            };
+            match found {
+                Err(error) if is_missing(&error) && args.kind.is_none() => {}
+                found => return Ok(found?),
+            }
+        }
+        Err(Failure::new(format!("No such object: {name}")))
+    })
+}
+
+pub(crate) fn containers(args: &ContainerArgs, session: &Session) -> Outcome {
+    show(session, args.format.as_deref(), &args.names, |name| {
+        Ok(container_document(session, name, args.size)?)
+    })
+}
+
+pub(crate) fn images(args: &ImageArgs, session: &Session) -> Outcome {
+    show(session, args.format.as_deref(), &args.names, |name| Ok(image_document(session, name)?))
+}
+
+/// Whether there is just no such thing, of whatever kind was looked for.
+fn is_missing(error: &EngineError) -> bool {
+    matches!(
+        error,
+        EngineError::NoSuchContainer { .. }
+            | EngineError::NoSuchImage { .. }
+            | EngineError::NoSuchVolume { .. }
+            | EngineError::Reference { .. }
+    )
+}
+
+/// A document, as text in docker's order of keys and as a value for templates.
+pub(super) struct Document {
+    json: String,
+    value: Value,
+}
+
+impl Document {
+    /// The document of something that can be told as JSON.
+    pub(super) fn of(document: &impl Serialize) -> Self {
+        let mut json = Vec::new();
+        let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+        let mut serializer = serde_json::Serializer::with_formatter(&mut json, formatter);
+        // Plain data with string keys always has a form in JSON.
+        let _infallible = document.serialize(&mut serializer);
+        let value = serde_json::to_value(document).unwrap_or_default();
+        Self { json: String::from_utf8(json).unwrap_or_default(), value }
+    }
+}
+
+fn container_document(session: &Session, name: &str, size: bool) -> Result<Document, EngineError> {
+    let engine = &session.engine;
+    let found = engine.find_container(name)?;
+    let sizes = match size {
+        true => {
+            let own = engine.container_size(&found)?;
+            let image = engine.find_image(&found.image.to_string()).map_or(0, |image| image.size);
+            Some((own, own + image))
+        }
+        false => None,
+    };
+    let mut mountpoints = Vec::new();
+    for mount in &found.mounts {
+        mountpoints.push(match &mount.source {
+            bld_engine::containers::MountSource::Volume { name, .. } => {
+                engine.volume(name).map(|volume| volume.data.display().to_string()).unwrap_or_default()
+            }
+            _ => String::new(),
+        });
+    }
+    let log = engine.log_path(&found.id)?;
+    Ok(Document::of(&container::document(&found, &log, &mountpoints, sizes)))
+}
+
+fn image_document(session: &Session, name: &str) -> Result<Document, EngineError> {
+    Ok(Document::of(&image::document(&session.engine.image_details(name)?)))
+}
+
+fn volume_document(session: &Session, name: &str) -> Result<Document, EngineError> {
+    Ok(Document::of(&volume::document(&session.engine.volume(name)?)))
+}
+
+/// Prints the documents of all `names`: as one list, or each by the template. What is missing is
+/// said afterwards, so that the list is always there.
+pub(super) fn show(
+    session: &Session,
+    format: Option<&str>,
+    names: &[String],
+    find: impl Fn(&str) -> Result<Document, Failure>,
+) -> Outcome {
+    let (mut documents, mut failures) = (Vec::new(), Vec::new());
+    for name in names {
+        match find(name) {
+            Ok(document) => documents.push(document),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    match format {
+        None | Some("") => {
+            let indent = |document: &Document| document.json.replace('\n', "\n    ");
+            let texts: Vec<_> = documents.iter().map(|d| format!("\n    {}", indent(d))).collect();
+            let end = if texts.is_empty() { "" } else { "\n" };
+            session.say(&format!("[{}{end}]", texts.join(",")))?;
+        }
+        Some("json") => {
+            let texts: Vec<_> = documents.iter().map(|document| document.value.to_string()).collect();
+            session.say(&format!("[{}]", texts.join(",")))?;
+        }
+        Some(format) => {
+            let template = Template::parse(format)?;
+            let options = Options { missing: Missing::Error, ..Options::default() };
+            for document in &documents {
+                // What a template prints ends in a newline of its own, as docker has it.
+                let text = template.render(&document.value, &options)?;
+                session.print(&format!("{text}\n"))?;
+            }
+        }
+    }
+    for failure in &failures {
+        failure.print("Error: ");
+    }
+    Ok(u8::from(!failures.is_empty()))
+}

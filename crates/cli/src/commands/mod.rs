@@ -1,0 +1,33 @@
+//! One file for each command. The doc comments of an `Args` type are the command's help.
+
+pub(crate) mod build;
+pub(crate) mod commit;
+pub(crate) mod completion;
+pub(crate) mod create;
+pub(crate) mod filter;
+pub(crate) mod groups;
+pub(crate) mod history;
+pub(crate) mod images;
+pub(crate) mod info;
+pub(crate) mod inspect;
+pub(crate) mod kill;
+pub(crate) mod load;
+pub(crate) mod logs;
+pub(crate) mod options;
+pub(crate) mod pause;
+pub(crate) mod prune;
+pub(crate) mod ps;
+pub(crate) mod pull;
+pub(crate) mod push;
+pub(crate) mod rename;
+pub(crate) mod restart;
+pub(crate) mod rm;
+pub(crate) mod rmi;
+pub(crate) mod run;
+pub(crate) mod save;
+pub(crate) mod start;
+pub(crate) mod stop;
+pub(crate) mod tag;
+pub(crate) mod version;
+pub(crate) mod volume;
+pub(crate) mod wait;

@@ -1,0 +1,288 @@
+//! The flags that `run` and `create` share, and what they mean.
+
+mod mounts;
+mod parse;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use bld_engine::containers::{
+    CreateRequest, HostConfig, Limits, LogDriver, NetworkMode, RestartPolicy,
+};
+
+use crate::error::Failure;
+use crate::output::units::parse_size;
+
+pub(super) use parse::{host as parse_host, ulimit as parse_ulimit};
+
+/// The flags.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Add a custom host-to-IP mapping (host:ip)
+    #[arg(long, value_name = "list")]
+    add_host: Vec<String>,
+    /// Attach to STDIN, STDOUT or STDERR
+    #[arg(short, long, value_name = "list")]
+    pub(super) attach: Vec<String>,
+    /// Add Linux capabilities
+    #[arg(long, value_name = "list")]
+    cap_add: Vec<String>,
+    /// Drop Linux capabilities
+    #[arg(long, value_name = "list")]
+    cap_drop: Vec<String>,
+    /// Write the container ID to the file
+    #[arg(long, value_name = "string")]
+    pub(super) cidfile: Option<PathBuf>,
+    /// Limit CPU CFS (Completely Fair Scheduler) period
+    #[arg(long, value_name = "int")]
+    cpu_period: Option<u64>,
+    /// Limit CPU CFS (Completely Fair Scheduler) quota
+    #[arg(long, value_name = "int")]
+    cpu_quota: Option<u64>,
+    /// CPU shares (relative weight)
+    #[arg(short, long, value_name = "int")]
+    cpu_shares: Option<u64>,
+    /// Number of CPUs
+    #[arg(long, value_name = "decimal")]
+    cpus: Option<f64>,
+    /// CPUs in which to allow execution (0-3, 0,1)
+    #[arg(long, value_name = "string")]
+    cpuset_cpus: Option<String>,
+    /// MEMs in which to allow execution (0-3, 0,1)
+    #[arg(long, value_name = "string")]
+    cpuset_mems: Option<String>,
+    /// Add a host device to the container
+    #[arg(long, value_name = "list")]
+    device: Vec<String>,
+    /// Set custom DNS servers
+    #[arg(long, value_name = "list")]
+    dns: Vec<String>,
+    /// Set DNS options
+    #[arg(long, visible_alias = "dns-opt", value_name = "list")]
+    dns_option: Vec<String>,
+    /// Set custom DNS search domains
+    #[arg(long, value_name = "list")]
+    dns_search: Vec<String>,
+    /// Overwrite the default ENTRYPOINT of the image
+    #[arg(long, value_name = "string")]
+    entrypoint: Option<String>,
+    /// Set environment variables
+    #[arg(short, long, value_name = "list")]
+    env: Vec<String>,
+    /// Read in a file of environment variables
+    #[arg(long, value_name = "list")]
+    env_file: Vec<PathBuf>,
+    /// Expose a port or a range of ports
+    #[arg(long, value_name = "list")]
+    expose: Vec<String>,
+    /// Container host name
+    #[arg(short = 'h', long, value_name = "string")]
+    hostname: Option<String>,
+    /// Run an init inside the container that forwards signals and reaps processes
+    #[arg(long)]
+    init: bool,
+    /// Keep STDIN open even if not attached
+    #[arg(short, long)]
+    pub(super) interactive: bool,
+    /// Set meta data on a container
+    #[arg(short, long, value_name = "list")]
+    label: Vec<String>,
+    /// Read in a line delimited file of labels
+    #[arg(long, value_name = "list")]
+    label_file: Vec<PathBuf>,
+    /// Logging driver for the container (json-file or none)
+    #[arg(long, value_name = "string")]
+    log_driver: Option<String>,
+    /// Log driver options (none are understood yet)
+    #[arg(long, value_name = "list")]
+    log_opt: Vec<String>,
+    /// Memory limit
+    #[arg(short, long, value_name = "bytes", value_parser = parse_size)]
+    memory: Option<u64>,
+    /// Memory soft limit
+    #[arg(long, value_name = "bytes", value_parser = parse_size)]
+    memory_reservation: Option<u64>,
+    /// Swap limit equal to memory plus swap: '-1' to enable unlimited swap
+    #[arg(long, value_name = "bytes", value_parser = parse::swap, allow_hyphen_values = true)]
+    memory_swap: Option<i64>,
+    /// Attach a filesystem mount to the container
+    #[arg(long, value_name = "mount")]
+    mount: Vec<String>,
+    /// Assign a name to the container
+    #[arg(long, value_name = "string")]
+    name: Option<String>,
+    /// Connect a container to a network (bridge, host or none)
+    #[arg(long, visible_alias = "net", value_name = "network")]
+    network: Option<String>,
+    /// Tune host's OOM preferences (-1000 to 1000)
+    #[arg(long, value_name = "int", allow_hyphen_values = true)]
+    oom_score_adj: Option<i32>,
+    /// Tune container pids limit (set -1 for unlimited)
+    #[arg(long, value_name = "int", allow_hyphen_values = true)]
+    pids_limit: Option<i64>,
+    /// Set platform if server is multi-platform capable
+    #[arg(long, value_name = "string")]
+    pub(super) platform: Option<String>,
+    /// Give extended privileges to this container
+    #[arg(long)]
+    privileged: bool,
+    /// Publish a container's port(s) to the host (not supported yet)
+    #[arg(short, long, value_name = "list")]
+    publish: Vec<String>,
+    /// Publish all exposed ports to random ports (not supported yet)
+    #[arg(short = 'P', long)]
+    publish_all: bool,
+    /// Pull image before running ("always", "missing", "never")
+    #[arg(long, value_name = "string", default_value = "missing", hide_default_value = true)]
+    pub(super) pull: super::pull::Policy,
+    /// Suppress the pull output
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+    /// Mount the container's root filesystem as read only
+    #[arg(long)]
+    read_only: bool,
+    /// Restart policy to apply when a container exits (kept and shown, not acted on yet)
+    #[arg(long, value_name = "string", value_parser = parse::restart)]
+    restart: Option<RestartPolicy>,
+    /// Automatically remove the container and its associated anonymous volumes when it exits
+    #[arg(long)]
+    pub(super) rm: bool,
+    /// Security Options
+    #[arg(long, value_name = "list")]
+    security_opt: Vec<String>,
+    /// Size of /dev/shm
+    #[arg(long, value_name = "bytes", value_parser = parse_size)]
+    shm_size: Option<u64>,
+    /// Signal to stop the container
+    #[arg(long, value_name = "string")]
+    stop_signal: Option<String>,
+    /// Timeout (in seconds) to stop a container
+    #[arg(long, value_name = "int", allow_hyphen_values = true)]
+    stop_timeout: Option<i64>,
+    /// Sysctl options
+    #[arg(long, value_name = "map")]
+    sysctl: Vec<String>,
+    /// Mount a tmpfs directory
+    #[arg(long, value_name = "list")]
+    tmpfs: Vec<String>,
+    /// Allocate a pseudo-TTY
+    #[arg(short, long)]
+    pub(super) tty: bool,
+    /// Ulimit options
+    #[arg(long, value_name = "ulimit", value_parser = parse::ulimit)]
+    ulimit: Vec<(String, u64, u64)>,
+    /// Username or UID (format: <name|uid>[:<group|gid>])
+    #[arg(short, long, value_name = "string")]
+    user: Option<String>,
+    /// Bind mount a volume
+    #[arg(short, long, value_name = "list")]
+    volume: Vec<String>,
+    /// Mount volumes from the specified container(s)
+    #[arg(long, value_name = "list")]
+    volumes_from: Vec<String>,
+    /// Working directory inside the container
+    #[arg(short, long, value_name = "string")]
+    workdir: Option<String>,
+}
+
+impl Options {
+    /// What is to be created from `image` with `command`.
+    pub(super) fn request(&self, image: &str, command: &[String]) -> Result<CreateRequest, Failure> {
+        if self.publish_all || !self.publish.is_empty() {
+            return Err(Failure::new("publishing ports is not supported yet")
+                .with_hint("--network host makes every port of the container one of the host"));
+        }
+        let mut labels = BTreeMap::new();
+        for file in &self.label_file {
+            labels.extend(parse::lines(file)?.iter().map(|line| parse::label(line)));
+        }
+        labels.extend(self.label.iter().map(|label| parse::label(label)));
+        let mut env = Vec::new();
+        for file in &self.env_file {
+            env.extend(parse::lines(file)?.iter().filter_map(|line| parse::variable(line)));
+        }
+        env.extend(self.env.iter().filter_map(|word| parse::variable(word)));
+        Ok(CreateRequest {
+            image: image.to_owned(),
+            name: self.name.clone(),
+            command: command.to_vec(),
+            entrypoint: self.entrypoint.as_ref().map(|word| match word.as_str() {
+                "" => Vec::new(),
+                word => vec![word.to_owned()],
+            }),
+            env,
+            user: self.user.clone(),
+            working_dir: self.workdir.clone(),
+            labels,
+            stop_signal: self.stop_signal.clone(),
+            expose: self.expose.iter().map(|port| parse::port(port)).collect(),
+            mounts: mounts::all(&self.volume, &self.mount, &self.tmpfs)?,
+            volumes_from: self.volumes_from.clone(),
+            host: self.host()?,
+        })
+    }
+
+    fn host(&self) -> Result<HostConfig, Failure> {
+        Ok(HostConfig {
+            hostname: self.hostname.clone().unwrap_or_default(),
+            tty: self.tty,
+            open_stdin: self.interactive,
+            network: self.network()?,
+            auto_remove: self.rm,
+            restart: self.restart.clone().unwrap_or_default(),
+            stop_timeout: self.stop_timeout,
+            log: self.log()?,
+            privileged: self.privileged,
+            cap_add: self.cap_add.clone(),
+            cap_drop: self.cap_drop.clone(),
+            security_opt: self.security_opt.clone(),
+            read_only: self.read_only,
+            init: self.init,
+            extra_hosts: self.add_host.iter().map(|host| parse::host(host)).collect::<Result<_, _>>()?,
+            dns: self.dns.clone(),
+            dns_search: self.dns_search.clone(),
+            dns_options: self.dns_option.clone(),
+            shm_size: self.shm_size,
+            ulimits: self.ulimit.clone(),
+            sysctls: self.sysctl.iter().map(|word| parse::label(word)).collect(),
+            devices: self.device.iter().map(|device| parse::device(device)).collect::<Result<_, _>>()?,
+            oom_score_adj: self.oom_score_adj,
+            limits: self.limits(),
+        })
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            memory: self.memory.filter(|memory| *memory > 0),
+            memory_swap: self.memory_swap.filter(|swap| *swap != 0),
+            memory_reservation: self.memory_reservation.filter(|memory| *memory > 0),
+            nano_cpus: self.cpus.map(|cpus| (cpus * 1e9).round() as u64).filter(|cpus| *cpus > 0),
+            cpu_shares: self.cpu_shares.filter(|shares| *shares > 0),
+            cpu_quota: self.cpu_quota.filter(|quota| *quota > 0),
+            cpu_period: self.cpu_period.filter(|period| *period > 0),
+            cpuset_cpus: self.cpuset_cpus.clone(),
+            cpuset_mems: self.cpuset_mems.clone(),
+            pids: self.pids_limit.and_then(|limit| u64::try_from(limit).ok()).filter(|limit| *limit > 0),
+        }
+    }
+
+    fn network(&self) -> Result<NetworkMode, Failure> {
+        match self.network.as_deref() {
+            None | Some("bridge" | "default") => Ok(NetworkMode::Bridge),
+            Some("host") => Ok(NetworkMode::Host),
+            Some("none") => Ok(NetworkMode::None),
+            Some(other) => Err(Failure::new(format!("network {other} not found"))
+                .with_hint("the networks are bridge, host and none")),
+        }
+    }
+
+    fn log(&self) -> Result<LogDriver, Failure> {
+        match self.log_driver.as_deref() {
+            None | Some("json-file" | "local") => Ok(LogDriver::JsonFile),
+            Some("none") => Ok(LogDriver::None),
+            Some(other) => Err(Failure::new(format!(
+                "logger: no log driver named '{other}' is registered"
+            ))),
+        }
+    }
+}

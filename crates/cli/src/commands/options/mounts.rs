@@ -1,0 +1,156 @@
+//! `--volume`, `--mount` and `--tmpfs`.
+
+use std::path::{Path, PathBuf};
+
+use bld_engine::containers::{Mount, MountSource};
+
+use crate::error::Failure;
+use crate::output::units::parse_size;
+
+/// All mounts of a command line.
+pub(super) fn all(
+    volumes: &[String],
+    mounts: &[String],
+    tmpfs: &[String],
+) -> Result<Vec<Mount>, Failure> {
+    let volumes = volumes.iter().map(|word| volume(word));
+    let mounts = mounts.iter().map(|word| mount(word));
+    volumes.chain(mounts).chain(tmpfs.iter().map(|word| memory(word))).collect()
+}
+
+/// `[SOURCE:]TARGET[:OPTIONS]`: a path makes a bind mount, a name a volume, neither a new volume.
+fn volume(word: &str) -> Result<Mount, Failure> {
+    let invalid = |why: &str| Failure::new(format!("invalid volume specification: '{word}'{why}"));
+    let parts: Vec<&str> = word.split(':').collect();
+    let (source, target, options) = match parts.as_slice() {
+        [target] => ("", *target, ""),
+        [source, target] if !source.is_empty() => (*source, *target, ""),
+        [source, target, options] if !source.is_empty() => (*source, *target, *options),
+        _ => return Err(invalid("")),
+    };
+    if !target.starts_with('/') {
+        return Err(invalid(&format!(": invalid mount path: '{target}' mount path must be absolute")));
+    }
+    if target.trim_matches('/').is_empty() {
+        return Err(invalid(": destination can't be '/'"));
+    }
+    let (mut read_only, mut copy) = (false, true);
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        match option {
+            "ro" | "readonly" => read_only = true,
+            "nocopy" => copy = false,
+            // Labels and propagation of a kind that makes no difference here.
+            "rw" | "z" | "Z" | "cached" | "delegated" | "consistent" | "rprivate" | "private"
+            | "rslave" | "slave" | "rshared" | "shared" => {}
+            other => return Err(Failure::new(format!("invalid mode: {other}"))),
+        }
+    }
+    let source = if is_path(source) {
+        MountSource::Bind { path: absolute(Path::new(source))?, create: true }
+    } else {
+        MountSource::Volume { name: source.to_owned(), anonymous: source.is_empty(), copy }
+    };
+    Ok(Mount { source, target: target.to_owned(), read_only })
+}
+
+fn is_path(source: &str) -> bool {
+    source.starts_with(['/', '.', '~'])
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    Ok(std::path::absolute(path)?)
+}
+
+/// `type=bind,source=/a,target=/b,readonly` and so on.
+fn mount(word: &str) -> Result<Mount, Failure> {
+    let invalid = |why: String| Failure::new(format!("invalid argument {word:?} for \"--mount\" flag: {why}"));
+    let (mut kind, mut source, mut target) = ("volume", String::new(), String::new());
+    let (mut read_only, mut copy, mut size, mut mode) = (false, true, None, 0o1777);
+    for field in word.split(',') {
+        let (key, value) = field.split_once('=').unwrap_or((field, ""));
+        let flag = match value {
+            "" | "true" | "1" => Ok(true),
+            "false" | "0" => Ok(false),
+            other => Err(invalid(format!("invalid value for {key}: {other}"))),
+        };
+        match key.to_ascii_lowercase().as_str() {
+            "type" => kind = value,
+            "source" | "src" => value.clone_into(&mut source),
+            "target" | "dst" | "destination" => value.clone_into(&mut target),
+            "readonly" | "ro" => read_only = flag?,
+            "volume-nocopy" => copy = !flag?,
+            "tmpfs-size" => size = Some(parse_size(value).map_err(invalid)?),
+            "tmpfs-mode" => {
+                let parsed = u32::from_str_radix(value, 8);
+                mode = parsed.map_err(|_| invalid(format!("invalid value for {key}: {value}")))?;
+            }
+            "bind-propagation" | "consistency" | "bind-recursive" => {}
+            other => return Err(invalid(format!("unexpected key '{other}' in '{field}'"))),
+        }
+    }
+    if target.is_empty() {
+        return Err(invalid("target is required".to_owned()));
+    }
+    let source = match kind {
+        "bind" if source.is_empty() => return Err(invalid("source is required".to_owned())),
+        "bind" => MountSource::Bind { path: absolute(Path::new(&source))?, create: false },
+        "volume" => MountSource::Volume { anonymous: source.is_empty(), name: source, copy },
+        "tmpfs" => MountSource::Tmpfs { size, mode },
+        other => return Err(invalid(format!("mount type {other:?} is not supported"))),
+    };
+    Ok(Mount { source, target, read_only })
+}
+
+/// `TARGET[:OPTIONS]`.
+fn memory(word: &str) -> Result<Mount, Failure> {
+    let (target, options) = word.split_once(':').unwrap_or((word, ""));
+    let (mut size, mut mode, mut read_only) = (None, 0o1777, false);
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        let invalid = || Failure::new(format!("invalid tmpfs option {option:?}"));
+        match option.split_once('=').unwrap_or((option, "")) {
+            ("size", value) => size = Some(parse_size(value).map_err(Failure::new)?),
+            ("mode", value) => mode = u32::from_str_radix(value, 8).map_err(|_| invalid())?,
+            ("ro", _) => read_only = true,
+            ("rw" | "noexec" | "nosuid" | "nodev" | "exec" | "suid" | "dev" | "noatime", _) => {}
+            _ => return Err(invalid()),
+        }
+    }
+    Ok(Mount { source: MountSource::Tmpfs { size, mode }, target: target.to_owned(), read_only })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(name: &str, target: &str, copy: bool, read_only: bool) -> Mount {
+        let source = MountSource::Volume { name: name.into(), anonymous: name.is_empty(), copy };
+        Mount { source, target: target.into(), read_only }
+    }
+
+    #[test]
+    fn volumes_are_paths_or_names() {
+        assert_eq!(volume("v1:/data:ro").ok(), Some(named("v1", "/data", true, true)));
+        assert_eq!(volume("/data").ok(), Some(named("", "/data", true, false)));
+        assert_eq!(volume("v1:/data:nocopy").ok(), Some(named("v1", "/data", false, false)));
+        let bind = MountSource::Bind { path: "/h".into(), create: true };
+        let bind = Mount { source: bind, target: "/c".into(), read_only: false };
+        assert_eq!(volume("/h:/c").ok(), Some(bind));
+        for wrong in ["a:b", "a:/b:nosuch", ":/b", "/h:/", "a:/b:ro:x"] {
+            assert!(volume(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn mounts_are_lists_of_keys() {
+        let wanted = Some(named("v1", "/data", true, false));
+        assert_eq!(mount("source=v1,target=/data").ok(), wanted);
+        let bind = MountSource::Bind { path: "/h".into(), create: false };
+        let bind = Mount { source: bind, target: "/c".into(), read_only: true };
+        assert_eq!(mount("type=bind,src=/h,dst=/c,readonly").ok(), Some(bind));
+        for wrong in ["type=bind,target=/c", "source=v1", "type=npipe,target=/x", "nosuch=1,target=/x"] {
+            assert!(mount(wrong).is_err(), "{wrong}");
+        }
+        let shm = memory("/run:size=64m,mode=755").ok().map(|mount| mount.source);
+        assert_eq!(shm, Some(MountSource::Tmpfs { size: Some(64 << 20), mode: 0o755 }));
+    }
+}

@@ -1,0 +1,138 @@
+//! Values of single flags.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use bld_engine::containers::{DeviceMapping, RestartPolicy};
+
+use crate::error::Failure;
+use crate::output::units::parse_size;
+
+/// The lines of a file of variables or labels, without comments.
+pub(super) fn lines(path: &Path) -> Result<Vec<String>, Failure> {
+    let text = fs::read_to_string(path)
+        .map_err(|error| Failure::new(format!("open {}: {error}", path.display())))?;
+    let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim_start);
+    Ok(lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect())
+}
+
+/// `NAME=value`, or `NAME` for the value it has here; nothing when it has none.
+pub(super) fn variable(word: &str) -> Option<String> {
+    if word.contains('=') {
+        return Some(word.to_owned());
+    }
+    std::env::var(word).ok().map(|value| format!("{word}={value}"))
+}
+
+/// `key=value`, or `key` with an empty value.
+pub(super) fn label(word: &str) -> (String, String) {
+    let (key, value) = word.split_once('=').unwrap_or((word, ""));
+    (key.to_owned(), value.to_owned())
+}
+
+/// `80`, `53/udp`, `7000-7010`: with its protocol.
+pub(super) fn port(word: &str) -> String {
+    if word.contains('/') { word.to_lowercase() } else { format!("{word}/tcp") }
+}
+
+/// `NAME:ADDRESS` or `NAME=ADDRESS`.
+pub(in crate::commands) fn host(word: &str) -> Result<(String, String), Failure> {
+    let invalid = || Failure::new(format!("bad format for add-host: {word:?}"));
+    let (name, address) =
+        word.split_once('=').or_else(|| word.split_once(':')).ok_or_else(invalid)?;
+    let bare = address.trim_start_matches('[').trim_end_matches(']');
+    if name.is_empty() {
+        return Err(invalid());
+    }
+    if bare != "host-gateway" && bare.parse::<IpAddr>().is_err() {
+        return Err(Failure::new(format!("invalid IP address in add-host: {address:?}")));
+    }
+    Ok((name.to_owned(), bare.to_owned()))
+}
+
+/// A size, or -1 for no limit.
+pub(super) fn swap(word: &str) -> Result<i64, String> {
+    if word == "-1" { Ok(-1) } else { parse_size(word).map(u64::cast_signed) }
+}
+
+/// `NAME=SOFT[:HARD]`, -1 for no limit.
+pub(in crate::commands) fn ulimit(word: &str) -> Result<(String, u64, u64), String> {
+    let invalid = || format!("invalid ulimit argument: {word}");
+    let (name, limits) = word.split_once('=').ok_or_else(invalid)?;
+    let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
+    let number = |text: &str| match text {
+        "-1" | "unlimited" => Ok(u64::MAX),
+        text => text.parse::<u64>().map_err(|_| invalid()),
+    };
+    let (soft, hard) = (number(soft)?, number(hard)?);
+    if soft > hard {
+        return Err(format!("ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"));
+    }
+    Ok((name.to_owned(), soft, hard))
+}
+
+/// `no`, `always`, `unless-stopped`, `on-failure[:TRIES]`.
+pub(super) fn restart(word: &str) -> Result<RestartPolicy, String> {
+    let (name, tries) = word.split_once(':').unwrap_or((word, ""));
+    let maximum_retry_count = match (name, tries) {
+        ("no" | "always" | "unless-stopped" | "on-failure", "") => 0,
+        ("on-failure", tries) => {
+            tries.parse().map_err(|_| "maximum retry count must be an integer".to_owned())?
+        }
+        _ => return Err("invalid restart policy format".to_owned()),
+    };
+    Ok(RestartPolicy { name: name.to_owned(), maximum_retry_count })
+}
+
+/// `SOURCE[:TARGET[:PERMISSIONS]]`.
+pub(super) fn device(word: &str) -> Result<DeviceMapping, Failure> {
+    let invalid = || Failure::new(format!("invalid device specification: {word}"));
+    let is_permissions = |text: &str| !text.is_empty() && text.chars().all(|c| "rwm".contains(c));
+    let parts: Vec<&str> = word.split(':').collect();
+    let (source, target, permissions) = match parts.as_slice() {
+        [source] => (source, source, "rwm"),
+        [source, permissions] if is_permissions(permissions) => (source, source, *permissions),
+        [source, target] => (source, target, "rwm"),
+        [source, target, permissions] if is_permissions(permissions) => (source, target, *permissions),
+        _ => return Err(invalid()),
+    };
+    if !source.starts_with('/') || !target.starts_with('/') {
+        return Err(invalid());
+    }
+    Ok(DeviceMapping {
+        source: PathBuf::from(source),
+        target: (*target).to_owned(),
+        permissions: permissions.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ulimits_have_two_ends() {
+        assert_eq!(ulimit("nofile=123:456"), Ok(("nofile".into(), 123, 456)));
+        assert_eq!(ulimit("core=-1"), Ok(("core".into(), u64::MAX, u64::MAX)));
+        assert!(ulimit("nofile=5:4").is_err() && ulimit("nofile").is_err());
+    }
+
+    #[test]
+    fn restart_policies() {
+        let on_failure = restart("on-failure:3");
+        assert!(on_failure.is_ok_and(|p| p.name == "on-failure" && p.maximum_retry_count == 3));
+        assert!(restart("always:3").is_err() && restart("sometimes").is_err());
+    }
+
+    #[test]
+    fn hosts_devices_and_ports() {
+        assert_eq!(host("db:10.1.2.3").ok(), Some(("db".into(), "10.1.2.3".into())));
+        assert_eq!(host("db=::1").ok(), Some(("db".into(), "::1".into())));
+        assert!(host("db").is_err() && host("db:nowhere").is_err());
+        let null = device("/dev/null:/dev/x:r").ok();
+        assert!(null.is_some_and(|d| d.target == "/dev/x" && d.permissions == "r"));
+        assert!(device("null").is_err());
+        assert_eq!((port("80"), port("53/UDP")), ("80/tcp".to_owned(), "53/udp".to_owned()));
+    }
+}

@@ -1,0 +1,158 @@
+//! The `prune` of each group, and `system check`.
+
+use std::io::{self, BufRead as _, Write as _};
+use std::time::Duration;
+
+use bld_engine::containers::Pruned;
+use bld_engine::images::{ImageFilter, Removed};
+
+use super::filter::Filters;
+use super::rmi;
+use crate::error::Failure;
+use crate::output::units;
+use crate::session::{Outcome, Session};
+
+/// Remove all stopped containers
+#[derive(Debug, clap::Args)]
+pub(crate) struct ContainerArgs {
+    /// Provide filter values (e.g. "until=<timestamp>")
+    #[arg(long, value_name = "filter")]
+    filter: Vec<String>,
+    /// Do not prompt for confirmation
+    #[arg(short, long)]
+    force: bool,
+}
+
+/// Remove unused images
+#[derive(Debug, clap::Args)]
+pub(crate) struct ImageArgs {
+    /// Remove all unused images, not just dangling ones
+    #[arg(short, long)]
+    all: bool,
+    /// Provide filter values (e.g. "until=<timestamp>")
+    #[arg(long, value_name = "filter")]
+    filter: Vec<String>,
+    /// Do not prompt for confirmation
+    #[arg(short, long)]
+    force: bool,
+}
+
+/// Remove unused local volumes
+#[derive(Debug, clap::Args)]
+pub(crate) struct VolumeArgs {
+    /// Remove all unused volumes, not just anonymous ones
+    #[arg(short, long)]
+    all: bool,
+    /// Do not prompt for confirmation
+    #[arg(short, long)]
+    force: bool,
+}
+
+/// Remove build cache
+#[derive(Debug, clap::Args)]
+pub(crate) struct BuilderArgs {
+    /// Remove all unused build cache, not just what has not been used for two days
+    #[arg(short, long)]
+    all: bool,
+    /// Do not prompt for confirmation
+    #[arg(short, long)]
+    force: bool,
+}
+
+/// Re-hash everything in the store and report what is damaged
+#[derive(Debug, clap::Args)]
+pub(crate) struct CheckArgs {}
+
+/// How long unused build cache is kept.
+const KEPT: Duration = Duration::from_secs(48 * 3600);
+
+/// Asks on standard output, as docker does; anything but a yes is a no.
+fn confirmed(session: &Session, force: bool, warning: &str) -> Result<bool, Failure> {
+    if force {
+        return Ok(true);
+    }
+    session.print(&format!("WARNING! {warning}\nAre you sure you want to continue? [y/N] "))?;
+    io::stdout().flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(answer.trim().eq_ignore_ascii_case("y"))
+}
+
+fn report(session: &Session, heading: &str, pruned: &Pruned) -> Outcome {
+    let mut text = String::new();
+    if !pruned.removed.is_empty() {
+        text = format!("{heading}:\n{}\n\n", pruned.removed.join("\n"));
+    }
+    session.say(&format!("{text}Total reclaimed space: {}", units::size(pruned.bytes, 4)))?;
+    Ok(0)
+}
+
+pub(crate) fn containers(args: &ContainerArgs, session: &Session) -> Outcome {
+    let filters = Filters::parse(&args.filter, &["until", "label"])?;
+    if !confirmed(session, args.force, "This will remove all stopped containers.")? {
+        return Ok(0);
+    }
+    let pruned = session.engine.prune_containers(filters.time("until")?, &filters.labels())?;
+    report(session, "Deleted Containers", &pruned)
+}
+
+pub(crate) fn images(args: &ImageArgs, session: &Session) -> Outcome {
+    let filters = Filters::parse(&args.filter, &["until", "label", "dangling"])?;
+    let all = args.all || filters.flag("dangling")? == Some(false);
+    let warning = match all {
+        true => "This will remove all images without at least one container associated to them.",
+        false => "This will remove all dangling images.",
+    };
+    if !confirmed(session, args.force, warning)? {
+        return Ok(0);
+    }
+    let filter = ImageFilter {
+        labels: filters.labels(),
+        until: filters.time("until")?,
+        ..ImageFilter::default()
+    };
+    let (removed, bytes) = session.engine.prune_images(all, &filter)?;
+    let mut text = String::new();
+    if !removed.is_empty() {
+        let lines: String = removed.iter().map(|removed: &Removed| rmi::line(removed).to_lowercase()).collect();
+        text = format!("Deleted Images:\n{lines}\n");
+    }
+    session.say(&format!("{text}Total reclaimed space: {}", units::size(bytes, 4)))?;
+    Ok(0)
+}
+
+pub(crate) fn volumes(args: &VolumeArgs, session: &Session) -> Outcome {
+    let warning = match args.all {
+        true => "This will remove all local volumes not used by at least one container.",
+        false => "This will remove anonymous local volumes not used by at least one container.",
+    };
+    if !confirmed(session, args.force, warning)? {
+        return Ok(0);
+    }
+    report(session, "Deleted Volumes", &session.engine.prune_volumes(args.all)?)
+}
+
+pub(crate) fn builder(args: &BuilderArgs, session: &Session) -> Outcome {
+    let warning = match args.all {
+        true => "This will remove all build cache.",
+        false => "This will remove all dangling build cache.",
+    };
+    if !confirmed(session, args.force, warning)? {
+        return Ok(0);
+    }
+    let unused_for = if args.all { Duration::ZERO } else { KEPT };
+    let bytes = session.engine.prune_cache(unused_for)?;
+    session.say(&format!("Total:\t{}", units::size(bytes, 4)))?;
+    Ok(0)
+}
+
+pub(crate) fn check(_args: &CheckArgs, session: &Session) -> Outcome {
+    let problems = session.engine.check()?;
+    for problem in &problems {
+        session.say(problem)?;
+    }
+    if problems.is_empty() {
+        session.say("The store is sound.")?;
+    }
+    Ok(u8::from(!problems.is_empty()))
+}

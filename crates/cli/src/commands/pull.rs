@@ -1,0 +1,148 @@
+//! `bld pull`
+
+use bld_engine::EngineError;
+use bld_engine::images::Pulled;
+use bld_event::Events;
+use bld_oci::{Platform, Reference};
+
+use super::options::Options;
+use crate::error::{Failure, describe};
+use crate::progress::{self, Display, Stdio};
+use crate::session::{Outcome, Session};
+
+/// Download an image from a registry
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Download all tagged images in the repository
+    #[arg(short, long)]
+    all_tags: bool,
+    /// Skip image verification (there is none to skip)
+    #[arg(long)]
+    disable_content_trust: bool,
+    /// Set platform if server is multi-platform capable
+    #[arg(long, value_name = "string")]
+    platform: Option<String>,
+    /// Suppress verbose output
+    #[arg(short, long)]
+    quiet: bool,
+    #[arg(value_name = "NAME[:TAG|@DIGEST]")]
+    name: String,
+}
+
+/// `run --pull`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Policy {
+    /// Ask the registry every time.
+    Always,
+    /// Only when the image is not in the store.
+    Missing,
+    /// Not at all.
+    Never,
+}
+
+pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
+    let platform = platform(args.platform.as_deref())?;
+    let pulled = if args.all_tags {
+        let pull = |events: &Events| session.engine.pull_all(&args.name, platform.as_ref(), events);
+        shown(Stdio::Out, args.quiet, pull)?
+    } else {
+        if !args.quiet {
+            announce(session, &args.name)?;
+        }
+        let pull = |events: &Events| session.engine.pull_image(&args.name, platform.as_ref(), events);
+        vec![shown(Stdio::Out, args.quiet, pull)?]
+    };
+    for pulled in &pulled {
+        if !args.quiet {
+            session.print(&summary(pulled))?;
+        }
+        session.say(&pulled.reference.to_string())?;
+    }
+    Ok(0)
+}
+
+/// `--platform`, if it was given.
+pub(super) fn platform(text: Option<&str>) -> Result<Option<Platform>, Failure> {
+    text.map(Platform::parse).transpose().map_err(|error| Failure::new(describe(&error)))
+}
+
+fn announce(session: &Session, name: &str) -> Result<(), Failure> {
+    let Ok(reference) = Reference::parse(name) else { return Ok(()) };
+    if !name.contains('@') && reference.tag() == Some("latest") && !name.ends_with(":latest") {
+        session.say("Using default tag: latest")?;
+    }
+    session.say(&pulling(&reference))
+}
+
+fn pulling(reference: &Reference) -> String {
+    let which = match reference.digest() {
+        Some(digest) => digest.to_string(),
+        None => reference.tag().unwrap_or("latest").to_owned(),
+    };
+    let from = match reference.domain() {
+        "docker.io" => reference.path().to_owned(),
+        _ => reference.familiar_name(),
+    };
+    format!("{which}: Pulling from {from}")
+}
+
+fn summary(pulled: &Pulled) -> String {
+    let name = pulled.reference.familiar();
+    let status = match pulled.is_new {
+        true => format!("Downloaded newer image for {name}"),
+        false => format!("Image is up to date for {name}"),
+    };
+    format!("Digest: {}\nStatus: {status}\n", pulled.digest)
+}
+
+/// Does `work` while its progress is shown.
+pub(super) fn shown<T>(
+    to: Stdio,
+    quiet: bool,
+    work: impl FnOnce(&Events) -> Result<T, EngineError>,
+) -> Result<T, Failure> {
+    if quiet {
+        return Ok(work(&Events::none())?);
+    }
+    let display = Display::transfer(to, progress::PULL)?;
+    let result = work(&display.events());
+    display.finish();
+    Ok(result?)
+}
+
+/// Sees to it that a container's image is there, by `--pull`. What there is to say goes to standard
+/// error, since standard output is the container's.
+pub(super) fn for_container(
+    session: &Session,
+    image: &str,
+    options: &Options,
+) -> Result<(), Failure> {
+    let platform = platform(options.platform.as_deref())?;
+    if options.pull != Policy::Always {
+        match session.engine.find_image(image) {
+            Ok(found) => match &platform {
+                Some(wanted) if found.platform != wanted.to_string() => {}
+                _ => return Ok(()),
+            },
+            Err(EngineError::NoSuchImage { .. }) if options.pull == Policy::Missing => {
+                if !options.quiet {
+                    let reference = Reference::parse(image).map(|reference| reference.familiar());
+                    let name = reference.unwrap_or_else(|_| image.to_owned());
+                    session.tell(&format!("Unable to find image '{name}' locally"));
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let pull = |events: &Events| session.engine.pull_image(image, platform.as_ref(), events);
+    if !options.quiet
+        && let Ok(reference) = Reference::parse(image)
+    {
+        session.tell(&pulling(&reference));
+    }
+    let pulled = shown(Stdio::Err, options.quiet, pull)?;
+    if !options.quiet {
+        session.tell(summary(&pulled).trim_end());
+    }
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! `bld push`
+
+use bld_event::Events;
+use bld_oci::Reference;
+
+use crate::error::{Failure, describe};
+use crate::progress::{self, Display, Stdio};
+use crate::session::{Outcome, Session};
+
+/// Upload an image to a registry
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Push all tags of an image to the repository
+    #[arg(short, long)]
+    all_tags: bool,
+    /// Skip image signing (there is none to skip)
+    #[arg(long)]
+    disable_content_trust: bool,
+    /// Suppress verbose output
+    #[arg(short, long)]
+    quiet: bool,
+    #[arg(value_name = "NAME[:TAG]")]
+    name: String,
+}
+
+pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
+    let reference =
+        Reference::parse(&args.name).map_err(|error| Failure::new(describe(&error)))?;
+    if args.quiet {
+        push(args, session, &Events::none())?;
+        session.say(&reference.to_string())?;
+        return Ok(0);
+    }
+    session.say(&format!("The push refers to repository [{}]", reference.name()))?;
+    let display = Display::transfer(Stdio::Out, progress::PUSH)?;
+    let pushed = push(args, session, &display.events());
+    display.finish();
+    for (reference, pushed) in pushed? {
+        let tag = reference.tag().unwrap_or("latest");
+        session.say(&format!("{tag}: digest: {} size: {}", pushed.digest, pushed.size))?;
+    }
+    Ok(0)
+}
+
+fn push(
+    args: &Args,
+    session: &Session,
+    events: &Events,
+) -> Result<Vec<(Reference, bld_engine::Pushed)>, Failure> {
+    Ok(match args.all_tags {
+        true => session.engine.push_all(&args.name, events)?,
+        false => vec![session.engine.push_image(&args.name, events)?],
+    })
+}

@@ -1,0 +1,167 @@
+//! `bld run`
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd as _;
+
+use bld_engine::EngineError;
+use bld_engine::containers::{Container, Control, Io};
+use nix::sys::signal::Signal;
+
+use super::create;
+use super::options::Options;
+use crate::error::Failure;
+use crate::session::{Outcome, Session};
+use crate::terminal::{self, Raw};
+use crate::signals;
+
+/// Exit code for what went wrong before the container's program had its turn.
+const ENGINE_FAILED: u8 = 125;
+
+/// Create and run a new container from an image
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    options: Options,
+    /// Run container in background and print container ID
+    #[arg(short, long)]
+    detach: bool,
+    /// Proxy received signals to the process (use =false to turn it off)
+    #[arg(long, default_value = "true", hide_default_value = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "<bool>")]
+    sig_proxy: bool,
+    #[arg(value_name = "IMAGE")]
+    image: String,
+    #[arg(value_names = ["COMMAND", "ARG"], num_args = 0.., trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+}
+
+/// Which streams of a container are ours.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Streams {
+    pub(super) stdin: bool,
+    pub(super) stdout: bool,
+    pub(super) stderr: bool,
+}
+
+pub(crate) fn run(args: Args, session: &Session) -> Outcome {
+    match start(&args, session) {
+        Ok(code) => Ok(code),
+        Err(failure) if failure.code == 1 => Err(failure.with_code(ENGINE_FAILED)),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn start(args: &Args, session: &Session) -> Outcome {
+    let streams = streams(args)?;
+    if args.options.tty && streams.stdin && !args.detach && !io::stdin().is_terminal() {
+        // Not a failure of the engine, and docker's code for it.
+        Failure::new("the input device is not a TTY").print("Error: ");
+        return Ok(1);
+    }
+    let request = args.options.request(&args.image, &args.command)?;
+    let container = create::create(session, &args.options, request)?;
+    if args.detach {
+        session.engine.start_container(&container.id).map_err(failed)?;
+        session.say(&container.id)?;
+        return Ok(0);
+    }
+    foreground(session, &container, streams, args.sig_proxy)
+}
+
+/// What `--attach` and `--interactive` choose.
+fn streams(args: &Args) -> Result<Streams, Failure> {
+    let attach = &args.options.attach;
+    if attach.is_empty() {
+        return Ok(Streams { stdin: args.options.interactive, stdout: true, stderr: true });
+    }
+    if args.detach {
+        return Err(Failure::new("conflicting options: cannot specify both --attach and --detach"));
+    }
+    let mut streams = Streams { stdin: false, stdout: false, stderr: false };
+    for name in attach {
+        match name.to_ascii_lowercase().as_str() {
+            "stdin" => streams.stdin = true,
+            "stdout" => streams.stdout = true,
+            "stderr" => streams.stderr = true,
+            _ => {
+                return Err(Failure::new(format!(
+                    "invalid argument {name:?} for \"-a, --attach\" flag: valid streams are STDIN, STDOUT and STDERR"
+                )));
+            }
+        }
+    }
+    Ok(streams)
+}
+
+/// Runs a container and stays with it; the exit code of its process.
+pub(super) fn foreground(
+    session: &Session,
+    container: &Container,
+    streams: Streams,
+    proxy: bool,
+) -> Outcome {
+    let control = Control::new()?;
+    let tty = container.host.tty;
+    // Before any thread is started, so that every thread leaves the signals to the one that reads.
+    watch_signals(&control, proxy, tty)?;
+    let raw = if tty && streams.stdin { Raw::enter()? } else { None };
+    let io = Io {
+        stdin: match streams.stdin && container.host.open_stdin {
+            true => Some(io::stdin().as_fd().try_clone_to_owned()?),
+            false => None,
+        },
+        stdout: writer(streams.stdout, &io::stdout())?,
+        stderr: writer(streams.stderr && !tty, &io::stderr())?,
+        size: if tty { terminal::size() } else { None },
+    };
+    let result = session.engine.run_container(&container.id, io, &control, &mut |_| {});
+    drop(raw);
+    match result {
+        Ok(exit) => Ok(u8::try_from(exit.code).unwrap_or(u8::MAX)),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Passes signals on to the container, and changes of the terminal's size.
+fn watch_signals(control: &Control, proxy: bool, tty: bool) -> Result<(), Failure> {
+    let mut signals = Vec::new();
+    if proxy {
+        // All that make sense to pass on; what stops or traces us is ours.
+        let kept = [
+            Signal::SIGKILL, Signal::SIGSTOP, Signal::SIGCHLD, Signal::SIGPIPE, Signal::SIGURG,
+            Signal::SIGWINCH, Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGSEGV,
+            Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGTRAP, Signal::SIGABRT,
+        ];
+        signals.extend(Signal::iterator().filter(|signal| !kept.contains(signal)));
+    }
+    if tty {
+        signals.push(Signal::SIGWINCH);
+    }
+    let control = control.clone();
+    signals::handle(&signals, move |signal| match signal {
+        Signal::SIGWINCH => {
+            if let Some((rows, columns)) = terminal::size() {
+                control.resize(rows, columns);
+            }
+        }
+        signal => control.signal(signal as i32),
+    })?;
+    Ok(())
+}
+
+/// A writer to one of our streams that holds nothing back.
+fn writer(
+    wanted: bool,
+    stream: &impl std::os::fd::AsFd,
+) -> Result<Option<Box<dyn Write + Send>>, Failure> {
+    if !wanted {
+        return Ok(None);
+    }
+    Ok(Some(Box::new(File::from(stream.as_fd().try_clone_to_owned()?))))
+}
+
+/// A failed start has the exit code that says whose fault it was.
+fn failed(error: EngineError) -> Failure {
+    let code = u8::try_from(error.exit_code()).unwrap_or(ENGINE_FAILED);
+    Failure::from(error).with_code(code)
+}

@@ -1,0 +1,254 @@
+//! `container inspect`
+
+use std::path::Path;
+
+use bld_engine::containers::{Container, LogDriver, Mount, MountSource, NetworkMode, Status};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+/// A container in docker's form.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Document {
+    id: String,
+    created: String,
+    path: String,
+    args: Vec<String>,
+    state: State,
+    image: String,
+    resolv_conf_path: &'static str,
+    hostname_path: &'static str,
+    hosts_path: &'static str,
+    log_path: String,
+    name: String,
+    restart_count: u32,
+    driver: &'static str,
+    platform: String,
+    mount_label: &'static str,
+    process_label: &'static str,
+    app_armor_profile: &'static str,
+    #[serde(rename = "ExecIDs")]
+    exec_ids: Option<Vec<String>>,
+    host_config: Value,
+    graph_driver: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size_rw: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size_root_fs: Option<u64>,
+    mounts: Vec<Value>,
+    config: Value,
+    network_settings: Value,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct State {
+    status: &'static str,
+    running: bool,
+    paused: bool,
+    restarting: bool,
+    #[serde(rename = "OOMKilled")]
+    oom_killed: bool,
+    dead: bool,
+    pid: i32,
+    exit_code: i32,
+    error: String,
+    started_at: String,
+    finished_at: String,
+}
+
+/// The document of a container. `mountpoints` are the places of its volumes, by mount; `sizes` its
+/// own and its whole size in bytes.
+pub(crate) fn document(
+    container: &Container,
+    log: &Path,
+    mountpoints: &[String],
+    sizes: Option<(u64, u64)>,
+) -> Document {
+    let command = container.command();
+    let state = &container.state;
+    let running = state.is_running();
+    let mounts = container.mounts.iter().zip(mountpoints).map(|(mount, place)| mount_point(mount, place));
+    Document {
+        id: container.id.clone(),
+        created: super::time(container.created),
+        path: command.first().cloned().unwrap_or_default(),
+        args: command.into_iter().skip(1).collect(),
+        state: State {
+            status: state.status.name(),
+            running,
+            paused: state.status == Status::Paused,
+            restarting: false,
+            oom_killed: state.oom_killed,
+            dead: false,
+            pid: state.process.filter(|_| running).map_or(0, |process| process.pid),
+            exit_code: if running { 0 } else { state.exit_code },
+            error: state.error.clone(),
+            started_at: super::maybe_time(state.started),
+            finished_at: super::maybe_time(state.finished),
+        },
+        image: container.image.to_string(),
+        resolv_conf_path: "",
+        hostname_path: "",
+        hosts_path: "",
+        log_path: log.display().to_string(),
+        name: format!("/{}", container.name),
+        restart_count: 0,
+        driver: "overlay2",
+        platform: container.platform.split('/').next().unwrap_or("linux").to_owned(),
+        mount_label: "",
+        process_label: "",
+        app_armor_profile: "",
+        exec_ids: None,
+        host_config: host_config(container),
+        graph_driver: json!({"Name": "overlay2", "Data": {}}),
+        size_rw: sizes.map(|(own, _)| own),
+        size_root_fs: sizes.map(|(_, whole)| whole),
+        mounts: mounts.collect(),
+        config: config(container),
+        network_settings: network_settings(container),
+    }
+}
+
+fn mount_point(mount: &Mount, place: &str) -> Value {
+    let (kind, name, source) = match &mount.source {
+        MountSource::Bind { path, .. } => ("bind", None, path.display().to_string()),
+        MountSource::Volume { name, .. } => ("volume", Some(name), place.to_owned()),
+        MountSource::Tmpfs { .. } => ("tmpfs", None, String::new()),
+    };
+    let mut point = json!({
+        "Type": kind,
+        "Source": source,
+        "Destination": mount.target,
+        "Mode": if mount.read_only { "ro" } else { "" },
+        "RW": !mount.read_only,
+        "Propagation": if kind == "bind" { "rprivate" } else { "" },
+    });
+    if let Some(name) = name {
+        point["Name"] = json!(name);
+        point["Driver"] = json!("local");
+    }
+    point
+}
+
+fn binds(container: &Container) -> Vec<String> {
+    let bind = |mount: &Mount| {
+        let source = match &mount.source {
+            MountSource::Bind { path, .. } => path.display().to_string(),
+            MountSource::Volume { name, anonymous: false, .. } => name.clone(),
+            _ => return None,
+        };
+        Some(format!("{source}:{}{}", mount.target, if mount.read_only { ":ro" } else { "" }))
+    };
+    container.mounts.iter().filter_map(bind).collect()
+}
+
+fn host_config(container: &Container) -> Value {
+    let host = &container.host;
+    let limits = &host.limits;
+    let hosts: Vec<_> = host.extra_hosts.iter().map(|(name, ip)| format!("{name}:{ip}")).collect();
+    let ulimits: Vec<_> = host
+        .ulimits
+        .iter()
+        .map(|(name, soft, hard)| json!({"Name": name, "Hard": hard, "Soft": soft}))
+        .collect();
+    let devices: Vec<_> = host
+        .devices
+        .iter()
+        .map(|device| {
+            json!({
+                "PathOnHost": device.source,
+                "PathInContainer": device.target,
+                "CgroupPermissions": device.permissions,
+            })
+        })
+        .collect();
+    json!({
+        "Binds": binds(container),
+        "LogConfig": {"Type": match host.log { LogDriver::JsonFile => "json-file", LogDriver::None => "none" }, "Config": {}},
+        "NetworkMode": host.network.name(),
+        "PortBindings": {},
+        "RestartPolicy": {"Name": host.restart.name, "MaximumRetryCount": host.restart.maximum_retry_count},
+        "AutoRemove": host.auto_remove,
+        "CapAdd": host.cap_add,
+        "CapDrop": host.cap_drop,
+        "Dns": host.dns,
+        "DnsOptions": host.dns_options,
+        "DnsSearch": host.dns_search,
+        "ExtraHosts": hosts,
+        "OomScoreAdj": host.oom_score_adj.unwrap_or(0),
+        "Privileged": host.privileged,
+        "PublishAllPorts": false,
+        "ReadonlyRootfs": host.read_only,
+        "SecurityOpt": host.security_opt,
+        "ShmSize": host.shm_size.unwrap_or(64 << 20),
+        "Sysctls": host.sysctls,
+        "Devices": devices,
+        "Ulimits": ulimits,
+        "Init": host.init,
+        "Memory": limits.memory.unwrap_or(0),
+        "MemorySwap": limits.memory_swap.unwrap_or(0),
+        "MemoryReservation": limits.memory_reservation.unwrap_or(0),
+        "NanoCpus": limits.nano_cpus.unwrap_or(0),
+        "CpuShares": limits.cpu_shares.unwrap_or(0),
+        "CpuPeriod": limits.cpu_period.unwrap_or(0),
+        "CpuQuota": limits.cpu_quota.unwrap_or(0),
+        "CpusetCpus": limits.cpuset_cpus.clone().unwrap_or_default(),
+        "CpusetMems": limits.cpuset_mems.clone().unwrap_or_default(),
+        "PidsLimit": limits.pids,
+    })
+}
+
+fn config(container: &Container) -> Value {
+    let (config, host) = (&container.config, &container.host);
+    let image = super::image::Config::of(config);
+    let mut value = json!({
+        "Hostname": host.hostname,
+        "Domainname": "",
+        "AttachStdin": false,
+        "AttachStdout": false,
+        "AttachStderr": false,
+        "Tty": host.tty,
+        "OpenStdin": host.open_stdin,
+        "StdinOnce": host.open_stdin,
+        "Image": container.image_name,
+    });
+    if let Some(timeout) = host.stop_timeout {
+        value["StopTimeout"] = json!(timeout);
+    }
+    if let (Value::Object(value), Ok(Value::Object(image))) = (&mut value, serde_json::to_value(image)) {
+        value.extend(image);
+    }
+    value
+}
+
+fn network_settings(container: &Container) -> Value {
+    let name = container.host.network.name();
+    let endpoint = container.network.as_ref();
+    let ip = endpoint.map(|endpoint| endpoint.ip.to_string()).unwrap_or_default();
+    let gateway = endpoint.map(|endpoint| endpoint.gateway.to_string()).unwrap_or_default();
+    let mac = endpoint.map(|endpoint| endpoint.mac.to_string()).unwrap_or_default();
+    let prefix = endpoint.map_or(0, |endpoint| endpoint.prefix);
+    let ports: Map<String, Value> = match container.host.network {
+        NetworkMode::Bridge if container.state.is_running() => {
+            container.config.exposed_ports.iter().map(|port| (port.clone(), Value::Null)).collect()
+        }
+        _ => Map::new(),
+    };
+    json!({
+        "Bridge": "",
+        "SandboxID": "",
+        "Ports": ports,
+        "Gateway": gateway,
+        "IPAddress": ip,
+        "IPPrefixLen": prefix,
+        "MacAddress": mac,
+        "Networks": {name: {
+            "Gateway": gateway,
+            "IPAddress": ip,
+            "IPPrefixLen": prefix,
+            "MacAddress": mac,
+            "Aliases": Value::Null,
+        }},
+    })
+}

@@ -1,0 +1,123 @@
+//! What every command works with: the engine, and the streams.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use bld_engine::{Engine, EngineConfig};
+
+use crate::app::Global;
+use crate::error::Failure;
+
+/// Result of a command: its exit code.
+pub(crate) type Outcome = Result<u8, Failure>;
+
+/// One run of `bld`.
+pub(crate) struct Session {
+    /// The engine; nothing is opened before it is used.
+    pub(crate) engine: Engine,
+}
+
+impl Session {
+    /// A session by the command line's global flags and the environment.
+    pub(crate) fn new(global: &Global) -> Self {
+        Self { engine: Engine::open(config(global)) }
+    }
+
+    /// Writes `text` to standard output.
+    #[expect(clippy::unused_self, reason = "output belongs to the session")]
+    pub(crate) fn print(&self, text: &str) -> Result<(), Failure> {
+        let mut out = io::stdout().lock();
+        Ok(out.write_all(text.as_bytes()).and_then(|()| out.flush())?)
+    }
+
+    /// Writes `line` and a newline to standard output.
+    pub(crate) fn say(&self, line: &str) -> Result<(), Failure> {
+        self.print(&format!("{line}\n"))
+    }
+
+    /// Writes `line` and a newline to standard error, for people.
+    #[expect(clippy::unused_self, reason = "output belongs to the session")]
+    pub(crate) fn tell(&self, line: &str) {
+        // Nobody reads standard error: there is nobody to tell that to.
+        let _unread = io::stderr().write_all(format!("{line}\n").as_bytes());
+    }
+
+    /// Writes `text` to standard error, for people, if there is any.
+    pub(crate) fn tell_if_any(&self, text: &str) {
+        if !text.is_empty() {
+            self.tell(text.trim_end_matches('\n'));
+        }
+    }
+
+    /// Does something for each of `names` and prints the name of each for which it worked. What
+    /// fails is said and does not keep the others from being done.
+    pub(crate) fn each(
+        &self,
+        names: &[String],
+        mut work: impl FnMut(&str) -> Result<(), Failure>,
+    ) -> Outcome {
+        self.try_each(names, |name| work(name).and_then(|()| self.say(name)))
+    }
+
+    /// Does something for each of `names`. What fails is said and does not keep the others from
+    /// being done; the exit code is the largest of the failures'.
+    #[expect(clippy::unused_self, reason = "output belongs to the session")]
+    pub(crate) fn try_each(
+        &self,
+        names: &[String],
+        mut work: impl FnMut(&str) -> Result<(), Failure>,
+    ) -> Outcome {
+        let mut code = 0;
+        for name in names {
+            if let Err(failure) = work(name) {
+                failure.print("Error: ");
+                code = code.max(failure.code);
+            }
+        }
+        Ok(code)
+    }
+}
+
+fn config(global: &Global) -> EngineConfig {
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let is_root = rustix::process::geteuid().is_root();
+    let (root, is_default) = match &global.root {
+        Some(root) => (root.clone(), false),
+        None if is_root => (PathBuf::from("/var/lib/bld"), true),
+        None => {
+            let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
+            let data = data.or(home.as_ref().map(|home| home.join(".local/share")));
+            (data.unwrap_or_else(|| PathBuf::from(".")).join("bld"), false)
+        }
+    };
+    let mut config = EngineConfig::new(std::path::absolute(&root).unwrap_or(root));
+    if is_default {
+        config.run_dir = PathBuf::from("/run/bld");
+    }
+    config.auth_files = auth_files(global, home);
+    if let Some(bridge) = std::env::var_os("BLD_BRIDGE").and_then(|name| name.into_string().ok()) {
+        config.bridge.table.clone_from(&bridge);
+        config.bridge.name = bridge;
+    }
+    config.monitor = std::env::current_exe().ok().map(|program| {
+        let args = ["--root".into(), config.root.clone().into_os_string()];
+        let command = OsString::from(bld_engine::containers::monitor::COMMAND);
+        std::iter::once(program.into_os_string()).chain(args).chain([command]).collect()
+    });
+    config
+}
+
+/// Docker's configuration, then that of podman and skopeo.
+fn auth_files(global: &Global, home: Option<PathBuf>) -> Vec<PathBuf> {
+    let docker = global.config.clone().or_else(|| home.as_ref().map(|home| home.join(".docker")));
+    let run = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let named = std::env::var_os("REGISTRY_AUTH_FILE").map(PathBuf::from);
+    docker
+        .map(|dir| dir.join("config.json"))
+        .into_iter()
+        .chain(named)
+        .chain(run.map(|dir| dir.join("containers/auth.json")))
+        .chain(home.map(|dir| dir.join(".config/containers/auth.json")))
+        .collect()
+}

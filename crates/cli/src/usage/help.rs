@@ -1,0 +1,109 @@
+//! Help texts in docker's layout.
+
+use std::fmt::Write as _;
+
+use clap::{Arg, Command};
+
+/// Value name of flags whose value nobody needs to give.
+pub(super) const NO_VALUE: &str = "<bool>";
+
+/// Widest line of a help text.
+const WIDTH: usize = 100;
+
+/// Headings over the commands of the root, with those that come under them; all others come last.
+const GROUPS: [(&str, &[&str]); 2] = [
+    ("Common Commands", &["run", "ps", "build", "pull", "push", "images", "version", "info"]),
+    ("Management Commands", &["builder", "container", "image", "system", "volume"]),
+];
+
+/// The help text of `command`, which is called by `path`.
+pub(super) fn render(command: &Command, path: &str, usage: &str) -> String {
+    let mut text = format!("{usage}\n\n");
+    if let Some(about) = command.get_long_about().or(command.get_about()) {
+        let _infallible = writeln!(text, "{}", about.to_string().trim_end_matches('.'));
+    }
+    if command.has_subcommands() {
+        commands(&mut text, command);
+    }
+    let mut options: Vec<&Arg> = command.get_opts().filter(|arg| !arg.is_hide_set()).collect();
+    options.sort_by_key(|arg| arg.get_long());
+    if !options.is_empty() {
+        let heading = if command.has_subcommands() { "Global Options" } else { "Options" };
+        let _infallible = writeln!(text, "\n{heading}:");
+        let lines: Vec<_> = options.into_iter().map(|arg| (left(arg), right(arg))).collect();
+        columns(&mut text, &lines);
+    }
+    if command.has_subcommands() {
+        let _infallible =
+            writeln!(text, "\nRun '{path} COMMAND --help' for more information on a command.");
+    }
+    text
+}
+
+fn commands(text: &mut String, command: &Command) {
+    let mut rest: Vec<&Command> = command.get_subcommands().filter(|c| !c.is_hide_set()).collect();
+    let is_root = rest.iter().any(|command| command.has_subcommands());
+    let mut section = |heading: &str, commands: &[&Command]| {
+        let _infallible = writeln!(text, "\n{heading}:");
+        let about = |c: &Command| c.get_about().map(ToString::to_string).unwrap_or_default();
+        let lines: Vec<_> =
+            commands.iter().map(|c| (format!("  {}", c.get_name()), about(c))).collect();
+        columns(text, &lines);
+    };
+    if is_root {
+        for (heading, names) in GROUPS {
+            let grouped: Vec<&Command> =
+                names.iter().filter_map(|name| rest.iter().find(|c| c.get_name() == *name)).copied().collect();
+            rest.retain(|command| !names.contains(&command.get_name()));
+            section(heading, &grouped);
+        }
+    }
+    rest.sort_by_key(|command| command.get_name().to_owned());
+    section("Commands", &rest);
+}
+
+/// `  -m, --memory bytes`
+fn left(arg: &Arg) -> String {
+    let mut text = match arg.get_short() {
+        Some(short) => format!("  -{short}, "),
+        None => "      ".to_owned(),
+    };
+    if let Some(long) = arg.get_long() {
+        let _infallible = write!(text, "--{long}");
+    }
+    match arg.get_value_names().and_then(<[_]>::first) {
+        Some(name) if name.as_str() != NO_VALUE => {
+            let _infallible = write!(text, " {name}");
+        }
+        _ => {}
+    }
+    text
+}
+
+fn right(arg: &Arg) -> String {
+    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    let default: Vec<_> = arg.get_default_values().iter().map(|v| v.to_string_lossy()).collect();
+    if arg.is_hide_default_value_set() || default.is_empty() {
+        return help;
+    }
+    format!("{help} (default {})", default.join(","))
+}
+
+/// Two columns, the second one wrapped.
+fn columns(text: &mut String, lines: &[(String, String)]) {
+    let width = lines.iter().map(|(left, _)| left.len()).max().unwrap_or(0) + 3;
+    for (left, right) in lines {
+        let mut line = format!("{left:width$}");
+        for word in right.split_whitespace() {
+            if line.len() > width && line.len() + 1 + word.len() > WIDTH {
+                let _infallible = writeln!(text, "{line}");
+                line = " ".repeat(width);
+            }
+            if line.len() > width {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        let _infallible = writeln!(text, "{line}");
+    }
+}
