@@ -102,7 +102,7 @@ struct Lowering<'a> {
     stages: Vec<Option<Stage>>,
     /// Answers of the resolver, so that nothing is asked twice.
     images: HashMap<(Reference, Platform), Rc<ResolvedImage>>,
-    contexts: HashMap<String, Option<NamedContext>>,
+    contexts: HashMap<(String, Platform), Option<NamedContext>>,
     /// The vertices of the build context, and of other trees by name as written.
     context: Option<NodeIndex>,
     externals: HashMap<String, Option<NodeIndex>>,

@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::fmt::Write as _;
+
 use bld_graph::{LowerOptions, Plan};
 use bld_oci::{ImageConfig, Platform};
 use support::{Images, amd64, history, listed, lower_with, names, options, plan};
@@ -74,6 +76,44 @@ fn what_is_inherited_and_what_is_not() {
     assert_eq!(plan.config.rootfs.diff_ids.len(), 1, "of the base; more are appended");
     assert_eq!(plan.config.config.cmd, None, "it was meant for another entry point");
     assert_eq!(plan.base.unwrap().reference.familiar(), "busybox:latest");
+}
+
+#[test]
+fn how_the_base_was_made_is_not_passed_on() {
+    let config = br#"{
+        "architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []},
+        "container": "1234", "docker_version": "1.2", "os.features": ["x"], "container_config": {},
+        "config": {"Hostname": "1234", "Image": "sha256:0", "ArgsEscaped": true, "Tty": false}
+    }"#;
+    let mut images = Images::default().with("old:latest", ImageConfig::parse(config).unwrap());
+    let config = lowered("FROM old\n", &mut images).config;
+    assert_eq!(config.extra.keys().collect::<Vec<_>>(), ["os.features"]);
+    assert_eq!(config.config.extra.keys().collect::<Vec<_>>(), ["ArgsEscaped"]);
+}
+
+#[test]
+fn stages_that_only_triggers_name_are_lowered_too() {
+    let mut base = ImageConfig::for_platform(&amd64());
+    base.config.on_build = vec!["COPY --from=s2999 /x $nope /".to_owned()];
+    let mut source = "FROM busybox AS s0\n".to_owned();
+    for stage in 1..3000 {
+        writeln!(source, "FROM s{} AS s{stage}\nLABEL a=$b", stage - 1).unwrap();
+    }
+    source.push_str("FROM base\nCOPY x /\n");
+    let mut images = Images::busybox().with("base:latest", base);
+    let plan = lowered(&source, &mut images);
+    assert_eq!(names(&plan)[1], "[stage-3000 1/3] ONBUILD COPY --from=s2999 /x  /");
+    let spans: std::collections::BTreeSet<_> =
+        plan.warnings.iter().map(|warning| &source[warning.span.range()]).collect();
+    assert_eq!(spans, ["$b", "FROM base"].into());
+}
+
+#[test]
+fn a_linked_copy_looks_up_no_names() {
+    let plan = plan("FROM busybox\nCOPY --link --chown=1:2 a /\nCOPY --link --chown=daemon a /\n");
+    let ops = support::ops(&plan);
+    let links: Vec<_> = ops.iter().filter(|op| op["op"] == "copy").map(|op| &op["link"]).collect();
+    assert_eq!(links, [&serde_json::json!(true), &serde_json::Value::Null]);
 }
 
 #[test]

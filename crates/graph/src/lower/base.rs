@@ -7,6 +7,7 @@ use bld_oci::Platform;
 
 use super::Lowering;
 use super::build::Inputs;
+use super::report::Place;
 use super::scope::Scope;
 use super::stage::Stage;
 use super::step::{Step, makes_step};
@@ -18,12 +19,47 @@ use crate::options::NoCache;
 use crate::plan;
 use crate::resolve::{NamedContext, ResolvedImage};
 
+/// Fields that Docker once wrote about how an image was made, which a child must not repeat.
+const OF_THE_MAKING: &[&str] = &[
+    "Size",
+    "checksum",
+    "comment",
+    "container",
+    "container_config",
+    "docker_version",
+    "id",
+    "parent",
+    "throwaway",
+];
+
+/// The same in the configuration of the container.
+const OF_THE_CONTAINER: &[&str] = &[
+    "AttachStderr",
+    "AttachStdin",
+    "AttachStdout",
+    "Domainname",
+    "Hostname",
+    "Image",
+    "MacAddress",
+    "NetworkDisabled",
+    "OpenStdin",
+    "StdinOnce",
+    "Tty",
+];
+
 impl Lowering<'_> {
     /// Lowers stage `index`. What is wrong is reported; the stage that comes back is then good for
     /// looking at those that need it, and for nothing else.
     pub(super) fn stage(&mut self, index: usize) -> Stage {
+        let comment = self.file.stages[index].comment.clone();
+        let outer = self.report.enter(Place { comment, instead: None });
+        let stage = self.stage_here(index);
+        self.report.enter(outer);
+        stage
+    }
+
+    fn stage_here(&mut self, index: usize) -> Stage {
         let source = &self.file.stages[index];
-        self.report.comment.clone_from(&source.comment);
         let start = self.start(index);
         let (mut stage, triggers) = self.report.take(start).unwrap_or_else(|| {
             let platform = self.options.target_platform().clone();
@@ -128,6 +164,8 @@ impl Lowering<'_> {
         self.check_base_platform(&stage, image);
         let mut config = image.config.clone();
         config.created = None;
+        config.extra.retain(|field, _| !OF_THE_MAKING.contains(&field.as_str()));
+        config.config.extra.retain(|field, _| !OF_THE_CONTAINER.contains(&field.as_str()));
         stage.base_history = Rc::new(std::mem::take(&mut config.history));
         let triggers = std::mem::take(&mut config.config.on_build);
         let triggers = if stage.replaced {

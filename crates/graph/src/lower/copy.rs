@@ -121,9 +121,10 @@ impl Lowering<'_> {
             _ => None,
         };
         let op = CopyOp {
+            // A name is looked up in the root, which a linked copy must not depend on.
+            link: transfer.link && chown.as_deref().is_none_or(is_numeric),
             chown,
             chmod,
-            link: transfer.link,
             parents: transfer.parents,
             excludes,
             ..CopyOp::new(sources, path::join_dest(&stage.workdir(), &dest))
@@ -238,6 +239,11 @@ impl Lowering<'_> {
         self.report.undefined(&expanded.unset, &stage.scope, heredoc.content_span);
         Ok(expanded.text)
     }
+}
+
+/// Whether `user[:group]` needs no lookup.
+fn is_numeric(owner: &str) -> bool {
+    owner.split(':').all(|id| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// A valid mode, octal ones in their one spelling.

@@ -21,10 +21,16 @@ pub(super) struct Report {
     failed: bool,
     /// Which warnings of the checks are wanted.
     pub(super) checks: CheckOptions,
-    /// The comment above the instruction that is being lowered, which may say so too.
+    /// What is being lowered.
+    place: Place,
+}
+
+/// What the findings are about.
+#[derive(Debug, Default)]
+pub(super) struct Place {
+    /// The comment above the instruction, which may say that some warnings are not wanted.
     pub(super) comment: Option<String>,
-    /// Where to point instead of the spans given: while instructions are lowered that don't stand
-    /// in the source.
+    /// Where to point instead of the spans given, because they point into another text.
     pub(super) instead: Option<Span>,
 }
 
@@ -41,13 +47,18 @@ impl Report {
         report
     }
 
+    /// Goes to `place`, and says where it was before.
+    pub(super) fn enter(&mut self, place: Place) -> Place {
+        std::mem::replace(&mut self.place, place)
+    }
+
     /// Records a finding, unless it is a warning that nobody wants.
     pub(super) fn push(&mut self, mut diagnostic: Diagnostic) {
-        let comment = self.comment.as_deref();
+        let comment = self.place.comment.as_deref();
         if diagnostic.rule.is_some_and(|rule| !self.checks.reports(rule, comment)) {
             return;
         }
-        if let Some(span) = self.instead {
+        if let Some(span) = self.place.instead {
             diagnostic.span = span;
         }
         self.failed |= diagnostic.is_error();

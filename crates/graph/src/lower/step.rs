@@ -5,6 +5,7 @@ use bld_dockerfile::{Diagnostic, Instruction, InstructionKind, Span};
 use bld_oci::Platform;
 
 use super::Lowering;
+use super::report::Place;
 use super::stage::Stage;
 use crate::op::Op;
 use crate::plan::Vertex;
@@ -46,12 +47,12 @@ pub(super) fn makes_step(kind: &InstructionKind) -> bool {
 impl Lowering<'_> {
     /// Lowers one instruction; what is wrong with it is reported.
     pub(super) fn step(&mut self, stage: &mut Stage, step: &Step) {
-        self.report.instead = step.foreign.then_some(step.span);
-        self.report.comment.clone_from(&step.instruction.comment);
+        let comment = step.instruction.comment.clone();
+        let instead = step.foreign.then_some(step.span);
+        let outer = self.report.enter(Place { comment, instead });
         let result = self.instruction(stage, step);
         self.report.take(result);
-        self.report.instead = None;
-        self.report.comment = None;
+        self.report.enter(outer);
     }
 
     fn instruction(&mut self, stage: &mut Stage, step: &Step) -> Result<(), Diagnostic> {

@@ -36,7 +36,9 @@ impl Lowering<'_> {
         let name = from.as_str();
         match self.table.find(name, index) {
             Found::Earlier(stage) => {
-                self.ensure(stage);
+                if self.stages[stage].is_none() {
+                    self.stages_of(stage); // only a trigger has named it
+                }
                 return Ok(self.stages[stage].as_ref().and_then(|stage| stage.root));
             }
             Found::NotYet(stage) => return Err(self.not_yet(stage, index, from)),
@@ -120,13 +122,14 @@ impl Lowering<'_> {
         if name.eq_ignore_ascii_case("scratch") || name.eq_ignore_ascii_case(ContextOp::MAIN) {
             return Ok(None);
         }
-        if let Some(known) = self.contexts.get(name) {
+        let key = (name.to_owned(), platform.clone());
+        if let Some(known) = self.contexts.get(&key) {
             return Ok(known.clone());
         }
         let answer = self.resolver.context(name, platform).map_err(|error| {
             failure(format!("failed to resolve the named context {name:?}: {error}"), error, span)
         })?;
-        self.contexts.insert(name.to_owned(), answer.clone());
+        self.contexts.insert(key, answer.clone());
         Ok(answer)
     }
 
@@ -190,7 +193,8 @@ impl Lowering<'_> {
 
     /// The named context that stands in for a stage, once [`Lowering::needed_by`] has asked.
     fn replacement(&self, index: usize) -> Option<&NamedContext> {
-        self.contexts.get(self.table.entries[index].name.as_ref()?)?.as_ref()
+        let name = self.table.entries[index].name.clone()?;
+        self.contexts.get(&(name, self.options.target_platform().clone()))?.as_ref()
     }
 
     /// Tells the resolver which images these stages are going to ask for.

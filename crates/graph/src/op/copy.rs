@@ -21,7 +21,7 @@ pub struct CopyOp {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chmod: Option<String>,
     /// The files make a layer of their own that doesn't depend on the root filesystem: the key
-    /// leaves the root out, and no symlink of it is followed.
+    /// leaves the root out, no symlink of it is followed and no name looked up in it.
     #[serde(skip_serializing_if = "is_false")]
     pub link: bool,
     /// Keep the directories of the source path, from a `/./` in it on.
