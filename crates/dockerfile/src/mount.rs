@@ -249,9 +249,11 @@ enum Key {
     Uid,
     Gid,
     Env,
+    /// Podman's request to relabel for SELinux, which means nothing here.
+    Relabel,
 }
 
-const KEYS: [(&str, Key); 19] = [
+const KEYS: [(&str, Key); 20] = [
     ("type", Key::Type),
     ("source", Key::Source),
     ("src", Key::Source),
@@ -271,6 +273,7 @@ const KEYS: [(&str, Key); 19] = [
     ("uid", Key::Uid),
     ("gid", Key::Gid),
     ("env", Key::Env),
+    ("z", Key::Relabel),
 ];
 
 impl Key {
@@ -393,6 +396,7 @@ fn set(
         Key::ReadOnly => *read_only = Some(flag(value)?),
         Key::ReadWrite => *read_only = Some(!flag(value)?),
         Key::Required => spec.required = flag(value)?,
+        Key::Relabel => {}
         _ => {
             let value =
                 value.ok_or_else(|| MountErrorKind::NoValue(field.text.clone()).at(field))?;
@@ -417,7 +421,7 @@ fn set(
                     let size = parse_size(&value);
                     spec.size = Some(size.ok_or_else(|| invalid(value, "a size such as `64m`"))?);
                 }
-                Key::ReadOnly | Key::ReadWrite | Key::Required => {}
+                Key::ReadOnly | Key::ReadWrite | Key::Required | Key::Relabel => {}
             }
         }
     }

@@ -230,6 +230,19 @@ mod tests {
     }
 
     #[test]
+    fn triggers_are_stored_with_their_documents() {
+        let parsed = parse("FROM a\nonbuild  RUN \\\n  <<-X\n\techo\n\tX\nRUN b\n");
+        let [first, second] = parsed.dockerfile.stages[0].instructions.as_slice() else { panic!() };
+        let InstructionKind::Onbuild(onbuild) = &first.kind else { panic!() };
+        assert_eq!(onbuild.text, "RUN   <<-X\n\techo\nX");
+        let (again, diagnostics) = parse_instruction(&onbuild.text);
+        assert!(diagnostics.is_empty());
+        let Some(InstructionKind::Run(run)) = again.map(|i| i.kind) else { panic!() };
+        assert_eq!(run.heredocs[0].body(), "echo\n");
+        assert_eq!((first.span, second.span), (Span::new(7, 37), Span::new(38, 43)));
+    }
+
+    #[test]
     fn bytes_that_are_no_text_are_a_warning() {
         let parsed = parse_bytes(b"FROM a\nRUN echo \xff\n");
         assert!(parsed.is_ok());

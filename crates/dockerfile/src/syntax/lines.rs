@@ -49,6 +49,11 @@ impl<'a> Lines<'a> {
         self.at
     }
 
+    /// The end of the lines taken so far, without the last line break.
+    pub(super) fn end(&self) -> usize {
+        self.source[..self.at].trim_end_matches(['\r', '\n']).len()
+    }
+
     /// Looks at the next line without taking it.
     pub(super) fn peek(&self) -> Option<Line<'a>> {
         self.clone().next()

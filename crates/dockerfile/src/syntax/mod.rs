@@ -119,24 +119,21 @@ fn attach_heredocs(
     lines: &mut Lines<'_>,
     diagnostics: &mut Vec<Diagnostic>,
 ) {
-    let end = {
-        let target = match &mut statement.operands {
-            Operands::Statement(inner) => inner,
-            _ => &mut *statement,
-        };
-        let takes = Keyword::of(&target.keyword.value).is_some_and(Keyword::takes_heredocs);
-        if !takes || matches!(target.operands, Operands::Json(_)) {
-            return;
-        }
-        let introducers = heredoc::find(logical.joined.text());
-        if introducers.is_empty() {
-            return;
-        }
-        target.heredocs = heredoc::bodies(introducers, &logical.joined, lines, diagnostics);
-        target.span.end = lines.offset();
-        target.span.end
+    let target = match &mut statement.operands {
+        Operands::Statement(inner) => inner,
+        _ => &mut *statement,
     };
-    statement.span.end = end;
+    let takes = Keyword::of(&target.keyword.value).is_some_and(Keyword::takes_heredocs);
+    if !takes || matches!(target.operands, Operands::Json(_)) {
+        return;
+    }
+    let introducers = heredoc::find(logical.joined.text());
+    if introducers.is_empty() {
+        return;
+    }
+    target.heredocs = heredoc::bodies(introducers, &logical.joined, lines, diagnostics);
+    target.span.end = lines.end();
+    statement.span.end = lines.end();
 }
 
 /// Takes one logical line apart.

@@ -37,6 +37,8 @@ enum Operator {
 struct Permissions {
     /// `r`, `w` and `x` as one octal digit.
     bits: u32,
+    /// `u`, `g` and `o` as one octal digit: what the user, the group or others have.
+    copied: u32,
     /// `X`: execute, but only for directories and what somebody may already execute.
     execute_if_any: bool,
     /// `s`
@@ -100,14 +102,17 @@ fn operator(input: &str) -> IResult<&str, Operator> {
 }
 
 fn permissions(input: &str) -> IResult<&str, Permissions> {
-    fold_many0(one_of("rwxXst"), Permissions::default, |mut p, letter| {
+    fold_many0(one_of("rwxXstugo"), Permissions::default, |mut p, letter| {
         match letter {
             'r' => p.bits |= 4,
             'w' => p.bits |= 2,
             'x' => p.bits |= 1,
             'X' => p.execute_if_any = true,
             's' => p.set_id = true,
-            _ => p.sticky = true,
+            't' => p.sticky = true,
+            'u' => p.copied |= 4,
+            'g' => p.copied |= 2,
+            _ => p.copied |= 1,
         }
         p
     })
@@ -128,7 +133,12 @@ impl Mode {
 
 impl Clause {
     fn apply(self, mode: u32, is_dir: bool) -> u32 {
-        let Permissions { mut bits, execute_if_any, set_id, sticky } = self.permissions;
+        let Permissions { mut bits, copied, execute_if_any, set_id, sticky } = self.permissions;
+        for (class, shift) in [(4, 6), (2, 3), (1, 0)] {
+            if copied & class != 0 {
+                bits |= (mode >> shift) & 7;
+            }
+        }
         if execute_if_any && (is_dir || mode & 0o111 != 0) {
             bits |= 1;
         }
@@ -162,7 +172,7 @@ mod tests {
         assert_eq!("0640".parse(), Ok(Mode::Octal(0o640)));
         assert_eq!("4755".parse::<Mode>().map(|m| m.apply(0, false)), Ok(0o4755));
         assert_eq!("0".parse(), Ok(Mode::Octal(0)));
-        for bad in ["64a", "10000", "8", "", "u", "+q", "u=rw,", "0o644", "rwx", "-1", "z+x"] {
+        for bad in ["64a", "10000", "8", "", "+q", "u=rw,", "0o644", "rwx", "-1", "z+x"] {
             assert!(bad.parse::<Mode>().is_err(), "{bad}");
         }
     }
@@ -180,6 +190,8 @@ mod tests {
             ("go=", 0o777, false, 0o700),
             ("u=rw", 0o4755, false, 0o655),
             ("u+r-w", 0o200, false, 0o400),
+            ("go=u", 0o750, false, 0o777),
+            ("o+g", 0o640, false, 0o644),
         ] {
             let parsed = mode.parse::<Mode>();
             assert_eq!(parsed.map(|m| m.apply(before, is_dir)), Ok(after), "{mode}");

@@ -3,8 +3,10 @@
 mod behaviour;
 mod common;
 mod diagnostics;
+mod expansion;
 mod ignore;
 mod lint;
+mod mounts;
 mod parser;
 mod properties;
 mod shell;
