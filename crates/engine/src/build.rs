@@ -9,8 +9,7 @@ mod resolver;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use bld_dockerfile::lint::{CheckOptions, check_with};
-use bld_dockerfile::{Diagnostic, Dockerfile, Span};
+use bld_dockerfile::Diagnostic;
 use bld_event::{Cancel, Events};
 use bld_graph::{ContextOp, Entitlements, LowerOptions, Network, NoCache, Plan};
 use bld_oci::Platform;
@@ -63,12 +62,6 @@ impl Engine {
                 contexts.insert(name.clone(), definition::context(dir, None)?);
             }
         }
-        let warnings = match lint(&parsed.dockerfile, &source.text, request) {
-            Ok(warnings) => warnings,
-            Err(diagnostics) => {
-                return Err(BuildError::Dockerfile { source_text: source, diagnostics });
-            }
-        };
         let found = Found::default();
         let mut resolver = BuildResolver {
             engine: self,
@@ -81,7 +74,6 @@ impl Engine {
         let options = options(request);
         match bld_graph::lower(&parsed.dockerfile, &source.text, &options, &mut resolver) {
             Ok(mut plan) => {
-                plan.warnings.extend(warnings);
                 plan.warnings.extend(parsed.diagnostics);
                 plan.warnings.sort_by_key(|warning| warning.span);
                 Ok(PlannedBuild { source, plan, contexts, found })
@@ -147,37 +139,7 @@ impl Engine {
     }
 }
 
-/// The build argument that replaces the `# check=` directive.
-const CHECK_ARG: &str = "BUILDKIT_DOCKERFILE_CHECK";
-
-/// The warnings of the checks; errors if the options make no sense or ask for errors.
-fn lint(
-    dockerfile: &Dockerfile,
-    source: &str,
-    request: &BuildRequest,
-) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
-    let directive = dockerfile.directives.check.as_ref();
-    let span = directive.map_or_else(Span::default, |directive| directive.span);
-    let text = match request.build_args.get(CHECK_ARG) {
-        Some(text) => text.as_str(),
-        None => directive.map_or("", |directive| directive.value.as_str()),
-    };
-    let options = CheckOptions::parse(text)
-        .map_err(|error| vec![Diagnostic::error(error.to_string(), span)])?;
-    let mut warnings = check_with(dockerfile, source, &options);
-    if options.error && !warnings.is_empty() {
-        let mut rules: Vec<_> = warnings.iter().filter_map(|warning| warning.rule).collect();
-        rules.sort_unstable();
-        rules.dedup();
-        let message = format!("lint violation found for rules: {}", rules.join(", "));
-        warnings.push(Diagnostic::error(message, span));
-        return Err(warnings);
-    }
-    Ok(warnings)
-}
-
 fn options(request: &BuildRequest) -> LowerOptions {
-    let platform = request.platform.clone().unwrap_or_else(Platform::host);
     let allowed = |name: &str| request.allow.iter().any(|entitlement| entitlement == name);
     LowerOptions {
         target: request.target.clone(),
@@ -199,7 +161,7 @@ fn options(request: &BuildRequest) -> LowerOptions {
             security_insecure: allowed("security.insecure"),
             device: allowed("device"),
         },
-        build_platform: Platform::host(),
-        ..LowerOptions::new(platform)
+        platform: request.platform.clone(),
+        ..LowerOptions::new(Platform::host())
     }
 }

@@ -13,7 +13,7 @@ impl Lowering<'_> {
     /// The plan of the target stage, or everything that is wrong.
     pub(super) fn finish(mut self, target: Option<usize>) -> Result<Plan, Vec<Diagnostic>> {
         self.check();
-        self.refuse_warnings();
+        self.report.refuse_warnings();
         let stage = target.and_then(|target| self.stages[target].clone());
         let Some(stage) = stage.filter(|_| !self.report.failed()) else {
             return Err(self.report.into_sorted());

@@ -37,16 +37,6 @@ impl Lowering<'_> {
         }
     }
 
-    /// If warnings are to fail the build, they do.
-    pub(super) fn refuse_warnings(&mut self) {
-        let found = self.report.rules();
-        if self.report.checks.error && !found.is_empty() {
-            let found: Vec<_> = found.into_iter().collect();
-            let message = format!("lint violation found for rules: {}", found.join(", "));
-            self.report.push(Diagnostic::error(message, Span::default()));
-        }
-    }
-
     /// Warns of build arguments that nothing declares.
     fn check_unused_args(&mut self) {
         let in_stages = self.file.stages.iter().flat_map(|stage| &stage.instructions);

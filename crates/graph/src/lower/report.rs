@@ -21,6 +21,8 @@ pub(super) struct Report {
     failed: bool,
     /// Which warnings of the checks are wanted.
     pub(super) checks: CheckOptions,
+    /// Where that is asked for.
+    asked_at: Span,
     /// What is being lowered.
     place: Place,
 }
@@ -38,11 +40,13 @@ impl Report {
     /// A report that wants what the file, or the build argument in its stead, asks for.
     pub(super) fn new(file: &Dockerfile, options: &LowerOptions) -> Self {
         let mut report = Self::default();
-        let directive = file.directives.check.as_ref().map(|check| check.value.as_str());
-        let given = options.build_args.get(args::CHECK).map(String::as_str);
-        match given.or(directive).map(CheckOptions::parse).transpose() {
+        let given = options.build_args.get(args::CHECK);
+        let directive = file.directives.check.as_ref().filter(|_| given.is_none());
+        report.asked_at = directive.map_or_else(Span::default, |directive| directive.span);
+        let text = given.or(directive.map(|directive| &directive.value));
+        match text.map(|text| CheckOptions::parse(text)).transpose() {
             Ok(checks) => report.checks = checks.unwrap_or_default(),
-            Err(error) => report.push(Diagnostic::error(error.to_string(), Span::default())),
+            Err(error) => report.push(Diagnostic::error(error.to_string(), report.asked_at)),
         }
         report
     }
@@ -79,9 +83,14 @@ impl Report {
         }
     }
 
-    /// The rules that were violated.
-    pub(super) fn rules(&self) -> BTreeSet<&'static str> {
-        self.found.iter().filter_map(|found| found.rule).collect()
+    /// Makes an error of the warnings that the checks gave, if that is asked for.
+    pub(super) fn refuse_warnings(&mut self) {
+        let rules: BTreeSet<_> = self.found.iter().filter_map(|found| found.rule).collect();
+        if self.checks.error && !rules.is_empty() {
+            let rules: Vec<_> = rules.into_iter().collect();
+            let message = format!("lint violation found for rules: {}", rules.join(", "));
+            self.push(Diagnostic::error(message, self.asked_at));
+        }
     }
 
     /// Whether there are errors.
