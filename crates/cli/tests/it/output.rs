@@ -82,7 +82,7 @@ fn registries() {
     let env = env();
     let registry = Registry::start().unwrap();
     let name = format!("{}/team/out:1", registry.host());
-    build(&env, &format!("type=registry,name={name}"));
+    env.bld(["build", "-t", &name, "-o", "type=registry", "-"]).stdin(DOCKERFILE).ok();
     let seen = skopeo(&format!("docker://{name}"));
     assert_eq!(seen["config"]["Cmd"][0], "cat");
 
