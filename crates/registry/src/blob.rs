@@ -53,25 +53,11 @@ impl Client {
             item.done();
             return Ok(digest);
         }
-        let mut failure = None;
-        for source in self.sources(reference) {
-            let result = match self.open(&source).await {
-                Ok(repository) => receive(store, &repository, descriptor, digest, &item).await,
-                Err(error) => Err(error),
-            };
-            match result {
-                Ok(()) => {
-                    item.done();
-                    return Ok(digest);
-                }
-                Err(error) if !error.is_of_the_source() => return Err(error),
-                // The last source is the registry itself, whose word is the one that counts.
-                Err(error) => failure = Some(error),
-            }
-        }
-        Err(failure.unwrap_or_else(|| RegistryError::NotFound {
-            reference: reference.with_digest(digest).to_string(),
-        }))
+        let receive =
+            async |repository| receive(store, &repository, descriptor, digest, &item).await;
+        self.find(reference, receive).await?;
+        item.done();
+        Ok(digest)
     }
 }
 

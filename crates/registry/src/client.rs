@@ -1,7 +1,7 @@
 //! The client: registries it has spoken to, and who is asked for what.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bld_oci::Reference;
 use reqwest::{Method, Request};
@@ -21,6 +21,8 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     config: Config,
     endpoints: Mutex<HashMap<String, Arc<OnceCell<Arc<Endpoint>>>>>,
+    /// Mirrors that did not answer. They are not waited for again.
+    dead: Mutex<HashSet<String>>,
 }
 
 impl Client {
@@ -43,7 +45,7 @@ impl Client {
                 return Err(RegistryError::Config { reason });
             }
         }
-        Ok(Self(Arc::new(Inner { config, endpoints: Mutex::default() })))
+        Ok(Self(Arc::new(Inner { config, endpoints: Mutex::default(), dead: Mutex::default() })))
     }
 
     /// The settings.
@@ -72,7 +74,7 @@ impl Client {
     /// The registry called `registry`, connected.
     async fn endpoint(&self, registry: &str) -> Result<Arc<Endpoint>, RegistryError> {
         let cell = {
-            let mut endpoints = self.0.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut endpoints = lock(&self.0.endpoints);
             Arc::clone(endpoints.entry(registry.to_owned()).or_default())
         };
         let connect = || async { Ok(Arc::new(Endpoint::connect(registry, self.config()).await?)) };
@@ -90,9 +92,34 @@ impl Client {
         Ok(Repository::new(endpoint, reference.path(), Access::Push, mount_from, retry))
     }
 
-    /// Where the content of `reference` can be had: the mirrors in their order, then the registry
-    /// itself.
-    pub(crate) fn sources(&self, reference: &Reference) -> Vec<Source> {
+    /// Has `read` look for something of `reference` in one place after the other, until it is found.
+    /// The error is that of the registry itself, whose word is the one that counts.
+    pub(crate) async fn find<T, F>(
+        &self,
+        reference: &Reference,
+        read: impl Fn(Repository) -> F,
+    ) -> Result<T, RegistryError>
+    where
+        F: Future<Output = Result<T, RegistryError>>,
+    {
+        for mirror in self.mirrors(reference) {
+            if lock(&self.0.dead).contains(&mirror.registry) {
+                continue;
+            }
+            let Ok(repository) = self.open(&mirror).await else {
+                lock(&self.0.dead).insert(mirror.registry);
+                continue;
+            };
+            match read(repository).await {
+                Err(error) if error.is_of_the_source() => {}
+                result => return result,
+            }
+        }
+        read(self.origin(reference).await?).await
+    }
+
+    /// Where else the content of `reference` can be had, in the order of the settings.
+    fn mirrors(&self, reference: &Reference) -> Vec<Source> {
         let settings = self.config().registries.get(reference.domain());
         let mirror = |mirror: &String| {
             let mirror = mirror.trim_end_matches('/');
@@ -101,14 +128,17 @@ impl Client {
             let path = format!("{prefix}{slash}{}", reference.path());
             Source { registry: registry.to_owned(), path }
         };
-        let mirrors = settings.iter().flat_map(|settings| &settings.mirrors).map(mirror);
-        let origin =
-            Source { registry: reference.domain().to_owned(), path: reference.path().to_owned() };
-        mirrors.chain([origin]).collect()
+        settings.iter().flat_map(|settings| &settings.mirrors).map(mirror).collect()
+    }
+
+    /// The repository that `reference` names, to read from; mirrors do not count.
+    pub(crate) async fn origin(&self, reference: &Reference) -> Result<Repository, RegistryError> {
+        let (registry, path) = (reference.domain().to_owned(), reference.path().to_owned());
+        self.open(&Source { registry, path }).await
     }
 
     /// The repository at `source`, to read from.
-    pub(crate) async fn open(&self, source: &Source) -> Result<Repository, RegistryError> {
+    async fn open(&self, source: &Source) -> Result<Repository, RegistryError> {
         let endpoint = self.endpoint(&source.registry).await?;
         let retry = self.config().retry;
         Ok(Repository::new(endpoint, &source.path, Access::Pull, &[], retry))
@@ -117,9 +147,13 @@ impl Client {
 
 /// A place where the content of a reference can be had.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Source {
-    pub(crate) registry: String,
-    pub(crate) path: String,
+struct Source {
+    registry: String,
+    path: String,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -129,27 +163,23 @@ mod tests {
     use crate::config::RegistryConfig;
 
     #[test]
-    fn mirrors_come_first() {
+    fn a_mirror_may_have_a_prefix() {
         let mirrors = vec!["localhost:5000".to_owned(), "m.example/hub/".to_owned()];
         let settings = RegistryConfig { mirrors, ..RegistryConfig::default() };
         let registries = [("docker.io".to_owned(), settings)].into();
         let client = Client::new(Config { registries, ..Config::default() }).unwrap();
-        let sources = |reference: &str| -> Vec<_> {
-            let sources = client.sources(&Reference::parse(reference).unwrap());
+        let mirrors = |reference: &str| -> Vec<_> {
+            let sources = client.mirrors(&Reference::parse(reference).unwrap());
             sources
                 .into_iter()
                 .map(|source| format!("{} {}", source.registry, source.path))
                 .collect()
         };
         assert_eq!(
-            sources("busybox"),
-            [
-                "localhost:5000 library/busybox",
-                "m.example hub/library/busybox",
-                "docker.io library/busybox"
-            ]
+            mirrors("busybox"),
+            ["localhost:5000 library/busybox", "m.example hub/library/busybox"]
         );
-        assert_eq!(sources("quay.io/a/b"), ["quay.io a/b"]);
+        assert_eq!(mirrors("quay.io/a/b"), Vec::<String>::new());
     }
 
     #[test]

@@ -51,20 +51,7 @@ impl Client {
     /// [`RegistryError::NotFound`] when there is no such thing, [`RegistryError::WrongDigest`] when
     /// it is not what the digest says.
     pub async fn resolve(&self, reference: &Reference) -> Result<Manifest, RegistryError> {
-        let mut failure = None;
-        for source in self.sources(reference) {
-            let result = match self.open(&source).await {
-                Ok(repository) => read(&repository, reference).await,
-                Err(error) => Err(error),
-            };
-            match result {
-                Ok(manifest) => return Ok(manifest),
-                Err(error) if !error.is_of_the_source() => return Err(error),
-                // The last source is the registry itself, whose word is the one that counts.
-                Err(error) => failure = Some(error),
-            }
-        }
-        Err(failure.unwrap_or_else(|| not_found(reference)))
+        self.find(reference, |repository| read(repository, reference)).await
     }
 
     /// Reads the manifest `digest` of the repository of `reference`.
@@ -88,21 +75,23 @@ impl Client {
         if let Some(digest) = reference.digest() {
             return Ok(digest);
         }
-        for source in self.sources(reference) {
-            let Ok(repository) = self.open(&source).await else { continue };
-            if let Ok(response) = get(&repository, reference, &Method::HEAD).await
-                && let Some(digest) = digest_header(response.headers())
-            {
-                return Ok(digest);
+        let found = self.find(reference, |repository| async move {
+            match get(&repository, reference, &Method::HEAD).await {
+                Ok(response) => Ok(digest_header(response.headers())),
+                // Not every registry answers HEAD.
+                Err(RegistryError::Status(_)) => Ok(None),
+                Err(error) => Err(error),
             }
+        });
+        match found.await? {
+            Some(digest) => Ok(digest),
+            None => Ok(self.resolve(reference).await?.digest),
         }
-        // Not every registry answers HEAD, and an answer to HEAD never says what is wrong.
-        Ok(self.resolve(reference).await?.digest)
     }
 }
 
-async fn read(repository: &Repository, reference: &Reference) -> Result<Manifest, RegistryError> {
-    let response = get(repository, reference, &Method::GET).await?;
+async fn read(repository: Repository, reference: &Reference) -> Result<Manifest, RegistryError> {
+    let response = get(&repository, reference, &Method::GET).await?;
     let announced = digest_header(response.headers());
     let content_type = response.headers().get(CONTENT_TYPE);
     // Parameters, such as a charset, do not matter.

@@ -21,8 +21,7 @@ impl Client {
         struct Page {
             tags: Option<Vec<String>>,
         }
-        let Some(origin) = self.sources(reference).pop() else { return Ok(Vec::new()) };
-        let repository = self.open(&origin).await?;
+        let repository = self.origin(reference).await?;
         let mut tags = Vec::new();
         let mut next = Some(repository.url("tags/list")?);
         while let Some(url) = next {

@@ -74,10 +74,15 @@ impl Upload<'_> {
 
     async fn exists(&self) -> Result<bool, RegistryError> {
         let url = self.repository.url(&format!("blobs/{}", self.digest))?;
+        self.is_at(&url).await
+    }
+
+    async fn is_at(&self, url: &Url) -> Result<bool, RegistryError> {
         let request = || Ok(Request::new(Method::HEAD, url.clone()));
         match self.repository.send("look for a blob", &request).await {
             Ok(_) => Ok(true),
-            Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => Ok(false),
+            // Who may not look may still be allowed to send, and is told so if not.
+            Err(error) if is_refusal(&error) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -115,6 +120,10 @@ impl Upload<'_> {
             if chunked {
                 session = self.resume(&location, current).await;
             }
+            // The registry may have got it all, and only its answer was lost.
+            if session.is_none() && self.exists().await? {
+                return Ok(());
+            }
             self.item.set(session.as_ref().map_or(0, |session| session.offset));
         }
     }
@@ -132,35 +141,55 @@ impl Upload<'_> {
 
     /// Opens a session, or has the blob mounted from another repository.
     async fn open(&self) -> Result<Opened, RegistryError> {
-        let uploads = self.repository.url("blobs/uploads/")?;
-        let mut froms = self.mount_from.iter();
-        loop {
-            let from = froms.next();
-            let mut url = uploads.clone();
-            if let Some(from) = from {
-                let digest = self.digest.to_string();
-                url.query_pairs_mut().extend_pairs([("mount", &digest), ("from", from)]);
-            }
-            let request = || {
-                let mut request = Request::new(Method::POST, url.clone());
-                request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-                Ok(request)
-            };
-            let answer = self.repository.send("open an upload", &request).await;
-            match answer {
-                Ok(response) if response.status() == StatusCode::CREATED && from.is_some() => {
+        if let Some(from) = self.lender().await? {
+            let pairs = [("mount", self.digest.to_string()), ("from", from.clone())];
+            match self.post(&pairs).await {
+                Ok(response) if response.status() == StatusCode::CREATED => {
                     return Ok(Opened::Mounted);
                 }
-                Ok(response) => {
-                    let location = self.location(&response, &url)?;
-                    let least = number(&response, "oci-chunk-min-length").unwrap_or(1);
-                    return Ok(Opened::Session(Session { location, offset: 0, least }));
-                }
+                Ok(response) => return self.opened(&response),
                 // A repository that may not be mounted from is no reason not to upload.
-                Err(error) if from.is_some() && is_refusal(&error) => {}
+                Err(error) if is_refusal(&error) => {}
                 Err(error) => return Err(error),
             }
         }
+        self.opened(&self.post(&[]).await?)
+    }
+
+    /// The repository to mount the blob from. One is asked straight away, by mounting; of several,
+    /// the first that has the blob.
+    async fn lender(&self) -> Result<Option<&String>, RegistryError> {
+        if self.mount_from.len() <= 1 {
+            return Ok(self.mount_from.first());
+        }
+        for from in self.mount_from {
+            let path = format!("{from}/blobs/{}", self.digest);
+            let url = self.repository.endpoint.base.join(&path);
+            let url = url.map_err(|_| self.repository.protocol(format!("{path:?} has no URL")))?;
+            if self.is_at(&url).await? {
+                return Ok(Some(from));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn post(&self, query: &[(&str, String)]) -> Result<Response, RegistryError> {
+        let mut url = self.repository.url("blobs/uploads/")?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let request = || {
+            let mut request = Request::new(Method::POST, url.clone());
+            request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+            Ok(request)
+        };
+        self.repository.send("open an upload", &request).await
+    }
+
+    fn opened(&self, response: &Response) -> Result<Opened, RegistryError> {
+        let location = self.location(response, response.url())?;
+        let least = number(response, "oci-chunk-min-length").unwrap_or(1);
+        Ok(Opened::Session(Session { location, offset: 0, least }))
     }
 
     /// Sends what is missing in pieces and closes the session.

@@ -1,7 +1,7 @@
 //! What is known about convincing one registry: its challenge, the credentials, the tokens.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Request, StatusCode, Url};
@@ -34,6 +34,8 @@ pub(crate) struct Session {
     plain: bool,
     credentials: Arc<dyn Credentials>,
     challenge: Mutex<Option<Challenge>>,
+    /// Rights that a refused request turned out to need, beyond the usual ones.
+    asked: Mutex<HashMap<Target, String>>,
     known: tokio::sync::Mutex<HashMap<String, Known>>,
     /// Locked while a token is fetched: many blobs start at once, and one token serves them all.
     tokens: tokio::sync::Mutex<HashMap<Target, Token>>,
@@ -52,6 +54,7 @@ impl Session {
             plain,
             credentials,
             challenge: Mutex::default(),
+            asked: Mutex::default(),
             known: tokio::sync::Mutex::default(),
             tokens: tokio::sync::Mutex::default(),
         }
@@ -60,12 +63,12 @@ impl Session {
     /// Learns how the registry wants to be convinced.
     pub(crate) fn challenged(&self, headers: &HeaderMap) {
         if let Some(challenge) = Challenge::of(headers) {
-            *self.challenge.lock().unwrap_or_else(PoisonError::into_inner) = Some(challenge);
+            *lock(&self.challenge) = Some(challenge);
         }
     }
 
     fn challenge(&self) -> Option<Challenge> {
-        self.challenge.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.challenge).clone()
     }
 
     /// The `Authorization` of a request about `target`, `None` to send it without.
@@ -83,13 +86,13 @@ impl Session {
                 basic(username, password)
             }
             (Challenge::Basic, _) => return Ok(None),
-            (Challenge::Bearer { realm, service, scope }, credential) => {
+            (Challenge::Bearer { realm, service, .. }, credential) => {
                 let mut tokens = self.tokens.lock().await;
                 if let Some(token) = tokens.get(target).filter(|token| token.is_fresh()) {
                     token.header()
                 } else {
                     let mut scopes = target.scopes.clone();
-                    scopes.extend(scope.filter(|scope| !target.scopes.contains(scope)));
+                    scopes.extend(lock(&self.asked).get(target).cloned());
                     let realm = self.realm(&realm)?;
                     let request = token::request(&realm, service.as_deref(), &scopes, credential)
                         .map_err(|source| self.interrupted(source))?;
@@ -111,6 +114,11 @@ impl Session {
     pub(crate) async fn refused(&self, target: &Target, headers: &HeaderMap) -> bool {
         let before = self.challenge();
         self.challenged(headers);
+        if let Some(Challenge::Bearer { scope: Some(scope), .. }) = self.challenge()
+            && !target.scopes.contains(&scope)
+        {
+            lock(&self.asked).insert(target.clone(), scope);
+        }
         let dropped = self.tokens.lock().await.remove(target).is_some();
         dropped || (before.is_none() && self.challenge().is_some())
     }
@@ -206,6 +214,10 @@ impl Session {
             source,
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

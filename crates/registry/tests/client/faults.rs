@@ -338,6 +338,17 @@ async fn an_upload_that_always_breaks_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_blob_whose_confirmation_was_lost_is_not_sent_again() {
+    let (server, result) = push_through(quick(), |request| match request.method.as_str() {
+        "PUT" if request.target.contains("/blobs/uploads/") => Reply::CloseAfter,
+        _ => Reply::Pass,
+    })
+    .await;
+    result.unwrap();
+    assert_eq!(server.seen("PUT", "/blobs/uploads/").len(), 2, "two blobs, sent once each");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_registry_that_takes_no_pieces_gets_the_whole() {
     let config = Config { chunk_size: 250_000, ..quick() };
     let (server, result) = push_through(config, |request| match request.method.as_str() {

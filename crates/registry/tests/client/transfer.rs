@@ -1,6 +1,6 @@
 //! Moving images to and from a real registry.
 
-use crate::server::{Reply, Server};
+use crate::server::{Reply, Request, Server};
 use crate::support::{
     Recorder, TestStore, amd64, chain, client, fetch, image, layer, noise, pull, push, put, quick,
     reference,
@@ -98,8 +98,18 @@ async fn blobs_are_mounted_from_other_repositories() {
     let log: Vec<_> = server.log().split_off(before);
     let mounts = log.iter().filter(|r| r.is("POST", "from=library%2Fbase"));
     assert_eq!(mounts.count(), 3, "every blob is asked for: {log:#?}");
-    let sent: usize = log.iter().filter(|r| r.is("PUT", "/blobs/")).count();
-    assert_eq!(sent, 2, "the new layer and the configuration are sent");
+    let sent = |log: &[Request]| log.iter().filter(|r| r.is("PUT", "/blobs/")).count();
+    assert_eq!(sent(&log), 2, "the new layer and the configuration are sent");
+
+    // Of several repositories, the one that has the blob is asked.
+    let third = reference(&server.host(), "third:1");
+    let before = server.log().len();
+    let from = [reference(&server.host(), "library/base"), to];
+    client.push_image(&store.store, &third, &manifest, &from, &events).await.unwrap();
+    let log: Vec<_> = server.log().split_off(before);
+    assert_eq!(log.iter().filter(|r| r.is("POST", "from=library%2Fbase")).count(), 1);
+    assert_eq!(log.iter().filter(|r| r.is("POST", "from=me%2Fapp")).count(), 2);
+    assert_eq!(sent(&log), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -281,10 +291,11 @@ async fn mirrors_are_asked_first_and_may_fail() {
     assert_eq!(origin.log().len(), before, "the second mirror had everything");
     assert_eq!(broken.seen("GET", "/manifests/").len(), 1);
 
-    let to = TestStore::new();
-    let mirrored = settings(&[broken.host()]);
-    pull(&mirrored, &to, &name).await.unwrap();
+    let silent = Server::new(|_| Reply::Close);
+    let mirrored = settings(&[silent.host()]);
+    pull(&mirrored, &TestStore::new(), &name).await.unwrap();
     assert!(origin.log().len() > before, "the registry itself is asked at last");
+    assert_eq!(silent.log().len(), 4, "a mirror that does not answer is given up for good");
 }
 
 #[tokio::test(flavor = "multi_thread")]
