@@ -18,21 +18,24 @@
 //! - the same input gives the same plan, vertex for vertex.
 //!
 //! Modules: [`op`] what an operation is; [`plan`] the graph; [`options`] what the caller asks;
-//! [`resolve`] what the caller must be able to answer; [`render`] plans as text, Graphviz and JSON.
+//! [`resolve`] what the caller must be able to answer; [`mod@outline`] what a file offers;
+//! [`render`] plans as text, Graphviz and JSON.
 
 mod args;
 mod lower;
 pub mod op;
 pub mod options;
+pub mod outline;
 pub mod plan;
 pub mod render;
 pub mod resolve;
 
-pub use lower::{check, lower};
+pub use lower::{check, lower, outline};
 pub use op::{
     ContextOp, CopyOp, CopySource, DeviceOp, Environment, ExecOp, GitOp, HttpOp, ImageOp, MkdirOp,
     MountKind, MountOp, Network, Op, Script, Security, Sharing,
 };
 pub use options::{Entitlements, LowerOptions, NoCache};
+pub use outline::{Outline, OutlineArg, OutlineMount, Target, targets};
 pub use plan::{Base, HistoryStep, Input, Plan, Vertex};
 pub use resolve::{ImageRequest, NamedContext, ResolveError, ResolvedImage, Resolver};

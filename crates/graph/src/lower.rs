@@ -15,6 +15,7 @@ mod go;
 mod lint;
 mod metadata;
 mod mount;
+mod outline;
 mod path;
 mod remote;
 mod report;
@@ -37,6 +38,8 @@ use petgraph::graph::NodeIndex;
 use crate::options::LowerOptions;
 use crate::plan::Plan;
 use crate::resolve::{NamedContext, ResolvedImage, Resolver};
+pub use outline::outline;
+
 use build::Builder;
 use globals::Globals;
 use report::Report;

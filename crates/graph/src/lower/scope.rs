@@ -125,6 +125,11 @@ impl Scope {
         self.args.get(name).is_some()
     }
 
+    /// The value of a declared argument.
+    pub(crate) fn arg(&self, name: &str) -> Option<&str> {
+        self.args.get(name)?.value.as_deref()
+    }
+
     /// All names that have a value.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.image.names().chain(self.visible_args())
