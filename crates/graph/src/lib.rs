@@ -13,8 +13,8 @@
 //! Invariants:
 //! - no I/O happens here except through the [`Resolver`];
 //! - a plan holds what its target needs and nothing else, and every vertex is reachable from the root;
-//! - words are expanded, paths absolute, owners and modes validated: an operation holds no variable;
-//! - spans, comments, times and secret values are no part of an operation's key;
+//! - words are expanded, paths absolute, modes valid: an operation holds no variable;
+//! - spans, comments, secret values and times (but a fixed one) are no part of an operation's key;
 //! - the same input gives the same plan, vertex for vertex.
 //!
 //! Modules: [`op`] what an operation is; [`plan`] the graph; [`options`] what the caller asks;

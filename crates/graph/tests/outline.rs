@@ -42,8 +42,8 @@ fn a_target_takes_arguments_secrets_and_agents() {
     assert_eq!(
         args,
         [
-            ("tag", Some(".1")),
             ("major", Some("1")),
+            ("tag", Some("1.1")),
             ("shared", Some("global")),
             ("own", Some("2")),
             ("none", None),
