@@ -136,7 +136,8 @@ fn a_target_builds_only_what_it_needs() {
 
 #[test]
 fn the_same_tree_gives_the_same_image_in_two_stores() {
-    let dockerfile = "FROM busybox\nCOPY src /src\nRUN echo x > /x && touch -d 2001-01-01 /x /\n";
+    let dockerfile =
+        "FROM busybox\nCOPY src /src\nRUN echo x > /x && touch -d '2001-01-01 00:00:00' /x /\n";
     let digest = |env: TestEnv| {
         env.write("ctx/src/a", "a");
         env.write("ctx/src/b/c", "c");

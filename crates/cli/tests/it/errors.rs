@@ -36,7 +36,7 @@ fn mistakes_in_the_dockerfile_are_explained() {
         ("FROM busybox\nUSER nobody-like-that\nRUN true\n", &["nobody-like-that"]),
         ("FROM busybox\nRUN echo told before; exit 7\n", &["told before", "7", "RUN echo"]),
         ("FROM busybox\nRUN [\"/no/such\"]\n", &["/no/such"]),
-        ("FROM busybox\nRUN sh -c 'kill -9 $$'\n", &["137"]),
+        ("FROM busybox\nRUN sh -c 'kill -9 $$'; exit $?\n", &["137"]),
         ("RUN true\n", &["FROM"]),
     ];
     for (dockerfile, words) in cases {
