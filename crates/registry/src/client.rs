@@ -1,7 +1,7 @@
 //! The client: registries it has spoken to, and who is asked for what.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bld_oci::Reference;
 use reqwest::{Method, Request};
@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::endpoint::Endpoint;
 use crate::error::RegistryError;
 use crate::repository::{Access, Repository};
+use crate::sync::lock;
 
 /// Speaks to registries. Cloning is cheap; clones share connections and tokens.
 #[derive(Debug, Clone)]
@@ -42,6 +43,15 @@ impl Client {
             let certificates = reqwest::Certificate::from_pem_bundle(pem);
             if !certificates.is_ok_and(|certificates| !certificates.is_empty()) {
                 let reason = "a certificate authority is not in PEM format".to_owned();
+                return Err(RegistryError::Config { reason });
+            }
+        }
+        // A mirror that fails is passed over, so one that cannot work has to be told here.
+        for mirror in config.registries.values().flat_map(|settings| &settings.mirrors) {
+            let example = Reference::parse(&format!("{}/x", mirror.trim_end_matches('/')));
+            let host = mirror.split('/').next().unwrap_or_default();
+            if !example.is_ok_and(|example| example.domain() == host) {
+                let reason = format!("mirror {mirror:?} is not of the form host[:port][/prefix]");
                 return Err(RegistryError::Config { reason });
             }
         }
@@ -152,10 +162,6 @@ struct Source {
     path: String,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests may panic")]
 mod tests {
@@ -183,7 +189,12 @@ mod tests {
     }
 
     #[test]
-    fn authorities_are_checked_at_once() {
+    fn settings_are_checked_at_once() {
+        let mirrors = vec!["https://m.example".to_owned()];
+        let settings = RegistryConfig { mirrors, ..RegistryConfig::default() };
+        let registries = [("docker.io".to_owned(), settings)].into();
+        let config = Config { registries, ..Config::default() };
+        assert!(matches!(Client::new(config), Err(RegistryError::Config { .. })));
         let config = Config { authorities: vec![b"nonsense".to_vec()], ..Config::default() };
         assert!(matches!(Client::new(config), Err(RegistryError::Config { .. })));
     }

@@ -30,6 +30,7 @@ mod push;
 mod repository;
 mod retry;
 mod sink;
+mod sync;
 mod tags;
 mod transport;
 mod upload;

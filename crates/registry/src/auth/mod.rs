@@ -1,6 +1,6 @@
 //! Who we are to a registry: where credentials come from, and how they are presented.
 //!
-//! A registry says in a [challenge](challenge) how it wants to be convinced: with the password
+//! A registry says in a challenge how it wants to be convinced: with the password
 //! itself (basic), or with a token that a server elsewhere gives for it (bearer). Tokens are asked
 //! for per repository and right, and kept until they expire.
 

@@ -1,7 +1,7 @@
 //! What is known about convincing one registry: its challenge, the credentials, the tokens.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Request, StatusCode, Url};
@@ -10,6 +10,7 @@ use super::challenge::Challenge;
 use super::token::{self, Token, basic, bearer};
 use super::{Credential, CredentialError, Credentials};
 use crate::error::{ErrorList, Refusal, RegistryError, TransportError};
+use crate::sync::lock;
 use crate::transport::{Transport, is_loopback, redacted};
 
 /// The largest answer of a token server that is read.
@@ -214,10 +215,6 @@ impl Session {
             source,
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
