@@ -11,8 +11,7 @@ use std::sync::Arc;
 
 use bld_dockerfile::Diagnostic;
 use bld_event::{Cancel, Events};
-use bld_graph::{ContextOp, Entitlements, LowerOptions, Network, NoCache, Plan};
-use bld_oci::Platform;
+use bld_graph::Plan;
 use bld_solve::{Environment, Limits, LocalContext, NetworkSetup, SolveError};
 
 pub use error::{BuildError, SourceText};
@@ -22,6 +21,7 @@ pub use request::{
 };
 
 use crate::Engine;
+use definition::Definition;
 use resolver::{BuildImages, BuildResolver, Found};
 
 /// A build that is lowered and ready to run.
@@ -44,45 +44,75 @@ impl PlannedBuild {
 
 impl Engine {
     /// Reads and lowers a build without running anything.
-    pub fn plan(&self, request: &BuildRequest, events: &Events) -> Result<PlannedBuild, BuildError> {
+    pub fn plan(
+        &self,
+        request: &BuildRequest,
+        events: &Events,
+    ) -> Result<PlannedBuild, BuildError> {
         let task = events.task("[internal] load build definition from Dockerfile");
-        let read = definition::dockerfile(&request.dockerfile, &request.context);
-        let (source, path) = task.finish(read)?;
-        let parsed = bld_dockerfile::parse(&source.text);
-        if !parsed.is_ok() {
-            return Err(BuildError::Dockerfile { source_text: source, diagnostics: parsed.diagnostics });
-        }
-        let mut contexts = BTreeMap::new();
-        if let Context::Dir(dir) = &request.context {
-            let context = definition::context(dir, path.as_deref())?;
-            contexts.insert(ContextOp::MAIN.to_owned(), context);
-        }
-        for (name, context) in &request.named_contexts {
-            if let NamedContext::Dir(dir) = context {
-                contexts.insert(name.clone(), definition::context(dir, None)?);
+        let definition = task.finish(Definition::read(request))?;
+        let parsed = bld_dockerfile::parse(&definition.source.text);
+        let refused = |mut diagnostics: Vec<Diagnostic>| {
+            // Mistakes in values show only where they are used; one look should find them all.
+            for deferred in &parsed.deferred {
+                if !diagnostics.iter().any(|known| known.span == deferred.span) {
+                    diagnostics.push(deferred.clone());
+                }
             }
+            diagnostics.sort_by_key(|diagnostic| diagnostic.span);
+            BuildError::Dockerfile { source_text: definition.source.clone(), diagnostics }
+        };
+        if !parsed.is_ok() {
+            return Err(refused(parsed.diagnostics.clone()));
         }
         let found = Found::default();
-        let mut resolver = BuildResolver {
+        let mut resolver = self.resolver(request, events, &found);
+        let (text, options) = (&definition.source.text, definition.options(request));
+        match bld_graph::lower(&parsed.dockerfile, text, &options, &mut resolver) {
+            Ok(plan) => Ok(PlannedBuild {
+                source: definition.source,
+                plan,
+                contexts: definition.contexts,
+                found,
+            }),
+            Err(errors) => Err(refused(errors)),
+        }
+    }
+
+    /// Looks at every stage, or at those a target needs, and says what is wrong and what is worth a
+    /// look, in source order. Nothing runs.
+    pub fn check_build(
+        &self,
+        request: &BuildRequest,
+        events: &Events,
+    ) -> Result<(SourceText, Vec<Diagnostic>), BuildError> {
+        let definition = Definition::read(request)?;
+        let parsed = bld_dockerfile::parse(&definition.source.text);
+        let mut diagnostics = parsed.diagnostics;
+        if !diagnostics.iter().any(Diagnostic::is_error) {
+            let found = Found::default();
+            let mut resolver = self.resolver(request, events, &found);
+            let (text, options) = (&definition.source.text, definition.options(request));
+            let file = &parsed.dockerfile;
+            diagnostics.extend(bld_graph::check(file, text, &options, &mut resolver));
+            diagnostics.sort_by_key(|diagnostic| diagnostic.span);
+        }
+        Ok((definition.source, diagnostics))
+    }
+
+    fn resolver<'a>(
+        &'a self,
+        request: &'a BuildRequest,
+        events: &'a Events,
+        found: &Found,
+    ) -> BuildResolver<'a> {
+        BuildResolver {
             engine: self,
             events,
             contexts: &request.named_contexts,
             pull: request.pull,
-            found: Arc::clone(&found),
+            found: Arc::clone(found),
             known: HashMap::new(),
-        };
-        let options = options(request);
-        match bld_graph::lower(&parsed.dockerfile, &source.text, &options, &mut resolver) {
-            Ok(mut plan) => {
-                plan.warnings.extend(parsed.diagnostics);
-                plan.warnings.sort_by_key(|warning| warning.span);
-                Ok(PlannedBuild { source, plan, contexts, found })
-            }
-            Err(errors) => {
-                let mut diagnostics = parsed.diagnostics;
-                diagnostics.extend(errors);
-                Err(BuildError::Dockerfile { source_text: source, diagnostics })
-            }
         }
     }
 
@@ -103,11 +133,7 @@ impl Engine {
         let environment = Environment {
             store: store.clone(),
             lease: store.lease(),
-            images: Arc::new(BuildImages {
-                store: store.clone(),
-                events: events.clone(),
-                found,
-            }),
+            images: Arc::new(BuildImages { store: store.clone(), events: events.clone(), found }),
             contexts,
             secrets: request
                 .secrets
@@ -127,41 +153,14 @@ impl Engine {
             events: events.clone(),
             cancel: cancel.clone(),
         };
-        let solved = bld_solve::solve(plan.clone(), &source.text, environment).map_err(|error| {
-            match error {
+        let solved = bld_solve::solve(plan.clone(), &source.text, environment).map_err(
+            |error| match error {
                 SolveError::Step(error) => BuildError::Step { source_text: source, error },
                 SolveError::Canceled => BuildError::Canceled,
                 SolveError::Store(error) => BuildError::Store(error),
                 other => BuildError::Solve(other),
-            }
-        })?;
+            },
+        )?;
         self.hand_out(request, &names, &plan, &solved, events)
-    }
-}
-
-fn options(request: &BuildRequest) -> LowerOptions {
-    let allowed = |name: &str| request.allow.iter().any(|entitlement| entitlement == name);
-    LowerOptions {
-        target: request.target.clone(),
-        build_args: request.build_args.clone(),
-        labels: request.labels.clone(),
-        no_cache: match (request.no_cache, request.no_cache_filter.is_empty()) {
-            (true, _) => NoCache::All,
-            (false, true) => NoCache::Off,
-            (false, false) => NoCache::Stages(request.no_cache_filter.clone()),
-        },
-        network: match request.network {
-            NetworkMode::Default => Network::Default,
-            NetworkMode::Host => Network::Host,
-            NetworkMode::None => Network::None,
-        },
-        extra_hosts: request.add_hosts.clone(),
-        entitlements: Entitlements {
-            network_host: allowed("network.host"),
-            security_insecure: allowed("security.insecure"),
-            device: allowed("device"),
-        },
-        platform: request.platform.clone(),
-        ..LowerOptions::new(Platform::host())
     }
 }

@@ -34,6 +34,11 @@ impl LocalContext {
         self.ignore_file.as_deref()
     }
 
+    /// The ignore rules.
+    pub fn patterns(&self) -> &Patterns {
+        &self.ignore
+    }
+
     /// Whether every file of the directory is part of the context.
     pub fn is_unfiltered(&self) -> bool {
         self.ignore_file.is_none()

@@ -1,22 +1,79 @@
 //! Reading what a build is made from: the Dockerfile and the rules of its context.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bld_dockerfile::ignore::Patterns;
+use bld_graph::{ContextOp, Entitlements, LowerOptions, Network, NoCache};
+use bld_oci::Platform;
 use bld_solve::LocalContext;
 
 use super::error::{BuildError, SourceText};
-use super::request::{Context, DockerfileSource};
+use super::request::{BuildRequest, Context, DockerfileSource, NamedContext, NetworkMode};
 use crate::EngineError;
 
 /// Names looked for at the root of a context, in this order.
 const DEFAULT_NAMES: [&str; 3] = ["Dockerfile", "dockerfile", "Containerfile"];
 
+/// Everything a build is made from, read.
+pub(super) struct Definition {
+    /// The Dockerfile.
+    pub(super) source: SourceText,
+    /// The local contexts by name.
+    pub(super) contexts: BTreeMap<String, Arc<LocalContext>>,
+}
+
+impl Definition {
+    /// Reads the Dockerfile and the rules of the contexts.
+    pub(super) fn read(request: &BuildRequest) -> Result<Self, BuildError> {
+        let (source, path) = dockerfile(&request.dockerfile, &request.context)?;
+        let mut contexts = BTreeMap::new();
+        if let Context::Dir(dir) = &request.context {
+            contexts.insert(ContextOp::MAIN.to_owned(), context(dir, path.as_deref())?);
+        }
+        for (name, named) in &request.named_contexts {
+            if let NamedContext::Dir(dir) = named {
+                contexts.insert(name.clone(), context(dir, None)?);
+            }
+        }
+        Ok(Self { source, contexts })
+    }
+
+    /// What to build of it.
+    pub(super) fn options(&self, request: &BuildRequest) -> LowerOptions {
+        let allowed = |name: &str| request.allow.iter().any(|entitlement| entitlement == name);
+        LowerOptions {
+            target: request.target.clone(),
+            build_args: request.build_args.clone(),
+            labels: request.labels.clone(),
+            platform: request.platform.clone(),
+            no_cache: match (request.no_cache, request.no_cache_filter.is_empty()) {
+                (true, _) => NoCache::All,
+                (false, true) => NoCache::Off,
+                (false, false) => NoCache::Stages(request.no_cache_filter.clone()),
+            },
+            network: match request.network {
+                NetworkMode::Default => Network::Default,
+                NetworkMode::Host => Network::Host,
+                NetworkMode::None => Network::None,
+            },
+            extra_hosts: request.add_hosts.clone(),
+            entitlements: Entitlements {
+                network_host: allowed("network.host"),
+                security_insecure: allowed("security.insecure"),
+                device: allowed("device"),
+            },
+            ignore: self.contexts.get(ContextOp::MAIN).map(|context| context.patterns().clone()),
+            ..LowerOptions::new(Platform::host())
+        }
+    }
+}
+
 /// The Dockerfile's text.
-pub(super) fn dockerfile(
+fn dockerfile(
     source: &DockerfileSource,
     context: &Context,
 ) -> Result<(SourceText, Option<PathBuf>), BuildError> {
@@ -77,7 +134,7 @@ fn not_found(path: PathBuf) -> BuildError {
 
 /// The local context `dir`. The rules are those of `<Dockerfile>.dockerignore` beside the
 /// Dockerfile, else of `.dockerignore` at the root.
-pub(super) fn context(dir: &Path, dockerfile: Option<&Path>) -> Result<Arc<LocalContext>, BuildError> {
+fn context(dir: &Path, dockerfile: Option<&Path>) -> Result<Arc<LocalContext>, BuildError> {
     check_dir(dir)?;
     let beside = dockerfile.map(|path| {
         let mut name = path.as_os_str().to_owned();

@@ -46,7 +46,8 @@ impl Engine {
         solved: &Solved,
         events: &Events,
     ) -> Result<BuildResult, BuildError> {
-        let store_image = Output::Image { names: Vec::new(), push: false, options: ImageOptions::default() };
+        let store_image =
+            Output::Image { names: Vec::new(), push: false, options: ImageOptions::default() };
         let outputs = match request.outputs.as_slice() {
             [] => std::slice::from_ref(&store_image),
             outputs => outputs,
@@ -60,7 +61,8 @@ impl Engine {
         let mut image = None;
         for output in outputs {
             let task = events.task(title(output));
-            let handed = self.hand_out_one(output, names, plan, solved, &mut image, &mut result, &task);
+            let handed =
+                self.hand_out_one(output, names, plan, solved, &mut image, &mut result, &task);
             task.finish(handed)?;
         }
         result.image_id = image.map(|image| image.id);
@@ -112,7 +114,12 @@ impl Engine {
                         return Err(BuildError::Output("tar=false needs a dest".to_owned()));
                     }
                     (dest, true) => write_file(dest, &mut |out| {
-                        Ok(bld_export::write_archive(store, std::slice::from_ref(&image), false, out)?)
+                        Ok(bld_export::write_archive(
+                            store,
+                            std::slice::from_ref(&image),
+                            false,
+                            out,
+                        )?)
                     })?,
                 }
             }
@@ -162,11 +169,7 @@ fn title(output: &Output) -> &'static str {
     }
 }
 
-fn assemble(
-    store: &Store,
-    plan: &Plan,
-    solved: &Solved,
-) -> Result<ImageRecord, BuildError> {
+fn assemble(store: &Store, plan: &Plan, solved: &Solved) -> Result<ImageRecord, BuildError> {
     let mut config = plan.config.clone();
     // The plan's config ends in the entries that `history` lists; times come with them.
     config.history.truncate(config.history.len().saturating_sub(plan.history.len()));

@@ -99,7 +99,8 @@ impl Resolver for BuildResolver<'_> {
         platform: &Platform,
     ) -> Result<Option<Resolved>, ResolveError> {
         let names = [format!("{name}::{platform}"), name.to_owned(), format!("{name}:latest")];
-        let Some((name, context)) = names.iter().find_map(|name| self.contexts.get_key_value(name)) else {
+        let Some((name, context)) = names.iter().find_map(|name| self.contexts.get_key_value(name))
+        else {
             return Ok(None);
         };
         Ok(Some(match context {
@@ -160,8 +161,8 @@ impl Images for BuildImages {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let record = chain_id(&image.diff_ids).and_then(|chain| found.get(&chain).cloned());
         drop(found);
-        let record = record
-            .ok_or_else(|| EngineError::NoSuchImage { name: image.reference.familiar() })?;
+        let record =
+            record.ok_or_else(|| EngineError::NoSuchImage { name: image.reference.familiar() })?;
         Ok(images::ensure_unpacked(&self.store, &record, &self.events, vertex)?)
     }
 }
