@@ -124,11 +124,15 @@ fn rlimits(build: &Build) -> Result<Vec<Rlimit>, StepFailure> {
     limits.collect()
 }
 
-/// What network a step has, for as long as it runs.
+/// What network a step has.
+///
+/// The namespace has no name, and the interface in it no owner but the namespace: both are gone
+/// with the last descriptor and process, however those end. Taking the interface away by hand would
+/// only make the step wait for the kernel (15 ms).
 struct StepNetwork {
     resolv_conf: Vec<u8>,
     kind: Network,
-    attached: Option<(Bridge, Endpoint, OwnedFd)>,
+    attached: Option<(Endpoint, OwnedFd)>,
 }
 
 impl StepNetwork {
@@ -144,16 +148,16 @@ impl StepNetwork {
         let bridge = Bridge::ensure(&setup.bridge, &setup.state)?;
         let namespace = new_netns()?;
         let endpoint = bridge.attach(namespace.as_fd(), &active.id().to_string())?;
-        Ok(Self { resolv_conf, kind, attached: Some((bridge, endpoint, namespace)) })
+        Ok(Self { resolv_conf, kind, attached: Some((endpoint, namespace)) })
     }
 
     fn address(&self) -> Option<std::net::Ipv4Addr> {
-        self.attached.as_ref().map(|(_, endpoint, _)| endpoint.ip)
+        self.attached.as_ref().map(|(endpoint, _)| endpoint.ip)
     }
 
     fn mode(&self) -> Result<bld_sandbox::Network, StepFailure> {
         Ok(match (&self.attached, self.kind) {
-            (Some((_, _, namespace)), _) => bld_sandbox::Network::Namespace(
+            (Some((_, namespace)), _) => bld_sandbox::Network::Namespace(
                 namespace.try_clone().map_err(io("duplicate the network namespace"))?,
             ),
             (None, Network::Host) => bld_sandbox::Network::Host,
@@ -164,16 +168,6 @@ impl StepNetwork {
 
 /// Where systemd-resolved notes the real name servers when the host's own file names only its stub.
 const UPSTREAM_RESOLV_CONF: &str = "/run/systemd/resolve/resolv.conf";
-
-impl Drop for StepNetwork {
-    fn drop(&mut self) {
-        if let Some((bridge, endpoint, _)) = &self.attached {
-            // The link goes with the namespace, and a later attach takes the address back when
-            // its owner is gone: nothing stays for ever if this fails.
-            let _ = bridge.detach(endpoint);
-        }
-    }
-}
 
 fn pipe() -> Result<(OwnedFd, OwnedFd), StepFailure> {
     pipe_with(PipeFlags::CLOEXEC).map_err(|error| io("make a pipe")(error.into()))
