@@ -18,7 +18,7 @@ use crate::user::User;
 #[derive(Debug)]
 pub(crate) struct Plan {
     /// Where failures are written to; closed by a successful execve(2).
-    pub(crate) report: OwnedFd,
+    pub(crate) report: RawFd,
     /// Descriptor of the calling process, when the child is to die with it.
     pub(crate) parent: Option<RawFd>,
     /// `cgroup.procs` of the v1 groups to join.
@@ -68,13 +68,32 @@ pub(crate) struct Build {
 #[derive(Debug)]
 pub(crate) struct Command {
     /// Paths to try in turn.
-    pub(crate) programs: Vec<CString>,
+    pub(crate) programs: Vec<Program>,
     /// They come from a search in `PATH`: one that does not fit is passed over.
     pub(crate) searched: bool,
     pub(crate) argv: Strings,
     pub(crate) envp: Strings,
-    /// The tiny init, and for each of `programs` its argument vector.
-    pub(crate) init: Option<(OwnedFd, Vec<Strings>)>,
+    /// The program of [`init`](crate::init).
+    pub(crate) second: RawFd,
+    /// When that is needed.
+    pub(crate) by: By,
+}
+
+/// How a program is executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// By the child itself when it is no script, or else by the second program.
+    Child,
+    /// By the second program, as an init or because others are in the container already.
+    Second,
+}
+
+/// One path.
+#[derive(Debug)]
+pub(crate) struct Program {
+    pub(crate) path: CString,
+    /// Argument vector with which the second program executes this.
+    pub(crate) second_argv: Strings,
 }
 
 /// A null-terminated array of C strings, as execve(2) takes it.

@@ -5,20 +5,20 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 
-use rustix::fs::OFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 
 use crate::capabilities::Capabilities;
 use crate::cgroup::Cgroup;
-use crate::child::{Failure, Step};
+use crate::child::{Failure, Step, read_report};
 use crate::error::SandboxError;
+use crate::init::{self, Role};
 use crate::launcher::{Launch, Launched, launch};
 use crate::mounts::{self, DeviceControl};
-use crate::plan::{Build, Command, Entry, Plan, Strings};
+use crate::plan::{Build, By, Command, Entry, Plan, Program, Strings};
 use crate::process::{Leftovers, Process};
+use crate::seccomp;
 use crate::spec::{Network, Seccomp, Spec, Stdio};
-use crate::{init, seccomp};
 
 /// Starts a container. It runs when this returns: the program was found and executed.
 ///
@@ -74,8 +74,10 @@ pub fn spawn(spec: Spec) -> Result<Process, SandboxError> {
     let capabilities = if spec.privileged { Capabilities::ALL } else { spec.capabilities };
     let capabilities = capabilities.available()?;
     let filtered = !spec.privileged && spec.seccomp == Seccomp::Default;
+    let (by, role) =
+        if spec.init { (By::Second, Role::Init) } else { (By::Child, Role::SteppingStone) };
     let plan = Plan {
-        report,
+        report: report.as_raw_fd(),
         parent: if spec.die_with_parent { Some(this_process()?) } else { None },
         doors,
         entry: Entry::Build(Box::new(build)),
@@ -88,10 +90,12 @@ pub fn spawn(spec: Spec) -> Result<Process, SandboxError> {
         seccomp: filtered.then(|| seccomp::docker_filter(capabilities)),
         no_new_privileges: spec.no_new_privileges,
         cwd: c_string(spec.cwd)?,
-        command: command(spec.args, spec.env, spec.init)?,
+        command: command(spec.args, spec.env, by, role)?,
     };
     let launched = launch(Launch { plan: Box::new(plan), namespaces, cgroup, inside: None })
         .map_err(|e| SandboxError::setup("make the container's first process", e))?;
+    // The child has its own; with this one open the pipe would never end.
+    drop(report);
     running(launched, failures, outside, leftovers)
 }
 
@@ -153,30 +157,35 @@ fn control_devices(spec: &Spec, leftovers: &mut Leftovers) -> Result<DeviceContr
 pub(crate) fn command(
     args: Vec<String>,
     env: Vec<String>,
-    with_init: bool,
+    by: By,
+    role: Role,
 ) -> Result<Command, SandboxError> {
     let name = args.first().cloned().unwrap_or_default();
     let searched = !name.contains('/');
-    let programs = if searched {
+    let paths = if searched {
         // The last one counts, as for programs that copy the environment into a table.
         let path = env.iter().rev().find_map(|e| e.strip_prefix("PATH=")).unwrap_or("");
         // A relative directory would make the choice depend on the working directory.
         let dirs = path.split(':').filter(|dir| dir.starts_with('/'));
-        dirs.map(|dir| c_string(format!("{}/{name}", dir.trim_end_matches('/')))).collect()
+        dirs.map(|dir| format!("{}/{name}", dir.trim_end_matches('/'))).collect()
     } else {
-        c_string(name).map(|path| vec![path])
+        vec![name]
     };
-    let programs: Vec<CString> = programs?;
     let args = c_strings(args)?;
-    let init = if with_init {
-        let file = init::file().map_err(|e| SandboxError::setup("make the init", e))?;
-        let argvs = programs.iter().map(|path| init::arguments(path, &args)).collect();
-        Some((file, argvs))
-    } else {
-        None
-    };
-    let envp = Strings::new(c_strings(env)?);
-    Ok(Command { programs, searched, argv: Strings::new(args), envp, init })
+    let programs = c_strings(paths)?.into_iter().map(|path| {
+        let second_argv = init::arguments(role, &path, &args);
+        Program { path, second_argv }
+    });
+    Ok(Command {
+        programs: programs.collect(),
+        searched,
+        argv: Strings::new(args.clone()),
+        envp: Strings::new(c_strings(env)?),
+        second: init::file()
+            .map_err(|e| SandboxError::setup("make the second program", e))?
+            .as_raw_fd(),
+        by,
+    })
 }
 
 pub(crate) fn c_string(text: String) -> Result<CString, SandboxError> {
@@ -202,7 +211,6 @@ pub(crate) fn three(fd: OwnedFd) -> Result<[OwnedFd; 3], SandboxError> {
 pub(crate) fn report_pipe() -> Result<(OwnedFd, OwnedFd), SandboxError> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
         .map_err(|e| SandboxError::setup("make a pipe", e))?;
-    debug_assert!(rustix::fs::fcntl_getfl(&read).is_ok_and(|f| f.contains(OFlags::NONBLOCK)));
     Ok((write, read))
 }
 
@@ -218,9 +226,6 @@ pub(crate) fn this_process() -> Result<RawFd, SandboxError> {
 }
 
 /// The process, if the child reports no failure.
-///
-/// It has executed its program or ended when it is launched, so what it has to say is in the pipe
-/// by now; an empty pipe means success, whoever else holds the other end.
 pub(crate) fn running(
     launched: Launched,
     failures: OwnedFd,
@@ -228,9 +233,7 @@ pub(crate) fn running(
     leftovers: Leftovers,
 ) -> Result<Process, SandboxError> {
     let Launched { pid, pidfd, plan } = launched;
-    let mut report = [0; Failure::SIZE];
-    let length = rustix::io::read(&failures, &mut report).unwrap_or(0);
-    let failure = if length == Failure::SIZE { Failure::from_bytes(report) } else { None };
+    let failure = read_report(failures);
     let error = failure.map(|failure| explain(failure, &plan));
     // The mounts have to be gone before what they lay on is removed.
     drop(plan);

@@ -2,16 +2,17 @@
 
 #![expect(unsafe_code, reason = "descriptors are moved by number, and execve(2) takes pointers")]
 
+use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::fs::{
-    Access, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, accessat, openat2, statat,
+    Access, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, accessat, openat2, statat,
 };
-use rustix::io::{Errno, Result as SysResult, fcntl_dupfd_cloexec};
+use rustix::io::{Errno, FdFlags, Result as SysResult, fcntl_dupfd_cloexec};
 
-use super::report::{At, Failure, Step};
-use super::{INIT, PARENT, REPORT};
-use crate::plan::{Command, Plan};
+use super::report::{At, Failure, HANDED_OVER, Step};
+use super::{PARENT, REPORT, SECOND};
+use crate::plan::{By, Command, Plan, Program};
 use crate::sys;
 
 /// Connects the standard streams and closes every other descriptor but those this module needs
@@ -22,7 +23,7 @@ pub(super) fn connect(
     report: &mut RawFd,
 ) -> Result<(), Failure> {
     // Out of the way of the numbers they are going to have: any of them may be below 6 now.
-    let aside = |fd: BorrowedFd<'_>| fcntl_dupfd_cloexec(fd, INIT + 1).at(Step::Stdio);
+    let aside = |fd: BorrowedFd<'_>| fcntl_dupfd_cloexec(fd, SECOND + 1).at(Step::Stdio);
     let streams = match (&plan.stdio, &null) {
         (Some([stdin, stdout, stderr]), _) => {
             [aside(stdin.as_fd())?, aside(stdout.as_fd())?, aside(stderr.as_fd())?]
@@ -31,11 +32,13 @@ pub(super) fn connect(
         // In a container that exists, its /dev/null may be anything by now.
         (None, None) => return Err(Failure::new(Step::Stdio, Errno::BADF)),
     };
-    let pipe = aside(plan.report.as_fd())?;
+    // SAFETY: the parent keeps the pipe open until this child is launched.
+    let pipe = aside(unsafe { BorrowedFd::borrow_raw(plan.report) })?;
     // SAFETY: the descriptor of the calling process stays open for as long as that lives.
     let parent = plan.parent.map(|fd| unsafe { BorrowedFd::borrow_raw(fd) });
     let parent = parent.map(aside).transpose()?;
-    let init = plan.command.init.as_ref().map(|(init, _)| aside(init.as_fd())).transpose()?;
+    // SAFETY: the second program stays open for as long as the parent lives.
+    let second = aside(unsafe { BorrowedFd::borrow_raw(plan.command.second) })?;
 
     let mut moves = || -> SysResult<()> {
         for (n, stream) in streams.iter().enumerate() {
@@ -50,14 +53,11 @@ pub(super) fn connect(
             // SAFETY: as above.
             unsafe { sys::dup_onto(parent.as_raw_fd(), PARENT, true)? };
         }
-        if let Some(init) = &init {
-            // SAFETY: as above.
-            unsafe { sys::dup_onto(init.as_raw_fd(), INIT, true)? };
-        }
-        Ok(())
+        // SAFETY: as above.
+        unsafe { sys::dup_onto(second.as_raw_fd(), SECOND, true) }
     };
     moves().at(Step::Stdio)?;
-    core::mem::forget((streams, pipe, parent, init, null));
+    core::mem::forget((streams, pipe, parent, second, null));
     let closed = |first, last| {
         // SAFETY: every value above that owned a descriptor is forgotten, and the plan's are the
         // parent's: closing them here closes them only in this process's table.
@@ -66,10 +66,7 @@ pub(super) fn connect(
     if plan.parent.is_none() {
         closed(PARENT, PARENT)?;
     }
-    if plan.command.init.is_none() {
-        closed(INIT, INIT)?;
-    }
-    closed(INIT + 1, RawFd::MAX)?;
+    closed(SECOND + 1, RawFd::MAX)?;
     if plan.terminal {
         // SAFETY: standard input was connected just now.
         let stdin = unsafe { BorrowedFd::borrow_raw(0) };
@@ -99,33 +96,20 @@ pub(super) fn enter_cwd(plan: &Plan) -> Result<(), Failure> {
 /// The kernel is simply asked, path by path, and only when it refuses is it found out why: a look
 /// beforehand would cost time in the usual case and prove nothing.
 pub(super) fn execute(command: &Command) -> Failure {
-    for (n, path) in command.programs.iter().enumerate() {
-        let stat = || statat(CWD, path.as_c_str(), AtFlags::empty());
-        let is_directory = |mode| FileType::from_raw_mode(mode) == FileType::Directory;
-        let errno = match &command.init {
-            None => {
-                // SAFETY: both are null-terminated arrays of C strings.
-                unsafe { sys::execve(path, command.argv.as_ptr(), command.envp.as_ptr()) }
-            }
-            // The init will only be able to say that it failed, so here a look has to do.
-            Some((_, argvs)) => {
-                match accessat(CWD, path.as_c_str(), Access::EXEC_OK, AtFlags::EACCESS) {
-                    Err(errno) => errno,
-                    Ok(()) if stat().is_ok_and(|stat| is_directory(stat.st_mode)) => Errno::ACCESS,
-                    Ok(()) => {
-                        let argv = argvs.get(n).unwrap_or(&command.argv);
-                        // SAFETY: both are null-terminated arrays of C strings.
-                        unsafe { sys::execve_fd(INIT, argv.as_ptr(), command.envp.as_ptr()) }
-                    }
-                }
-            }
+    for (n, program) in command.programs.iter().enumerate() {
+        let path = program.path.as_c_str();
+        let errno = if command.by == By::Child && is_binary(path) {
+            // SAFETY: both are null-terminated arrays of C strings.
+            unsafe { sys::execve(path, command.argv.as_ptr(), command.envp.as_ptr()) }
+        } else {
+            hand_over(program, command)
         };
         let failure = |step| Failure { step, index: n as u32, errno };
-        match (errno, stat()) {
+        match (errno, statat(CWD, path, AtFlags::empty())) {
             (Errno::NOENT, Ok(_)) => return failure(Step::InterpreterMissing),
             (Errno::NOENT | Errno::NOTDIR | Errno::ACCESS, _) if command.searched => {}
             (Errno::NOENT | Errno::NOTDIR, _) => return failure(Step::ProgramMissing),
-            (Errno::ACCESS, Ok(stat)) if is_directory(stat.st_mode) => {
+            (Errno::ACCESS, Ok(stat)) if is_directory(&stat) => {
                 return failure(Step::ProgramIsDirectory);
             }
             (Errno::ACCESS, _) => return failure(Step::ProgramNotPermitted),
@@ -133,4 +117,41 @@ pub(super) fn execute(command: &Command) -> Failure {
         }
     }
     Failure::new(Step::ProgramMissing, Errno::NOENT)
+}
+
+fn is_directory(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+}
+
+/// Whether a file is an ELF executable, and no link of the kernel's to something outside: only then
+/// can no path in it make the kernel execute `/proc/self/exe` for it, which is this program.
+fn is_binary(path: &CStr) -> bool {
+    // A pipe in its place must not make this wait.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let mut magic = [0; 4];
+    openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
+        .and_then(|file| rustix::io::read(file, &mut magic))
+        .is_ok_and(|n| n == 4 && magic == *b"\x7fELF")
+}
+
+/// Lets the second program execute this one. Comes back when it is clear beforehand that it cannot.
+fn hand_over(program: &Program, command: &Command) -> Errno {
+    let path = program.path.as_c_str();
+    if let Err(errno) = accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS) {
+        return errno;
+    }
+    if statat(CWD, path, AtFlags::empty()).is_ok_and(|stat| is_directory(&stat)) {
+        return Errno::ACCESS;
+    }
+    // SAFETY: the pipe is there since the streams were connected.
+    let pipe = unsafe { BorrowedFd::borrow_raw(REPORT) };
+    // The parent learns that more may come after this process's memory is its own, and the pipe
+    // stays open over the first of two executions.
+    let told = rustix::io::write(pipe, &[HANDED_OVER])
+        .and_then(|_| rustix::io::fcntl_setfd(pipe, FdFlags::empty()));
+    if let Err(errno) = told {
+        return errno;
+    }
+    // SAFETY: both are null-terminated arrays of C strings.
+    unsafe { sys::execve_fd(SECOND, program.second_argv.as_ptr(), command.envp.as_ptr()) }
 }

@@ -11,11 +11,11 @@ mod mounts;
 mod report;
 mod restrict;
 
-pub(crate) use report::{Failure, Step};
+pub(crate) use report::{Failure, Step, read as read_report};
 
 use core::convert::Infallible;
 use core::ffi::c_void;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::RawFd;
 
 use self::report::At;
 use crate::plan::{Build, Entry, Plan};
@@ -24,14 +24,14 @@ use crate::sys;
 /// Descriptors that are left when all others are closed, besides the standard streams.
 const REPORT: RawFd = 3;
 const PARENT: RawFd = 4;
-const INIT: RawFd = 5;
+const SECOND: RawFd = 5;
 
 /// The entry point for [`sys::clone3`]; `plan` must point to a [`Plan`].
 pub(crate) extern "C" fn main(plan: *const c_void) -> ! {
     #[expect(unsafe_code, reason = "the argument comes through the system call")]
     // SAFETY: the parent gives a plan and is suspended until the child is gone (`CLONE_VFORK`).
     let plan = unsafe { &*plan.cast::<Plan>() };
-    let mut report = plan.report.as_raw_fd();
+    let mut report = plan.report;
     let Err(failure) = run(plan, &mut report);
     let bytes = failure.to_bytes();
     #[expect(unsafe_code, reason = "the number of the pipe changes on the way")]

@@ -1,5 +1,8 @@
 //! How the child tells what went wrong.
 
+use std::os::fd::AsFd;
+
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 /// What the child does, in order. Its numbers go through a pipe within one program, so they may
@@ -131,13 +134,13 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    pub(crate) const SIZE: usize = 12;
+    const SIZE: usize = 12;
 
-    pub(crate) fn new(step: Step, errno: Errno) -> Self {
+    pub(super) fn new(step: Step, errno: Errno) -> Self {
         Self { step, index: 0, errno }
     }
 
-    pub(crate) fn to_bytes(self) -> [u8; Self::SIZE] {
+    pub(super) fn to_bytes(self) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];
         let words = [self.step as u32, self.index, self.errno.raw_os_error() as u32];
         for (to, word) in bytes.chunks_exact_mut(4).zip(words) {
@@ -146,7 +149,7 @@ impl Failure {
         bytes
     }
 
-    pub(crate) fn from_bytes(bytes: [u8; Self::SIZE]) -> Option<Self> {
+    fn from_bytes(bytes: [u8; Self::SIZE]) -> Option<Self> {
         let [a, b, c, d, e, f, g, h, i, j, k, l] = bytes;
         let step = u32::from_ne_bytes([a, b, c, d]) as usize;
         Some(Self {
@@ -154,6 +157,46 @@ impl Failure {
             index: u32::from_ne_bytes([e, f, g, h]),
             errno: Errno::from_raw_os_error(i32::from_ne_bytes([i, j, k, l])),
         })
+    }
+}
+
+/// What the child writes before it lets the second program execute the container's.
+pub(super) const HANDED_OVER: u8 = b'>';
+
+/// Reads what the child has to say, from the other end of its pipe, which must not block.
+///
+/// When the child is launched it has executed its program or ended, so everything is in the pipe by
+/// now; an empty pipe means success, even if a child of another thread still holds its other end.
+/// Only after a [`HANDED_OVER`] is the rest to be waited for: an error number, a failure of the
+/// hand-over itself, or the end that a successful execve(2) makes.
+pub(crate) fn read(pipe: impl AsFd) -> Option<Failure> {
+    let mut text = [0; 1 + Failure::SIZE];
+    let mut length = 0;
+    loop {
+        match rustix::io::read(&pipe, &mut text[length..]) {
+            Ok(0) => break,
+            Ok(n) => length += n,
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) if length > 0 && text[0] == HANDED_OVER => {
+                let mut readable = [PollFd::new(&pipe, PollFlags::IN)];
+                // An error shows when it is read from again.
+                let _ = poll(&mut readable, None);
+            }
+            Err(_) => break,
+        }
+        if length == text.len() {
+            break;
+        }
+    }
+    match text.get(..length)? {
+        [HANDED_OVER, errno @ ..] if errno.len() == 4 => {
+            let errno = Errno::from_raw_os_error(i32::from_ne_bytes(errno.try_into().ok()?));
+            // The path was there, so what is missing is what it names.
+            let missing = errno == Errno::NOENT;
+            let step = if missing { Step::InterpreterMissing } else { Step::Exec };
+            Some(Failure::new(step, errno))
+        }
+        [HANDED_OVER, failure @ ..] | failure => Failure::from_bytes(failure.try_into().ok()?),
     }
 }
 
@@ -185,5 +228,34 @@ mod tests {
             assert_eq!(Failure::from_bytes(failure.to_bytes()), Some(failure));
         }
         assert_eq!(Failure::from_bytes([255; Failure::SIZE]), None);
+    }
+
+    fn reads(text: &[u8]) -> Option<Failure> {
+        let flags = rustix::pipe::PipeFlags::NONBLOCK;
+        let (output, input) = rustix::pipe::pipe_with(flags).unwrap();
+        rustix::io::write(&input, text).unwrap();
+        drop(input);
+        read(output)
+    }
+
+    #[test]
+    fn everything_a_child_can_say() {
+        let failure = Failure { step: Step::Mount, index: 3, errno: Errno::PERM };
+        let bytes = failure.to_bytes();
+        assert_eq!(reads(b""), None);
+        assert_eq!(reads(b">"), None);
+        assert_eq!(reads(&bytes), Some(failure));
+        assert_eq!(reads(&[b">", &bytes[..]].concat()), Some(failure));
+        let late = |errno: i32| reads(&[b">", &errno.to_ne_bytes()[..]].concat());
+        assert_eq!(late(libc::ENOEXEC), Some(Failure::new(Step::Exec, Errno::NOEXEC)));
+        let missing = Failure::new(Step::InterpreterMissing, Errno::NOENT);
+        assert_eq!(late(libc::ENOENT), Some(missing));
+    }
+
+    #[test]
+    fn an_open_but_empty_pipe_is_success() {
+        let flags = rustix::pipe::PipeFlags::NONBLOCK;
+        let (output, _input) = rustix::pipe::pipe_with(flags).unwrap();
+        assert_eq!(read(output), None);
     }
 }
