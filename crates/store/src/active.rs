@@ -1,6 +1,5 @@
 //! Snapshots in the making, and the layers that containers write to.
 
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -8,10 +7,10 @@ use rusqlite::OptionalExtension as _;
 use rustix::fs::{AtFlags, Gid, Mode, Uid};
 
 use crate::error::{Result, StoreError};
-use crate::hold::Hold;
+use crate::flock::Lock;
 use crate::root::DIRECTORY;
 use crate::store::Inner;
-use crate::{SnapshotId, Store, db, flock, layout, remove};
+use crate::{SnapshotId, Store, db, layout, remove};
 
 impl Store {
     /// Starts a snapshot on top of `parent`, which must be committed; on nothing if `None`.
@@ -51,16 +50,15 @@ impl Store {
         let id = inner.layer_of(container)?.ok_or_else(missing)?;
         let fd = inner.root.open_dir(&layout::snapshot(id))?.ok_or_else(missing)?;
         let error = |errno| inner.root.error("open", layout::snapshot(id), errno);
-        if !flock::try_exclusive(&fd).map_err(error)? {
-            return Err(StoreError::SnapshotInUse { id });
-        }
+        let lock =
+            Lock::try_exclusive(fd).map_err(error)?.ok_or(StoreError::SnapshotInUse { id })?;
         // overlayfs refuses a work directory that an unclean end has left, see "volatile" in the
         // kernel's documentation.
-        remove::tree(&fd, layout::WORK).map_err(error)?;
-        rustix::fs::mkdirat(&fd, layout::WORK, Mode::RWXU).map_err(error)?;
+        remove::tree(&lock, layout::WORK).map_err(error)?;
+        rustix::fs::mkdirat(&lock, layout::WORK, Mode::RWXU).map_err(error)?;
         let mut layers = self.layers(id)?;
         layers.pop();
-        Ok(ContainerLayer { layer: Layer::new(self, id, layers), _lock: Some(fd) })
+        Ok(ContainerLayer { layer: Layer::new(self, id, layers), _lock: Some(lock) })
     }
 }
 
@@ -90,8 +88,8 @@ pub struct Active {
     layer: Layer,
     parent: Option<SnapshotId>,
     /// Exclusive, on the snapshot's own directory; `None` once it is in other hands.
-    lock: Option<OwnedFd>,
-    _held: Option<Hold>,
+    lock: Option<Lock>,
+    _held: Option<Lock>,
 }
 
 impl Active {
@@ -127,15 +125,15 @@ impl Active {
     pub fn commit(mut self) -> Result<SnapshotId> {
         let store = self.layer.store.clone();
         let (inner, id) = (store.inner(), self.layer.id);
-        if let Some(fd) = &self.lock {
+        if let Some(lock) = &self.lock {
             let error = |errno| inner.root.error("commit", layout::snapshot(id), errno);
-            remove::tree(fd, layout::WORK).map_err(error)?;
+            remove::tree(lock, layout::WORK).map_err(error)?;
             // Whoever comes in between the two locks finds a mark and no row, and stays away.
-            flock::downgrade(fd).map_err(error)?;
+            lock.downgrade().map_err(error)?;
         }
         self.enter(None)?;
         // Handed over: the child now keeps its parents, and this handle the child.
-        let hold = self.lock.take().map(Hold::of);
+        let hold = self.lock.take();
         inner.fresh.insert_snapshot(id, || Ok(hold))?;
         if let Some(parent) = self.parent {
             inner.fresh.release_snapshot(parent);
@@ -191,7 +189,7 @@ impl Drop for Active {
 #[derive(Debug)]
 pub struct ContainerLayer {
     layer: Layer,
-    _lock: Option<OwnedFd>,
+    _lock: Option<Lock>,
 }
 
 impl ContainerLayer {
@@ -246,18 +244,14 @@ impl Inner {
 }
 
 /// Makes the directories of a snapshot, and locks it.
-fn create(
-    inner: &Inner,
-    id: SnapshotId,
-    parent: Option<SnapshotId>,
-) -> rustix::io::Result<OwnedFd> {
+fn create(inner: &Inner, id: SnapshotId, parent: Option<SnapshotId>) -> rustix::io::Result<Lock> {
     let own = layout::snapshot(id);
     rustix::fs::mkdirat(&inner.root, &own, Mode::RWXU)?;
     let fd = rustix::fs::openat(&inner.root, &own, DIRECTORY, Mode::empty())?;
-    flock::exclusive(&fd)?;
-    rustix::fs::mkdirat(&fd, layout::WORK, Mode::RWXU)?;
-    rustix::fs::mkdirat(&fd, layout::UPPER, Mode::RWXU)?;
-    let upper = rustix::fs::openat(&fd, layout::UPPER, DIRECTORY, Mode::empty())?;
+    let lock = Lock::exclusive(fd)?;
+    rustix::fs::mkdirat(&lock, layout::WORK, Mode::RWXU)?;
+    rustix::fs::mkdirat(&lock, layout::UPPER, Mode::RWXU)?;
+    let upper = rustix::fs::openat(&lock, layout::UPPER, DIRECTORY, Mode::empty())?;
     let mut mode = Mode::from_raw_mode(0o755);
     if let Some(parent) = parent {
         let parent =
@@ -271,7 +265,7 @@ fn create(
     }
     // Last and apart from mkdir, whose mode the umask would cut down, and chown, which may drop bits.
     rustix::fs::fchmod(&upper, mode)?;
-    Ok(fd)
+    Ok(lock)
 }
 
 /// The upper directory of a snapshot, relative to the root.

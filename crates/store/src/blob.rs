@@ -11,10 +11,10 @@ use rustix::fs::{Access, AtFlags};
 
 use crate::db::bytes;
 use crate::error::{Result, StoreError};
-use crate::hold::Hold;
+use crate::flock::Lock;
 use crate::store::Inner;
 use crate::temporary::Temporary;
-use crate::{Store, flock, layout};
+use crate::{Store, layout};
 
 /// Small writes are gathered up to this size; larger ones go straight through.
 const BUFFER: usize = 64 * 1024;
@@ -138,27 +138,28 @@ impl Write for BlobWriter {
 fn place(temporary: &Temporary, fd: OwnedFd, digest: Digest, size: u64) -> Result<()> {
     let inner = temporary.store().inner();
     let name = layout::blob(&digest);
-    flock::try_shared(&fd).map_err(|errno| temporary.error("lock", errno))?;
+    // Nobody else has opened it: there is nothing to wait for.
+    let ours = Lock::try_shared(fd).map_err(|errno| temporary.error("lock", errno))?;
     let hold = loop {
         if temporary.link(&name)? {
-            break Hold::of(fd);
+            break ours;
         }
         match inner.hold_blob(&digest)? {
-            Some(theirs) if theirs.size() == Ok(size) => break theirs,
+            theirs @ Some(_) if theirs.as_ref().map(Lock::size) == Some(Ok(size)) => break theirs,
             Some(_) => {
                 // Another size under this name can only be damage.
                 temporary.rename(&name)?;
-                break Hold::of(fd);
+                break ours;
             }
             None => {} // it was being removed
         }
     };
-    inner.fresh.insert_blob(digest, || Ok(Some(hold)))?;
+    inner.fresh.insert_blob(digest, || Ok(hold))?;
     Ok(())
 }
 
 /// Blobs that are about to be named: each is here, and held until this is dropped.
-pub(crate) struct Named(Vec<(Digest, Hold)>);
+pub(crate) struct Named(Vec<(Digest, Lock)>);
 
 impl Inner {
     /// Makes sure that all of `digests` are here and stay.

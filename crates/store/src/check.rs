@@ -12,9 +12,10 @@ use bld_oci::Digest;
 use rustix::fs::{AtFlags, Mode};
 
 use crate::error::{Result, StoreError};
+use crate::flock::Lock;
 use crate::root::DIRECTORY;
 use crate::store::Inner;
-use crate::{SnapshotId, Store, db, epoch, flock, layout, list};
+use crate::{SnapshotId, Store, db, epoch, layout, list};
 
 /// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -185,7 +186,7 @@ impl Inner {
         for name in list::texts(&self.root, layout::SESSIONS)? {
             let name = format!("{}/{name}", layout::SESSIONS);
             if let Ok(session) = rustix::fs::openat(&self.root, &name, DIRECTORY, Mode::empty())
-                && flock::try_exclusive(&session).is_ok_and(|free| free)
+                && Lock::try_exclusive(session).is_ok_and(|lock| lock.is_some())
             {
                 leftovers.push(name);
             }

@@ -28,10 +28,11 @@ use rustix::io::Errno;
 
 use crate::db::{self, bytes};
 use crate::error::{Result, StoreError};
+use crate::flock::Lock;
 use crate::gc::reserve;
 use crate::root::Root;
 use crate::store::Inner;
-use crate::{SnapshotId, Store, blob, flock, layout, list, remove};
+use crate::{SnapshotId, Store, blob, layout, list, remove};
 
 /// The kernel's name for the current boot, random(4).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -115,7 +116,7 @@ pub(crate) fn enter(store: &Store) -> Result<()> {
     }
     // One process does it, the others wait; a lock of its own descriptor, for threads.
     let lock = rustix::fs::openat(root, ".", crate::root::DIRECTORY, Mode::empty())
-        .and_then(|fd| flock::exclusive(&fd).map(|()| fd))
+        .and_then(Lock::exclusive)
         .map_err(|errno| root.error("lock", "", errno))?;
     if recorded(root)?.as_deref() != Some(boot) {
         layout::DIRECTORIES.iter().try_for_each(|name| root.ensure_dir(name))?;

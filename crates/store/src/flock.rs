@@ -1,51 +1,77 @@
 //! Advisory locks that die with their process, flock(2).
 //!
-//! A lock belongs to an open file description. All descriptors here are close-on-exec, so no
-//! program started by this process carries one on; and two openings of one file exclude each
-//! other also inside a process, so threads need no second mechanism.
+//! A lock belongs to an open file description, so two openings of one file exclude each other also
+//! inside a process, and threads need no second mechanism. A child between fork and exec shares the
+//! description: it keeps the lock should the parent just be killed, but only until it has become
+//! another program, since all descriptors here are close-on-exec.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FlockOperation};
 use rustix::io::{Errno, Result};
 use rustix::path::Arg;
 
-/// Waits for the exclusive lock.
-pub(crate) fn exclusive(fd: impl AsFd) -> Result<()> {
-    rustix::io::retry_on_intr(|| rustix::fs::flock(&fd, FlockOperation::LockExclusive))
-}
+/// A locked file or directory.
+#[derive(Debug)]
+pub(crate) struct Lock(OwnedFd);
 
-/// Takes the exclusive lock if nobody else holds any.
-pub(crate) fn try_exclusive(fd: impl AsFd) -> Result<bool> {
-    attempt(fd, FlockOperation::NonBlockingLockExclusive)
-}
+impl Lock {
+    /// Waits for the exclusive lock.
+    pub(crate) fn exclusive(fd: OwnedFd) -> Result<Self> {
+        rustix::io::retry_on_intr(|| rustix::fs::flock(&fd, FlockOperation::LockExclusive))?;
+        Ok(Self(fd))
+    }
 
-/// Takes a shared lock if nobody holds the exclusive one.
-pub(crate) fn try_shared(fd: impl AsFd) -> Result<bool> {
-    attempt(fd, FlockOperation::NonBlockingLockShared)
-}
+    /// Takes the exclusive lock if nobody else has any.
+    pub(crate) fn try_exclusive(fd: OwnedFd) -> Result<Option<Self>> {
+        Self::attempt(fd, FlockOperation::NonBlockingLockExclusive)
+    }
 
-/// Turns an exclusive lock into a shared one. Not atomic: see the callers for why no one can
-/// come in between to harm.
-pub(crate) fn downgrade(fd: impl AsFd) -> Result<()> {
-    rustix::io::retry_on_intr(|| rustix::fs::flock(&fd, FlockOperation::LockShared))
-}
+    /// Takes a shared lock if nobody has the exclusive one.
+    pub(crate) fn try_shared(fd: OwnedFd) -> Result<Option<Self>> {
+        Self::attempt(fd, FlockOperation::NonBlockingLockShared)
+    }
 
-fn attempt(fd: impl AsFd, operation: FlockOperation) -> Result<bool> {
-    match rustix::io::retry_on_intr(|| rustix::fs::flock(&fd, operation)) {
-        Ok(()) => Ok(true),
-        Err(Errno::WOULDBLOCK) => Ok(false),
-        Err(errno) => Err(errno),
+    fn attempt(fd: OwnedFd, operation: FlockOperation) -> Result<Option<Self>> {
+        match rustix::io::retry_on_intr(|| rustix::fs::flock(&fd, operation)) {
+            Ok(()) => Ok(Some(Self(fd))),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Turns an exclusive lock into a shared one. Not atomic: somebody may have the exclusive lock
+    /// in between.
+    pub(crate) fn downgrade(&self) -> Result<()> {
+        rustix::io::retry_on_intr(|| rustix::fs::flock(&self.0, FlockOperation::LockShared))
+    }
+
+    /// Whether `name` in `dir` still is the file that is locked. To be asked when a lock has been
+    /// won: whoever had it before may have removed the file.
+    pub(crate) fn still_named(&self, dir: impl AsFd, name: impl Arg) -> Result<bool> {
+        let here = rustix::fs::fstat(&self.0)?;
+        match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(there) => Ok((here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Length of the file in bytes.
+    pub(crate) fn size(&self) -> Result<u64> {
+        Ok(rustix::fs::fstat(&self.0)?.st_size.cast_unsigned())
     }
 }
 
-/// Whether `name` in `dir` still is the file that is open as `fd`. To be asked after a lock was
-/// obtained: until then, whoever held it may have removed the file.
-pub(crate) fn still_named(fd: &OwnedFd, dir: impl AsFd, name: impl Arg) -> Result<bool> {
-    let here = rustix::fs::fstat(fd)?;
-    match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(there) => Ok((here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)),
-        Err(Errno::NOENT) => Ok(false),
-        Err(errno) => Err(errno),
+impl AsFd for Lock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Drop for Lock {
+    /// Closing would do, but for a child that has not become another program yet.
+    fn drop(&mut self) {
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
     }
 }

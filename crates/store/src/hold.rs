@@ -13,8 +13,9 @@ use std::time::Duration;
 use bld_oci::Digest;
 
 use crate::error::{Result, StoreError};
+use crate::flock::Lock;
 use crate::store::Inner;
-use crate::{SnapshotId, Store, flock, layout};
+use crate::{SnapshotId, Store, layout};
 
 /// How often to look again while someone has the exclusive lock, and how long in between. Garbage
 /// collection has it for moments; a container that runs in its own layer has it for days.
@@ -58,27 +59,11 @@ impl Lease {
     }
 }
 
-/// A shared lock on an object of the store.
-#[derive(Debug)]
-pub(crate) struct Hold(OwnedFd);
-
-impl Hold {
-    /// Wraps a descriptor that has the lock already.
-    pub(crate) fn of(fd: OwnedFd) -> Self {
-        Self(fd)
-    }
-
-    /// Length of the file that is held.
-    pub(crate) fn size(&self) -> rustix::io::Result<u64> {
-        Ok(rustix::fs::fstat(&self.0)?.st_size.cast_unsigned())
-    }
-}
-
 /// A set of holds.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
-    snapshots: Mutex<HashMap<SnapshotId, Hold>>,
-    blobs: Mutex<HashMap<Digest, Hold>>,
+    snapshots: Mutex<HashMap<SnapshotId, Lock>>,
+    blobs: Mutex<HashMap<Digest, Lock>>,
 }
 
 impl Held {
@@ -86,7 +71,7 @@ impl Held {
     pub(crate) fn insert_snapshot(
         &self,
         id: SnapshotId,
-        take: impl FnOnce() -> Result<Option<Hold>>,
+        take: impl FnOnce() -> Result<Option<Lock>>,
     ) -> Result<bool> {
         insert(&self.snapshots, id, take)
     }
@@ -95,7 +80,7 @@ impl Held {
     pub(crate) fn insert_blob(
         &self,
         digest: Digest,
-        take: impl FnOnce() -> Result<Option<Hold>>,
+        take: impl FnOnce() -> Result<Option<Lock>>,
     ) -> Result<bool> {
         insert(&self.blobs, digest, take)
     }
@@ -112,9 +97,9 @@ impl Held {
 }
 
 fn insert<K: Eq + std::hash::Hash>(
-    map: &Mutex<HashMap<K, Hold>>,
+    map: &Mutex<HashMap<K, Lock>>,
     key: K,
-    take: impl FnOnce() -> Result<Option<Hold>>,
+    take: impl FnOnce() -> Result<Option<Lock>>,
 ) -> Result<bool> {
     let mut map = map.lock().unwrap_or_else(PoisonError::into_inner);
     if map.contains_key(&key) {
@@ -128,12 +113,12 @@ fn insert<K: Eq + std::hash::Hash>(
 
 impl Inner {
     /// Takes a shared lock on a committed snapshot; `None` if there is no such snapshot.
-    pub(crate) fn hold_snapshot(&self, id: SnapshotId) -> Result<Option<Hold>> {
+    pub(crate) fn hold_snapshot(&self, id: SnapshotId) -> Result<Option<Lock>> {
         let name = layout::snapshot(id);
         for _ in 0..ATTEMPTS {
             let Some(fd) = self.root.open_dir(&name)? else { return Ok(None) };
-            if self.share(&fd, &name)? {
-                return Ok(Some(Hold(fd)));
+            if let hold @ Some(_) = self.share(fd, &name)? {
+                return Ok(hold);
             }
             // In the middle of being made or removed there is no row.
             if !self.has_row(id)? {
@@ -145,22 +130,24 @@ impl Inner {
     }
 
     /// Takes a shared lock on a blob's file; `None` if there is none.
-    pub(crate) fn hold_blob(&self, digest: &Digest) -> Result<Option<Hold>> {
+    pub(crate) fn hold_blob(&self, digest: &Digest) -> Result<Option<Lock>> {
         let name = layout::blob(digest);
         for _ in 0..ATTEMPTS {
             let Some(fd) = self.root.open_file(&name)? else { return Ok(None) };
-            if self.share(&fd, &name)? {
-                return Ok(Some(Hold(fd)));
+            if let hold @ Some(_) = self.share(fd, &name)? {
+                return Ok(hold);
             }
             thread::sleep(PAUSE);
         }
         Ok(None) // being removed by someone who is in no hurry
     }
 
-    /// Locks `fd`, which was opened as `name`; false if someone has it or it is gone.
-    fn share(&self, fd: &OwnedFd, name: &str) -> Result<bool> {
-        let locked = flock::try_shared(fd)
-            .and_then(|locked| Ok(locked && flock::still_named(fd, &self.root, name)?));
-        locked.map_err(|errno| self.root.error("lock", name, errno))
+    /// Locks `fd`, which was opened as `name`; `None` if someone has it or it is gone.
+    fn share(&self, fd: OwnedFd, name: &str) -> Result<Option<Lock>> {
+        let lock = Lock::try_shared(fd).and_then(|lock| match lock {
+            Some(lock) if lock.still_named(&self.root, name)? => Ok(Some(lock)),
+            _ => Ok(None),
+        });
+        lock.map_err(|errno| self.root.error("lock", name, errno))
     }
 }

@@ -5,18 +5,22 @@ use std::os::fd::AsFd;
 
 use bld_oci::Digest;
 use rustix::fs::RawDir;
+use rustix::io::Errno;
 
 use crate::error::Result;
 use crate::root::Root;
 use crate::{SnapshotId, layout};
 
-/// The names in an open directory.
+/// The names in an open directory; none if it was removed meanwhile.
 pub(crate) fn names(directory: impl AsFd) -> rustix::io::Result<Vec<CString>> {
     let mut buffer = Vec::with_capacity(8 * 1024);
     let mut entries = RawDir::new(directory, buffer.spare_capacity_mut());
     let mut names = Vec::new();
     while let Some(entry) = entries.next() {
-        let entry = entry?;
+        let entry = match entry {
+            Err(Errno::NOENT) => break,
+            entry => entry?,
+        };
         if entry.file_name() != c"." && entry.file_name() != c".." {
             names.push(entry.file_name().to_owned());
         }

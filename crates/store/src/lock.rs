@@ -7,7 +7,8 @@ use bld_oci::Digest;
 use rustix::fs::{CWD, Mode, OFlags};
 
 use crate::error::{Result, StoreError};
-use crate::{Store, flock, layout};
+use crate::flock::Lock;
+use crate::{Store, layout};
 
 impl Store {
     /// Waits until nobody else has the lock named `key`, and takes it.
@@ -30,7 +31,7 @@ impl Store {
 #[must_use = "the lock is let go when this is dropped"]
 pub struct KeyLock {
     path: PathBuf,
-    _fd: OwnedFd,
+    _lock: Lock,
 }
 
 impl KeyLock {
@@ -38,7 +39,7 @@ impl KeyLock {
     pub(crate) fn wait(directory: &Path, key: &str) -> Result<Self> {
         let path = file(directory, key);
         loop {
-            if let Some(lock) = Self::take(&path, |fd| flock::exclusive(fd).map(|()| true))? {
+            if let Some(lock) = Self::take(&path, |fd| Lock::exclusive(fd).map(Some))? {
                 return Ok(lock);
             }
         }
@@ -46,20 +47,23 @@ impl KeyLock {
 
     /// Takes the lock that is this file, if nobody has it.
     pub(crate) fn attempt_file(path: &Path) -> Result<Option<Self>> {
-        Self::take(path, |fd| flock::try_exclusive(fd))
+        Self::take(path, Lock::try_exclusive)
     }
 
     /// One attempt with `acquire`. `None` also when the file was removed by its last holder
     /// between our opening and our locking it: the lock that was won is then worth nothing.
     fn take(
         path: &Path,
-        acquire: impl FnOnce(&OwnedFd) -> rustix::io::Result<bool>,
+        acquire: impl FnOnce(OwnedFd) -> rustix::io::Result<Option<Lock>>,
     ) -> Result<Option<Self>> {
-        let error = |errno| StoreError::io("lock", path, errno);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).map_err(error)?;
-        let ours = acquire(&fd).and_then(|won| Ok(won && flock::still_named(&fd, CWD, path)?));
-        Ok(ours.map_err(error)?.then(|| Self { path: path.to_owned(), _fd: fd }))
+        let lock = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).and_then(acquire);
+        let ours = lock.and_then(|lock| match lock {
+            Some(lock) if lock.still_named(CWD, path)? => Ok(Some(lock)),
+            _ => Ok(None),
+        });
+        let ours = ours.map_err(|errno| StoreError::io("lock", path, errno))?;
+        Ok(ours.map(|lock| Self { path: path.to_owned(), _lock: lock }))
     }
 }
 

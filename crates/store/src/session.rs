@@ -13,8 +13,9 @@ use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::error::Result;
+use crate::flock::Lock;
 use crate::root::{DIRECTORY, Root};
-use crate::{SnapshotId, flock, layout, remove};
+use crate::{SnapshotId, layout, remove};
 
 /// Prefix of the marks.
 const MARK: &str = "snapshot-";
@@ -25,7 +26,7 @@ pub(crate) struct Session {
     /// Relative to the root.
     name: String,
     sessions: OwnedFd,
-    fd: OwnedFd,
+    lock: Lock,
     next: AtomicU64,
 }
 
@@ -43,8 +44,8 @@ impl Session {
             let locked = lock_new(&sessions, &name).map_err(|errno| {
                 root.error("create", format!("{}/{name}", layout::SESSIONS), errno)
             })?;
-            if let Some(fd) = locked {
-                return Ok(Self { name, sessions, fd, next: AtomicU64::new(0) });
+            if let Some(lock) = locked {
+                return Ok(Self { name, sessions, lock, next: AtomicU64::new(0) });
             }
         }
     }
@@ -63,7 +64,7 @@ impl Session {
     pub(crate) fn mark(&self, root: &Root, id: SnapshotId) -> Result<()> {
         let name = format!("{MARK}{id}");
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
-        rustix::fs::openat(&self.fd, &name, flags, Mode::RUSR)
+        rustix::fs::openat(&self.lock, &name, flags, Mode::RUSR)
             .map(drop)
             .map_err(|errno| root.error("create", self.path(&name), errno))
     }
@@ -71,26 +72,26 @@ impl Session {
     /// Takes the mark back.
     pub(crate) fn unmark(&self, id: SnapshotId) {
         // A mark that stays makes a sweep look at the database, nothing else.
-        let _ = rustix::fs::unlinkat(&self.fd, format!("{MARK}{id}"), AtFlags::empty());
+        let _ = rustix::fs::unlinkat(&self.lock, format!("{MARK}{id}"), AtFlags::empty());
     }
 
     /// Removes the tree `name` (relative to the root) out of everybody's sight at once, then
     /// piece by piece. It is gone for everyone else when this returns, even with an error.
     pub(crate) fn discard(&self, root: &Root, name: &str) -> Result<()> {
         let trash = self.temporary("trash");
-        match rustix::fs::renameat(root, name, &self.fd, &trash) {
+        match rustix::fs::renameat(root, name, &self.lock, &trash) {
             Ok(()) => {}
             Err(Errno::NOENT) => return Ok(()),
             Err(errno) => return Err(root.error("rename", name, errno)),
         }
-        remove::tree(&self.fd, &trash)
+        remove::tree(&self.lock, &trash)
             .map_err(|errno| root.error("remove", self.path(&trash), errno))
     }
 }
 
 impl AsFd for Session {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.lock.as_fd()
     }
 }
 
@@ -102,7 +103,7 @@ impl Drop for Session {
 }
 
 /// Makes and locks a session directory; `None` if a sweep took it for a dead one in between.
-fn lock_new(sessions: &OwnedFd, name: &str) -> rustix::io::Result<Option<OwnedFd>> {
+fn lock_new(sessions: &OwnedFd, name: &str) -> rustix::io::Result<Option<Lock>> {
     match rustix::fs::mkdirat(sessions, name, Mode::RWXU) {
         Err(Errno::EXIST) => return Ok(None),
         result => result?,
@@ -111,8 +112,8 @@ fn lock_new(sessions: &OwnedFd, name: &str) -> rustix::io::Result<Option<OwnedFd
         Err(Errno::NOENT) => return Ok(None),
         result => result?,
     };
-    flock::exclusive(&fd)?;
-    Ok(flock::still_named(&fd, sessions, name)?.then_some(fd))
+    let lock = Lock::exclusive(fd)?;
+    Ok(lock.still_named(sessions, name)?.then_some(lock))
 }
 
 /// The snapshot that a file of a session marks, if it is a mark.

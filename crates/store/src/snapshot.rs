@@ -8,8 +8,9 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Transaction};
 
 use crate::db::{self, bytes};
 use crate::error::{Result, StoreError};
+use crate::flock::Lock;
 use crate::store::Inner;
-use crate::{SnapshotId, Store, flock, layout};
+use crate::{SnapshotId, Store, layout};
 
 /// What is known of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,9 +163,9 @@ impl Inner {
         let name = layout::snapshot(id);
         // Without a directory there is a row to remove yet.
         let fd = self.root.open_dir(&name)?;
-        if let Some(fd) = &fd
-            && !flock::try_exclusive(fd).map_err(|errno| self.root.error("lock", &name, errno))?
-        {
+        let lock = fd.map(Lock::try_exclusive).transpose();
+        let lock = lock.map_err(|errno| self.root.error("lock", &name, errno))?;
+        if matches!(lock, Some(None)) {
             return Err(StoreError::SnapshotInUse { id });
         }
         let session = self.session()?;

@@ -1,14 +1,13 @@
 //! Removing what dead processes have left behind.
 
-use std::os::fd::OwnedFd;
-
 use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use crate::error::Result;
+use crate::flock::Lock;
 use crate::root::DIRECTORY;
 use crate::store::Inner;
-use crate::{Store, flock, layout, list, remove, session};
+use crate::{Store, layout, list, remove, session};
 
 impl Store {
     /// Removes what processes that died were in the middle of. Opening the store does it, too.
@@ -30,7 +29,7 @@ impl Store {
                 Err(errno) => return Err(error(errno)),
             };
             // The lock is kept until all is gone, so that others pass by.
-            if flock::try_exclusive(&session).map_err(error)? {
+            if let Some(session) = Lock::try_exclusive(session).map_err(error)? {
                 inner.remove_marked(&session)?;
                 remove::tree(&sessions, &name).map_err(error)?;
             }
@@ -42,7 +41,7 @@ impl Store {
 impl Inner {
     /// Removes the snapshots that a dead session was making or removing. Whether one has been made
     /// or removed is decided by the database, in one commit; here the disk follows.
-    fn remove_marked(&self, session: &OwnedFd) -> Result<()> {
+    fn remove_marked(&self, session: &Lock) -> Result<()> {
         let names = list::names(session)
             .map_err(|errno| self.root.error("list", layout::SESSIONS, errno))?;
         for id in names.iter().filter_map(|name| session::marked(name.to_str().ok()?)) {

@@ -24,7 +24,7 @@ impl Inner {
             if self.has_blob_row(&digest)? {
                 continue;
             }
-            let size = rustix::fs::fstat(&lock).map_or(0, |stat| stat.st_size.cast_unsigned());
+            let size = lock.size().unwrap_or_default();
             if policy.dry_run || self.root.unlink(&layout::blob(&digest))? {
                 report.blobs.push(digest);
                 report.bytes += size;

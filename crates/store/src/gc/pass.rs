@@ -8,8 +8,9 @@ use rusqlite::{Connection, Transaction};
 use super::{GcPolicy, GcReport, Graph, Roots};
 use crate::db::{self, bytes};
 use crate::error::Result;
+use crate::flock::Lock;
 use crate::store::Inner;
-use crate::{SnapshotId, blob, flock, layout};
+use crate::{SnapshotId, blob, layout};
 
 /// How much may go in one pass. A transaction must end soon, since others wait for it, and be small,
 /// since the disk may be full.
@@ -41,7 +42,7 @@ struct Plan {
     blobs: Vec<Digest>,
     bytes: u64,
     /// Locks on the snapshots and blobs.
-    locks: Vec<OwnedFd>,
+    locks: Vec<Lock>,
     /// There is more than fits in one pass.
     more: bool,
 }
@@ -51,7 +52,7 @@ pub(super) enum Seized {
     /// A live process holds it.
     Busy,
     /// Nobody does: here is the exclusive lock, unless there is no file any more.
-    Free(Option<OwnedFd>),
+    Free(Option<Lock>),
 }
 
 impl Inner {
@@ -90,7 +91,7 @@ impl Inner {
         let limits = Limits::of(policy);
         let mut roots = Roots::mark(self, db, policy, limits, &mut graph)?;
         let mut plan = Plan { more: roots.more, ..Plan::default() };
-        let take = |plan: &mut Plan, lock: Option<OwnedFd>| {
+        let take = |plan: &mut Plan, lock: Option<Lock>| {
             plan.locks.extend(lock.filter(|_| !policy.dry_run));
         };
 
@@ -171,9 +172,9 @@ impl Inner {
 
     fn seize(&self, name: &str, fd: Option<OwnedFd>) -> Result<Seized> {
         let Some(fd) = fd else { return Ok(Seized::Free(None)) };
-        match flock::try_exclusive(&fd) {
-            Ok(true) => Ok(Seized::Free(Some(fd))),
-            Ok(false) => Ok(Seized::Busy),
+        match Lock::try_exclusive(fd) {
+            Ok(lock @ Some(_)) => Ok(Seized::Free(lock)),
+            Ok(None) => Ok(Seized::Busy),
             Err(errno) => Err(self.root.error("lock", name, errno)),
         }
     }

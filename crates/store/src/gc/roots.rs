@@ -1,7 +1,6 @@
 //! What keeps things: containers, images and cache records.
 
 use std::collections::{HashMap, HashSet};
-use std::os::fd::OwnedFd;
 use std::time::SystemTime;
 
 use bld_oci::Digest;
@@ -10,6 +9,7 @@ use rusqlite::Connection;
 use super::pass::{Limits, Seized};
 use super::{GcPolicy, Graph};
 use crate::error::Result;
+use crate::flock::Lock;
 use crate::store::Inner;
 use crate::{SnapshotId, db};
 
@@ -19,7 +19,7 @@ pub(super) struct Roots {
     /// Images to forget.
     pub(super) dangling: Vec<Digest>,
     /// Locks on their configs, so that nobody takes one of them up meanwhile.
-    pub(super) locks: HashMap<Digest, Option<OwnedFd>>,
+    pub(super) locks: HashMap<Digest, Option<Lock>>,
     /// There are more to forget than fit in one pass.
     pub(super) more: bool,
     /// Cache records to forget.

@@ -4,8 +4,10 @@ use std::env;
 use std::fs;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::Write as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::panic;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{self, Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -21,6 +23,12 @@ const ROOT: &str = "BLD_STORE_TEST_CRASH_ROOT";
 #[test]
 fn child() {
     let Some(root) = env::var_os(ROOT) else { return };
+    // Not by and by, so that being killed does not hide it.
+    let report = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        report(info);
+        process::abort();
+    }));
     loop {
         let store = Store::open(Path::new(&root)).unwrap();
         for _ in 0..5 {
@@ -107,11 +115,9 @@ impl Worker {
 
     /// Kills it, unless it failed by itself before.
     fn kill(mut self) {
-        if let Some(status) = self.0.try_wait().unwrap() {
-            panic!("a worker ended by itself: {status}");
-        }
         self.0.kill().unwrap();
-        self.0.wait().unwrap();
+        let status = self.0.wait().unwrap();
+        assert_eq!(status.signal(), Some(9), "a worker ended by itself: {status}");
     }
 }
 

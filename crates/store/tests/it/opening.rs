@@ -96,7 +96,7 @@ fn child() {
 
 #[test]
 fn a_build_that_changes_nothing_is_quick() {
-    let place = Place::new();
+    let place = Place::on_disk();
     let store = place.open();
     let made = snapshot(&store, None, "made");
     store.put_record(&record("record", Some(made))).unwrap();

@@ -15,7 +15,18 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// In memory if possible: a sync of a disk waits for whatever else is going on there.
     pub(crate) fn new() -> Self {
+        let memory = Path::new("/dev/shm");
+        if memory.is_dir() {
+            Self { directory: tempfile::tempdir_in(memory).unwrap() }
+        } else {
+            Self::on_disk()
+        }
+    }
+
+    /// Where temporary files are.
+    pub(crate) fn on_disk() -> Self {
         Self { directory: tempfile::tempdir().unwrap() }
     }
 
