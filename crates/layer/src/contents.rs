@@ -44,10 +44,20 @@ pub(crate) fn copy(source: &File, target: &File, meta: &Metadata) -> io::Result<
 }
 
 fn copy_small(mut source: &File, mut target: &File, size: u64) -> io::Result<u64> {
-    let mut contents = Vec::with_capacity(size as usize + 1);
-    source.read_to_end(&mut contents)?;
-    target.write_all(&contents)?;
-    Ok(contents.len() as u64)
+    // One byte more, so that the end is seen by the read that gets everything.
+    let mut contents = vec![0; size as usize + 1];
+    let mut copied = 0;
+    loop {
+        let read = match source.read(&mut contents) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            result => result?,
+        };
+        target.write_all(&contents[..read])?;
+        copied += read as u64;
+        if read < contents.len() && copied >= size {
+            return Ok(copied);
+        }
+    }
 }
 
 /// Copies only what holds data.
@@ -106,4 +116,41 @@ fn copy_buffered(source: &File, target: &File, start: u64, length: u64) -> io::R
         done += read as u64;
     }
     Ok(done)
+}
+
+/// Whether two files hold the same bytes.
+pub(crate) fn are_equal(a: &File, b: &File) -> io::Result<bool> {
+    let mut buffers = [vec![0; COMPARED], vec![0; COMPARED]];
+    let mut at = 0;
+    loop {
+        let mut lengths = [0; 2];
+        for ((file, buffer), length) in [a, b].into_iter().zip(&mut buffers).zip(&mut lengths) {
+            *length = read_full(file, buffer, at)?;
+        }
+        let [length, other] = lengths;
+        if length != other || buffers[0][..length] != buffers[1][..length] {
+            return Ok(false);
+        }
+        if length < COMPARED {
+            return Ok(true);
+        }
+        at += length as u64;
+    }
+}
+
+/// Bytes compared at a time: both pieces stay in the cache.
+const COMPARED: usize = 64 * 1024;
+
+/// Reads until the buffer is full or the file ends.
+fn read_full(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], at + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }

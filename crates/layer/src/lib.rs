@@ -2,8 +2,10 @@
 //! at a stack of layers without mounting it, and copying files between such stacks.
 
 mod adopt;
+mod ahead;
 mod apply;
 mod archive;
+mod behind;
 mod compress;
 mod contents;
 mod digest;
@@ -19,9 +21,11 @@ mod xattr;
 pub mod copy;
 
 pub use adopt::adopt;
+pub use ahead::read_ahead;
 pub use apply::{Applied, ApplyOptions, Whiteouts, apply};
 pub use archive::is_tar;
-pub use compress::{Compression, Encoder, Format, decoder, detect, read_ahead};
+pub use behind::WriteBehind;
+pub use compress::{Compression, Encoder, Format, decoder, detect};
 pub use digest::{FileStamp, StatCache, tree_digest};
 pub use error::{LayerError, Result};
 pub use meta::{Kind, Metadata};

@@ -14,7 +14,7 @@ use crate::archive::padding;
 use crate::error::Context;
 use crate::view::Walk;
 use crate::xattr::{self, Xattrs};
-use crate::{Kind, LayerError, Node, Result, View, sys};
+use crate::{Kind, LayerError, Node, Result, View, WriteBehind, sys};
 
 /// How [`write_layer`] packs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -66,9 +66,11 @@ pub fn write_tree(view: &View, out: &mut dyn Write, options: &TarOptions) -> Res
 /// # Errors
 /// As [`write_layer`].
 pub fn diff_id(upper: &Path, options: &TarOptions) -> Result<(Digest, u64)> {
-    let mut out = HashingWriter::new(io::sink());
+    // Reading the files takes about as long as hashing them.
+    let mut out = WriteBehind::new(HashingWriter::new(io::sink()));
     write_layer(upper, &mut out, options)?;
-    let (_, digest, size) = out.finish();
+    let failed = |source| LayerError::Stream { action: "hash the layer", source };
+    let (_, digest, size) = out.finish().map_err(failed)?.finish();
     Ok((digest, size))
 }
 

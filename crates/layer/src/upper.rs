@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -256,6 +256,22 @@ impl Upper {
         let (target, name) = (target.unwrap_or_default(), name.unwrap_or_default());
         replacing(&parent, name, || {
             fs::linkat(&target_dir, target, &parent, name, AtFlags::empty())
+        })
+        .context("create hard link", self.real(path))
+    }
+
+    /// Makes `path` in `parent` one more name of an open file, replacing anything but a directory.
+    pub(crate) fn put_hardlink_to(
+        &self,
+        parent: impl AsFd,
+        path: &Path,
+        file: &File,
+    ) -> Result<()> {
+        let name = path.file_name().unwrap_or_default();
+        // Linking by descriptor itself (AT_EMPTY_PATH) takes a capability that rootless has not.
+        let target = format!("/proc/self/fd/{}", file.as_raw_fd());
+        replacing(&parent, name, || {
+            fs::linkat(fs::CWD, target.as_str(), &parent, name, AtFlags::SYMLINK_FOLLOW)
         })
         .context("create hard link", self.real(path))
     }

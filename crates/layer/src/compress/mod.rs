@@ -4,12 +4,10 @@
 //! same bytes for the same input on every machine, whatever the number of threads and the sizes
 //! of the writes. [`Compression::key`] names everything the bytes depend on.
 
-mod ahead;
 mod decode;
 mod encode;
 mod gzip;
 
-pub use ahead::read_ahead;
 pub use decode::{Format, decoder, detect};
 pub use encode::Encoder;
 

@@ -20,6 +20,7 @@ mod chmod;
 mod digest;
 mod plan;
 mod select;
+mod share;
 mod unpack;
 mod write;
 
@@ -28,6 +29,7 @@ use std::path::{Path, PathBuf};
 pub use chmod::{Chmod, ChmodError};
 pub use digest::selection_digest;
 pub use select::{Item, select};
+pub use share::Sharing;
 pub use unpack::unpack;
 
 use crate::upper::{Attributes, Upper};
@@ -66,8 +68,10 @@ pub struct CopyRequest<'a> {
 pub struct CopyStats {
     /// Files, directories and everything else that was copied.
     pub files: u64,
-    /// Bytes of file contents.
+    /// Bytes of file contents that were written.
     pub bytes: u64,
+    /// Files that were linked instead.
+    pub shared: u64,
 }
 
 /// Why a copy failed. Paths are those inside the source and the destination.
@@ -117,9 +121,22 @@ pub enum CopyError {
 /// Conflicts are found before anything is written. After an I/O error the upper directory is of
 /// no use.
 pub fn copy(request: &CopyRequest<'_>) -> Result<CopyStats, CopyError> {
+    copy_sharing(request, &Sharing::default())
+}
+
+/// The same, linking files that are in other layers already instead of copying them. The upper
+/// directory must become a layer itself: what is linked must never be written to.
+///
+/// # Errors
+/// As [`copy`].
+pub fn copy_sharing(
+    request: &CopyRequest<'_>,
+    sharing: &Sharing<'_>,
+) -> Result<CopyStats, CopyError> {
+    let shared = share::Shared::new(sharing)?;
     let mut upper = Upper::open(request.upper, request.dest_view)?;
     let plan = plan::Plan::make(request, &upper)?;
-    let stats = write::write(request, &plan, &mut upper)?;
+    let stats = write::write(request, &shared, &plan, &mut upper)?;
     upper.finish()?;
     Ok(stats)
 }

@@ -1,16 +1,17 @@
 //! Carrying out a plan.
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use rayon::prelude::*;
 
 use super::plan::{Placement, Plan};
+use super::share::Shared;
 use super::{CopyError, CopyRequest, CopyStats, landing};
 use crate::error::Context;
-use crate::upper::{self, Special, Upper};
-use crate::{Kind, Result, contents};
+use crate::upper::{self, Attributes, Special, Upper};
+use crate::{Kind, Node, Result, contents};
 
 /// Files of one directory that one thread copies before it looks for more to do: enough that
 /// opening the directory does not count, few enough that a single large directory keeps every
@@ -25,6 +26,7 @@ struct Batch<'a> {
 
 pub(super) fn write(
     request: &CopyRequest<'_>,
+    shared: &Shared<'_>,
     plan: &Plan,
     upper: &mut Upper,
 ) -> Result<CopyStats, CopyError> {
@@ -59,10 +61,12 @@ pub(super) fn write(
         }
         batches[*open].files.push((path, placement));
     }
-    let written = {
+    let mut stats = {
         let upper = &*upper;
-        let written = batches.par_iter().map(|batch| batch.write(request, upper));
-        written.try_reduce(|| 0, |a, b| Ok(a + b))?
+        let stats = batches.par_iter().map(|batch| batch.write(request, shared, upper));
+        stats.try_reduce(CopyStats::default, |a, b| {
+            Ok(CopyStats { files: 0, bytes: a.bytes + b.bytes, shared: a.shared + b.shared })
+        })?
     };
     for (path, target) in links {
         let parent = upper.open_dir(path.parent().unwrap_or(path))?;
@@ -71,17 +75,33 @@ pub(super) fn write(
     for (path, node) in &plan.tops {
         upper.set_time(path, request.implied_dir(node).mtime);
     }
-    Ok(CopyStats { files: plan.placements.len() as u64, bytes: written })
+    stats.files = plan.placements.len() as u64;
+    Ok(stats)
 }
 
 impl Batch<'_> {
-    fn write(&self, request: &CopyRequest<'_>, upper: &Upper) -> Result<u64> {
+    fn write(
+        &self,
+        request: &CopyRequest<'_>,
+        shared: &Shared<'_>,
+        upper: &Upper,
+    ) -> Result<CopyStats> {
         let dir = upper.open_dir(self.dir)?;
-        let mut bytes = 0;
+        let mut stats = CopyStats::default();
         for (path, placement) in &self.files {
-            bytes += write_file(request, upper, &dir, path, placement)?;
+            let node = &placement.node;
+            let attributes = landing(node, request.owner, request.chmod, request.mtime)?;
+            if node.meta.kind == Kind::File {
+                if shared.link(request, upper, &dir, path, node, &attributes)? {
+                    stats.shared += 1;
+                    continue;
+                }
+                stats.bytes += write_file(request, upper, &dir, path, node, &attributes)?;
+            } else if let Some(special) = Special::of(node)? {
+                upper.put_special(&dir, path, &special, &attributes)?;
+            }
         }
-        Ok(bytes)
+        Ok(stats)
     }
 }
 
@@ -90,20 +110,13 @@ fn write_file(
     upper: &Upper,
     dir: &OwnedFd,
     path: &Path,
-    placement: &Placement,
+    node: &Node,
+    attributes: &Attributes,
 ) -> Result<u64> {
-    let node = &placement.node;
-    let attributes = landing(node, request.owner, request.chmod, request.mtime)?;
-    if node.meta.kind == Kind::File {
-        let source = request.source.open(node)?;
-        let file = upper.put_file(dir.as_fd(), path)?;
-        let real: PathBuf = upper.real(path);
-        let bytes = contents::copy(&source, &file, &node.meta).context("write", &real)?;
-        upper::finish_file(&file, &attributes).context("set the attributes of", &real)?;
-        return Ok(bytes);
-    }
-    if let Some(special) = Special::of(node)? {
-        upper.put_special(dir.as_fd(), path, &special, &attributes)?;
-    }
-    Ok(0)
+    let source = request.source.open(node)?;
+    let file = upper.put_file(dir, path)?;
+    let real = upper.real(path);
+    let bytes = contents::copy(&source, &file, &node.meta).context("write", &real)?;
+    upper::finish_file(&file, attributes).context("set the attributes of", &real)?;
+    Ok(bytes)
 }

@@ -98,9 +98,9 @@ impl View {
         mut each: impl FnMut(OsString, Metadata) -> Result<()>,
     ) -> Result<()> {
         let relative = sys::relative(&dir.path);
-        let real = self.layers[layer].join(&relative);
-        let fd = sys::open_root(&self.layers[layer])
-            .and_then(|root| sys::open_beneath(root, &relative, OFlags::RDONLY | OFlags::DIRECTORY))
+        let real = self.layers[layer].real(&dir.path);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let fd = sys::open_beneath(self.layers[layer].root()?, &relative, flags)
             .context("open directory", &real)?;
         for name in sys::names(&fd).context("read directory", &real)? {
             // A file may vanish between the two calls: build contexts are alive.
@@ -113,13 +113,14 @@ impl View {
 
     /// Looks `path` up in one layer. Returns whether the layers below can still add to it.
     fn add(&self, slot: &mut Option<Slot>, layer: usize, path: &Path) -> Result<bool> {
-        let real = self.layers[layer].join(sys::relative(path));
-        // The root of a layer is the caller's path and may be a link.
-        let meta = match path.parent() {
-            Some(_) => sys::stat(&real),
-            None => rustix::fs::stat(&real).map(|stat| Some(stat.into())).map_err(Into::into),
+        let relative = sys::relative(path);
+        let root = self.layers[layer].root()?;
+        let meta = if relative.as_os_str().is_empty() {
+            rustix::fs::fstat(root).map(|stat| Some(stat.into())).map_err(Into::into)
+        } else {
+            sys::stat_at(root, relative)
         };
-        match meta.context("stat", &real)? {
+        match meta.context("stat", self.layers[layer].real(path))? {
             Some(meta) => self.merge(slot, layer, path, meta),
             None => Ok(true),
         }
@@ -153,7 +154,7 @@ impl View {
     }
 
     fn node(&self, path: std::path::PathBuf, layer: usize, meta: Metadata) -> Node {
-        let real = self.layers[layer].join(sys::relative(&path));
+        let real = self.layers[layer].real(&path);
         let parts = if meta.is_dir() { vec![layer] } else { Vec::new() };
         Node { path, real, meta, parts, layer }
     }
@@ -164,7 +165,7 @@ impl View {
         if !self.overlay || layer + 1 == self.layers.len() || path.parent().is_none() {
             return Ok(false);
         }
-        let real = self.layers[layer].join(sys::relative(path));
+        let real = self.layers[layer].real(path);
         xattr::is_opaque(&real).context("read the extended attributes of", &real)
     }
 }

@@ -17,9 +17,10 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::OFlags;
 
@@ -33,14 +34,21 @@ use crate::{LayerError, Metadata, Result, sys, xattr};
 /// A stack of layer directories, or one ordinary directory, seen as a single tree.
 ///
 /// Nothing is read ahead or remembered: the view always shows what is on disk now. Cloning is
-/// cheap.
+/// cheap. A view keeps one file descriptor open for every layer it has looked into.
 #[derive(Clone)]
 pub struct View {
     /// Topmost first.
-    layers: Arc<[PathBuf]>,
+    layers: Arc<[Arc<Layer>]>,
     /// Whether whiteouts and opaque directories have a meaning.
     overlay: bool,
     filter: Option<Filter>,
+}
+
+/// One directory of the stack.
+struct Layer {
+    path: PathBuf,
+    /// Opened when it is first needed, and then kept: most files are found through it.
+    root: OnceLock<OwnedFd>,
 }
 
 /// One file of a [`View`].
@@ -63,13 +71,13 @@ impl View {
     /// is nothing to be found, not even the root, but listing the root is no error.
     pub fn new(mut layers: Vec<PathBuf>) -> Self {
         layers.reverse();
-        Self { layers: layers.into(), overlay: true, filter: None }
+        Self { layers: layers.into_iter().map(Layer::new).collect(), overlay: true, filter: None }
     }
 
     /// The view of one ordinary directory, such as a build context, in which nothing is a
     /// whiteout.
     pub fn plain(dir: impl Into<PathBuf>) -> Self {
-        Self { layers: Arc::new([dir.into()]), overlay: false, filter: None }
+        Self { layers: Arc::new([Layer::new(dir.into())]), overlay: false, filter: None }
     }
 
     /// The same tree without what `filter` hides, such as files named in `.dockerignore`.
@@ -81,7 +89,8 @@ impl View {
     /// The same stack with one more layer on top.
     #[must_use]
     pub fn with_top(&self, layer: impl Into<PathBuf>) -> Self {
-        let layers = std::iter::once(layer.into()).chain(self.layers.iter().cloned()).collect();
+        let top = Layer::new(layer.into());
+        let layers = std::iter::once(top).chain(self.layers.iter().cloned()).collect();
         Self { layers, ..self.clone() }
     }
 
@@ -133,12 +142,11 @@ impl View {
     /// [`LayerError::Io`]; with `ELOOP` when a part of the path was replaced by a symbolic link
     /// since `node` was found.
     pub fn open(&self, node: &Node) -> Result<File> {
-        let root = &self.layers[node.layer];
         // O_NONBLOCK: a pipe put in the place of the file must not hang us. It has no effect on
         // regular files.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW;
-        sys::open_root(root)
-            .and_then(|root| sys::open_beneath(root, &sys::relative(&node.path), flags))
+        let root = self.layers[node.layer].root()?;
+        sys::open_beneath(root, &sys::relative(&node.path), flags)
             .map(File::from)
             .context("open", &node.real)
     }
@@ -164,10 +172,30 @@ impl View {
     }
 }
 
+impl Layer {
+    fn new(path: PathBuf) -> Arc<Self> {
+        Arc::new(Self { path, root: OnceLock::new() })
+    }
+
+    fn root(&self) -> Result<&OwnedFd> {
+        if let Some(root) = self.root.get() {
+            return Ok(root);
+        }
+        let root = sys::open_root(&self.path).context("open directory", &self.path)?;
+        Ok(self.root.get_or_init(|| root))
+    }
+
+    /// Where a file of the view would be in this layer.
+    fn real(&self, path: &Path) -> PathBuf {
+        self.path.join(sys::relative(path))
+    }
+}
+
 impl fmt::Debug for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let layers: Vec<_> = self.layers.iter().map(|layer| &layer.path).collect();
         f.debug_struct("View")
-            .field("layers", &self.layers)
+            .field("layers", &layers)
             .field("overlay", &self.overlay)
             .field("filtered", &self.filter.is_some())
             .finish()
