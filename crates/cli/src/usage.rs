@@ -33,16 +33,18 @@ pub(crate) fn prepare(command: Command) -> Command {
     let help = Arg::new("help").long("help").action(ArgAction::Help).help("Print usage").hide(true);
     command = command.disable_help_flag(true).disable_help_subcommand(true).arg(help);
     command = command.mut_args(|arg| match arg.get_action() {
-        // Docker's flags may all be given a value.
-        ArgAction::SetTrue => arg
-            .action(ArgAction::Set)
-            .num_args(0..=1)
-            .require_equals(true)
-            .default_value("false")
-            .default_missing_value("true")
-            .value_parser(BoolishValueParser::new())
-            .hide_default_value(true)
-            .value_name(help::NO_VALUE),
+        ArgAction::SetTrue => {
+            let default = arg.get_default_values().first().cloned();
+            // Docker's flags may all be given a value.
+            arg.action(ArgAction::Set)
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_value(default.unwrap_or_else(|| "false".into()))
+                .default_missing_value("true")
+                .value_parser(BoolishValueParser::new())
+                .hide_default_value(true)
+                .value_name(help::NO_VALUE)
+        }
         _ => arg,
     });
     command
@@ -50,20 +52,21 @@ pub(crate) fn prepare(command: Command) -> Command {
 
 /// What follows the name in a usage line, by docker's conventions.
 fn arguments(command: &Command) -> String {
-    if command.has_subcommands() {
-        return " COMMAND".to_owned();
-    }
     let mut text = String::new();
     if command.get_opts().any(|arg| !arg.is_hide_set()) {
         text.push_str(" [OPTIONS]");
+    }
+    if command.has_subcommands() {
+        return text + " COMMAND";
     }
     for arg in command.get_positionals() {
         let names: Vec<&str> =
             arg.get_value_names().unwrap_or_default().iter().map(|name| name.as_str()).collect();
         let many = arg.get_num_args().is_some_and(|range| range.max_values() > 1);
         let shape = match (names.as_slice(), arg.is_required_set(), many) {
-            ([first, rest, ..], true, _) => format!(" {first} [{rest}...]"),
-            ([first, rest, ..], false, _) => format!(" [{first}] [{rest}...]"),
+            ([first, second, third], ..) => format!(" {first} [{second}] [{third}...]"),
+            ([first, rest], true, _) => format!(" {first} [{rest}...]"),
+            ([first, rest, ..], _, _) => format!(" [{first}] [{rest}...]"),
             ([name], true, true) => format!(" {name} [{name}...]"),
             ([name], false, true) => format!(" [{name}...]"),
             ([name], true, false) => format!(" {name}"),
@@ -223,13 +226,12 @@ mod tests {
             }))
             .arg(arg!(-d --detach "In the background"))
             .arg(arg!(-i --interactive "Keep open"))
-            .arg(Arg::new("image").value_name("IMAGE").required(true))
             .arg(
-                Arg::new("command")
-                    .value_names(["COMMAND", "ARG"])
-                    .num_args(0..)
-                    .trailing_var_arg(true)
-                    .allow_hyphen_values(true),
+                Arg::new("words")
+                    .value_names(["IMAGE", "COMMAND", "ARG"])
+                    .num_args(1..)
+                    .required(true)
+                    .trailing_var_arg(true),
             );
         let tag = Command::new("tag")
             .arg(Arg::new("source").value_name("SOURCE").required(true))
@@ -269,7 +271,7 @@ mod tests {
 
     #[test]
     fn boolean_flags_take_values_and_cluster() {
-        for words in ["run -di x", "run --detach=true x", "run -d=false x", "run -i x -d --nosuch"] {
+        for words in ["run -di x", "run --detach=true x", "run -d=false x", "run -i x -d --nosuch -la"] {
             assert_eq!(said(words).text, "fine", "{words}");
         }
     }

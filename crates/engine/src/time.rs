@@ -11,7 +11,10 @@ pub(crate) fn format(time: SystemTime) -> String {
 }
 
 /// `#[serde(with = "crate::time")]`
-pub(crate) fn serialize<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn serialize<S: Serializer>(
+    time: &SystemTime,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&format(*time))
 }
 

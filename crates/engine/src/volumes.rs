@@ -47,7 +47,9 @@ impl Volume {
             return Ok(());
         }
         let failed = |source| EngineError::Tree { path: path.to_owned(), source };
-        let Some(dir) = image.resolve(path).map_err(failed)?.filter(|node| node.meta.kind == Kind::Dir) else {
+        let Some(dir) =
+            image.resolve(path).map_err(failed)?.filter(|node| node.meta.kind == Kind::Dir)
+        else {
             return Ok(());
         };
         let copied = select(image, path, &|pattern, name| pattern == name).and_then(|items| {
@@ -65,7 +67,8 @@ impl Volume {
             })
         });
         copied.map_err(|source| EngineError::FillVolume { name: self.name.clone(), source })?;
-        chown(&self.data, Some(dir.meta.uid), Some(dir.meta.gid)).at("set the owner of", &self.data)?;
+        chown(&self.data, Some(dir.meta.uid), Some(dir.meta.gid))
+            .at("set the owner of", &self.data)?;
         let mode = fs::Permissions::from_mode(dir.meta.mode);
         fs::set_permissions(&self.data, mode).at("set the mode of", &self.data)
     }
@@ -128,8 +131,9 @@ impl Engine {
         let about = dir.join(ABOUT);
         match fs::read(&about) {
             Ok(text) => {
-                let volume: Volume =
-                    serde_json::from_slice(&text).map_err(std::io::Error::from).at("read", &about)?;
+                let volume: Volume = serde_json::from_slice(&text)
+                    .map_err(std::io::Error::from)
+                    .at("read", &about)?;
                 Ok(Volume { name: name.to_owned(), data: dir.join(DATA), ..volume })
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Err(missing()),
@@ -161,9 +165,7 @@ impl Engine {
 
     /// Ids of the containers that use the volume `name`.
     pub fn volume_users(&self, name: &str) -> Result<Vec<String>> {
-        let uses = |source: &MountSource| {
-            matches!(source, MountSource::Volume { name: used, .. } if used == name)
-        };
+        let uses = |source: &MountSource| matches!(source, MountSource::Volume { name: used, .. } if used == name);
         let mut users = self.all_containers()?;
         users.retain(|container| container.mounts.iter().any(|mount| uses(&mount.source)));
         Ok(users.into_iter().map(|container| container.id).collect())

@@ -18,7 +18,7 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "string", default_value = "", hide_default_value = true)]
     message: String,
     /// Pause container during commit (use =false to leave it running)
-    #[arg(short, long, default_value = "true", hide_default_value = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "<bool>")]
+    #[arg(short, long, default_value = "true")]
     pause: bool,
     #[arg(value_name = "CONTAINER")]
     container: String,

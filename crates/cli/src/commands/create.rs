@@ -15,14 +15,13 @@ use crate::session::{Outcome, Session};
 pub(crate) struct Args {
     #[command(flatten)]
     options: Options,
-    #[arg(value_name = "IMAGE")]
-    image: String,
-    #[arg(value_names = ["COMMAND", "ARG"], num_args = 0.., trailing_var_arg = true, allow_hyphen_values = true)]
-    command: Vec<String>,
+    /// Everything from the image on is the container's, whatever it looks like.
+    #[arg(required = true, value_names = ["IMAGE", "COMMAND", "ARG"], num_args = 1.., trailing_var_arg = true)]
+    words: Vec<String>,
 }
 
 pub(crate) fn run(args: Args, session: &Session) -> Outcome {
-    let request = args.options.request(&args.image, &args.command)?;
+    let request = args.options.request(&args.words)?;
     let container = create(session, &args.options, request)?;
     session.say(&container.id)?;
     Ok(0)

@@ -31,7 +31,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "string")]
     format: Option<String>,
     /// Print sizes and dates in human readable format (use =false to turn it off)
-    #[arg(short = 'H', long, default_value = "true", hide_default_value = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "<bool>")]
+    #[arg(short = 'H', long, default_value = "true")]
     human: bool,
     /// Don't truncate output
     #[arg(long)]

@@ -186,8 +186,9 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// What is to be created from `image` with `command`.
-    pub(super) fn request(&self, image: &str, command: &[String]) -> Result<CreateRequest, Failure> {
+    /// What is to be created from `words`: an image and maybe a command.
+    pub(super) fn request(&self, words: &[String]) -> Result<CreateRequest, Failure> {
+        let (image, command) = words.split_first().ok_or_else(|| Failure::new("no image"))?;
         if self.publish_all || !self.publish.is_empty() {
             return Err(Failure::new("publishing ports is not supported yet")
                 .with_hint("--network host makes every port of the container one of the host"));
@@ -203,7 +204,7 @@ impl Options {
         }
         env.extend(self.env.iter().filter_map(|word| parse::variable(word)));
         Ok(CreateRequest {
-            image: image.to_owned(),
+            image: image.clone(),
             name: self.name.clone(),
             command: command.to_vec(),
             entrypoint: self.entrypoint.as_ref().map(|word| match word.as_str() {

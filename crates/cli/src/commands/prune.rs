@@ -147,7 +147,7 @@ pub(crate) fn builder(args: &BuilderArgs, session: &Session) -> Outcome {
 }
 
 pub(crate) fn check(_args: &CheckArgs, session: &Session) -> Outcome {
-    let problems = session.engine.check()?;
+    let problems = session.engine.check_store()?;
     for problem in &problems {
         session.say(problem)?;
     }

@@ -27,12 +27,11 @@ pub(crate) struct Args {
     #[arg(short, long)]
     detach: bool,
     /// Proxy received signals to the process (use =false to turn it off)
-    #[arg(long, default_value = "true", hide_default_value = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "<bool>")]
+    #[arg(long, default_value = "true")]
     sig_proxy: bool,
-    #[arg(value_name = "IMAGE")]
-    image: String,
-    #[arg(value_names = ["COMMAND", "ARG"], num_args = 0.., trailing_var_arg = true, allow_hyphen_values = true)]
-    command: Vec<String>,
+    /// Everything from the image on is the container's, whatever it looks like.
+    #[arg(required = true, value_names = ["IMAGE", "COMMAND", "ARG"], num_args = 1.., trailing_var_arg = true)]
+    words: Vec<String>,
 }
 
 /// Which streams of a container are ours.
@@ -58,7 +57,7 @@ fn start(args: &Args, session: &Session) -> Outcome {
         Failure::new("the input device is not a TTY").print("Error: ");
         return Ok(1);
     }
-    let request = args.options.request(&args.image, &args.command)?;
+    let request = args.options.request(&args.words)?;
     let container = create::create(session, &args.options, request)?;
     if args.detach {
         session.engine.start_container(&container.id).map_err(failed)?;

@@ -86,9 +86,11 @@ impl<W: Write> Plain<W> {
         let finished: Vec<_> =
             step.progress.extract_if(.., |_, progress| progress.done).collect();
         for (item, progress) in finished {
+            // Of what has a digest the numbers are bytes.
+            let is_blob = item.starts_with("sha256:") || item.starts_with("extracting ");
             let size = match progress.current {
-                0 => String::new(),
-                bytes => format!(" {}", units::size(bytes, 4)),
+                bytes if is_blob && bytes > 0 => format!(" {}", units::size(bytes, 4)),
+                _ => String::new(),
             };
             write_line(&mut self.out, &format!("#{number} {item}{size} done"))?;
         }

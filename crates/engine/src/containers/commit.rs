@@ -6,7 +6,9 @@ use std::thread;
 
 use bld_event::Events;
 use bld_export::{Recipe, assemble};
-use bld_graph::{ImageRequest, LowerOptions, NamedContext, ResolveError, ResolvedImage, Resolver, lower};
+use bld_graph::{
+    ImageRequest, LowerOptions, NamedContext, ResolveError, ResolvedImage, Resolver, lower,
+};
 use bld_layer::{ApplyOptions, LayerError, TarOptions, View};
 use bld_oci::{Digest, HashingReader, History, ImageConfig, Platform};
 use bld_store::{SnapshotId, Store};
@@ -69,8 +71,13 @@ impl Engine {
             ..History::default()
         };
         let platform = config.platform();
-        let recipe =
-            Recipe { config, history: vec![entry], snapshot: Some(snapshot), platform, epoch: None };
+        let recipe = Recipe {
+            config,
+            history: vec![entry],
+            snapshot: Some(snapshot),
+            platform,
+            epoch: None,
+        };
         let record = assemble(store, recipe)?;
         if let Some(reference) = reference {
             store.tag(&reference.to_string(), &record.id, None)?;
@@ -139,7 +146,9 @@ fn apply_changes(config: &ImageConfig, changes: &[String]) -> Result<ImageConfig
     let parsed = bld_dockerfile::parse(&source);
     let first = |diagnostics: &[bld_dockerfile::Diagnostic]| {
         let error = diagnostics.iter().find(|diagnostic| diagnostic.is_error());
-        invalid(error.map_or_else(|| "cannot be understood".to_owned(), |error| error.message.clone()))
+        invalid(
+            error.map_or_else(|| "cannot be understood".to_owned(), |error| error.message.clone()),
+        )
     };
     if !parsed.is_ok() {
         return Err(first(&parsed.diagnostics));
@@ -185,7 +194,8 @@ mod tests {
         let mut config = ImageConfig::for_platform(&Platform::host());
         config.config.env = vec!["PATH=/bin".into()];
         config.config.on_build = vec!["RUN x".into()];
-        let changes = ["CMD [\"echo\", \"hi\"]", "ENV A=$PATH", "EXPOSE 80", "LABEL a=b", "ONBUILD RUN y"];
+        let changes =
+            ["CMD [\"echo\", \"hi\"]", "ENV A=$PATH", "EXPOSE 80", "LABEL a=b", "ONBUILD RUN y"];
         let changes: Vec<_> = changes.iter().map(ToString::to_string).collect();
         let changed = apply_changes(&config, &changes).unwrap().config;
         assert_eq!(changed.cmd.unwrap(), ["echo", "hi"]);

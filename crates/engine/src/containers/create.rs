@@ -152,7 +152,8 @@ impl Engine {
         for path in &config.volumes {
             let path = clean(path);
             if !mounts.iter().any(|mount| clean(&mount.target) == path) {
-                let source = MountSource::Volume { name: String::new(), anonymous: true, copy: true };
+                let source =
+                    MountSource::Volume { name: String::new(), anonymous: true, copy: true };
                 mounts.push(Mount { source, target: path, read_only: false });
             }
         }
@@ -210,9 +211,9 @@ fn check(request: &CreateRequest) -> Result<()> {
         return invalid(&format!("Invalid signal: {signal}"));
     }
     match &request.working_dir {
-        Some(dir) if !dir.starts_with('/') => {
-            invalid(&format!("the working directory '{dir}' is invalid, it needs to be an absolute path"))
-        }
+        Some(dir) if !dir.starts_with('/') => invalid(&format!(
+            "the working directory '{dir}' is invalid, it needs to be an absolute path"
+        )),
         _ => Ok(()),
     }
 }

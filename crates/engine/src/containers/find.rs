@@ -59,7 +59,9 @@ impl Engine {
         containers.sort_by(|a, b| b.created.cmp(&a.created));
         let ancestors = self.ancestors(&filter.ancestors)?;
         let created = |name: &Option<String>| {
-            name.as_ref().map(|name| Ok::<_, EngineError>(self.find_container(name)?.created)).transpose()
+            name.as_ref()
+                .map(|name| Ok::<_, EngineError>(self.find_container(name)?.created))
+                .transpose()
         };
         let (before, since) = (created(&filter.before)?, created(&filter.since)?);
         let all = filter.all
@@ -102,10 +104,14 @@ impl Engine {
                 Err(error) => return Err(error),
             };
             let built_upon = |layers: &[Digest]| {
-                layers.len() > base.layers.len() && !base.layers.is_empty() && layers.starts_with(&base.layers)
+                layers.len() > base.layers.len()
+                    && !base.layers.is_empty()
+                    && layers.starts_with(&base.layers)
             };
             fitting.push(base.id);
-            fitting.extend(store.images()?.into_iter().filter(|i| built_upon(&i.layers)).map(|i| i.id));
+            fitting.extend(
+                store.images()?.into_iter().filter(|i| built_upon(&i.layers)).map(|i| i.id),
+            );
         }
         Ok(fitting)
     }
@@ -155,9 +161,14 @@ mod tests {
 
     #[test]
     fn names_fit_in_part_unless_bound() {
-        for (pattern, expected) in
-            [("eb", true), ("^web$", true), ("^/web", true), ("^eb", false), ("we$", false), ("w.*b", true)]
-        {
+        for (pattern, expected) in [
+            ("eb", true),
+            ("^web$", true),
+            ("^/web", true),
+            ("^eb", false),
+            ("we$", false),
+            ("w.*b", true),
+        ] {
             assert_eq!(name_fits(pattern, "web"), expected, "{pattern}");
         }
     }

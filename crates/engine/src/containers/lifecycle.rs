@@ -103,7 +103,8 @@ impl Engine {
         let mut pause = Duration::from_micros(200);
         loop {
             match self.find_container(&container.id) {
-                Ok(now) if now.state.is_running() && now.state.process == container.state.process => {}
+                Ok(now)
+                    if now.state.is_running() && now.state.process == container.state.process => {}
                 Ok(_) | Err(EngineError::NoSuchContainer { .. }) => return Ok(()),
                 Err(error) => return Err(error),
             }
@@ -149,7 +150,8 @@ impl Engine {
     /// Stops everything in a running container, or lets it run again.
     fn freeze(&self, container: &Container, frozen: bool) -> Result<()> {
         let gone = || EngineError::NotRunning { container: container.id.clone() };
-        let pid = container.state.process.filter(|process| process.is_alive()).ok_or_else(gone)?.pid;
+        let pid =
+            container.state.process.filter(|process| process.is_alive()).ok_or_else(gone)?.pid;
         let failed = |source| EngineError::Cgroup { source };
         let group = Cgroup::of(pid).map_err(failed)?.ok_or_else(gone)?;
         if frozen { group.freeze() } else { group.thaw() }.map_err(failed)
@@ -190,7 +192,9 @@ fn send(container: &Container, signal: i32) -> Result<()> {
 
 /// Waits for the end of the container's first process; whether it came in time.
 fn wait_for_end(container: &Container, patience: Option<Duration>) -> Result<bool> {
-    let Some(fd) = container.state.process.and_then(super::ProcessId::open) else { return Ok(true) };
+    let Some(fd) = container.state.process.and_then(super::ProcessId::open) else {
+        return Ok(true);
+    };
     let deadline = patience.map(|patience| Instant::now() + patience);
     loop {
         let left = deadline.map(|deadline| {

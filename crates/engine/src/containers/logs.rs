@@ -245,7 +245,12 @@ mod tests {
         let (out, err) = (Stream::Stdout, Stream::Stderr);
         assert_eq!(
             texts(&path),
-            [(out, "one\n".into()), (err, "err\n".into()), (out, "two\n".into()), (out, "rest".into())]
+            [
+                (out, "one\n".into()),
+                (err, "err\n".into()),
+                (out, "two\n".into()),
+                (out, "rest".into())
+            ]
         );
     }
 

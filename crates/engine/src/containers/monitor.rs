@@ -35,7 +35,9 @@ enum Report {
 /// Starts a monitor for `container` and waits until the container runs.
 pub(super) fn launch(engine: &Engine, container: &Container) -> Result<()> {
     let command = engine.config().monitor.as_deref().unwrap_or_default();
-    let Some((program, args)) = command.split_first() else { return Err(EngineError::NotDetachable) };
+    let Some((program, args)) = command.split_first() else {
+        return Err(EngineError::NotDetachable);
+    };
     let dir = engine.container_dir(&container.id)?;
     std::fs::create_dir_all(&dir).at("create", &dir)?;
     let log = dir.join("monitor.log");
@@ -62,7 +64,11 @@ pub(super) fn launch(engine: &Engine, container: &Container) -> Result<()> {
         }
         Err(_) => {
             let status = child.wait().at("wait for", program)?;
-            Err(EngineError::MonitorLost { program: program.clone(), status: status.to_string(), log })
+            Err(EngineError::MonitorLost {
+                program: program.clone(),
+                status: status.to_string(),
+                log,
+            })
         }
     }
 }

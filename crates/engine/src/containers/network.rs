@@ -39,7 +39,8 @@ impl Engine {
             fs::read("/etc/hosts").unwrap_or_default()
         } else {
             let ip = endpoint.as_ref().map(|endpoint| endpoint.ip);
-            let gateway = endpoint.as_ref().map_or(Ipv4Addr::LOCALHOST, |endpoint| endpoint.gateway);
+            let gateway =
+                endpoint.as_ref().map_or(Ipv4Addr::LOCALHOST, |endpoint| endpoint.gateway);
             hosts_file(&host.hostname, ip, &addressed(&host.extra_hosts, gateway))
         };
         let resolv = fs::read("/etc/resolv.conf").unwrap_or_default();

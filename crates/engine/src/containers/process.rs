@@ -28,7 +28,8 @@ impl ProcessId {
 
     /// Whether it still runs. A zombie does not.
     pub(crate) fn is_alive(self) -> bool {
-        stat(self.pid).is_some_and(|(state, start)| start == self.start && !matches!(state, 'Z' | 'X'))
+        stat(self.pid)
+            .is_some_and(|(state, start)| start == self.start && !matches!(state, 'Z' | 'X'))
     }
 
     /// A descriptor of the process that cannot come to mean another one; none when it is gone.

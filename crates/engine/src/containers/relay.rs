@@ -87,10 +87,11 @@ impl Input {
     pub(super) fn start(from: OwnedFd, to: OwnedFd) -> io::Result<Self> {
         let stop = eventfd(0, EventfdFlags::CLOEXEC)?;
         let stopped = stop.try_clone()?;
-        let thread = thread::Builder::new().name("container-input".to_owned()).spawn(move || {
-            // However it ends, there is nobody to tell: the container sees the end of its input.
-            let _ended = carry(&from, to, &stopped);
-        })?;
+        let thread =
+            thread::Builder::new().name("container-input".to_owned()).spawn(move || {
+                // However it ends, there is nobody to tell: the container sees the end of its input.
+                let _ended = carry(&from, to, &stopped);
+            })?;
         Ok(Self { stop, thread: Some(thread) })
     }
 }

@@ -26,7 +26,8 @@ impl Engine {
             }
             match self.kill_container(&container.id, "SIGKILL") {
                 // It has ended, or removed itself, in between.
-                Ok(()) | Err(EngineError::NotRunning { .. } | EngineError::NoSuchContainer { .. }) => {}
+                Ok(())
+                | Err(EngineError::NotRunning { .. } | EngineError::NoSuchContainer { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -48,7 +49,9 @@ impl Engine {
                 if let MountSource::Volume { name, anonymous: true, .. } = &mount.source {
                     match self.remove_volume(name, false) {
                         // Another container uses it too; the last one takes it along.
-                        Ok(()) | Err(EngineError::VolumeInUse { .. } | EngineError::NoSuchVolume { .. }) => {}
+                        Ok(())
+                        | Err(EngineError::VolumeInUse { .. } | EngineError::NoSuchVolume { .. }) =>
+                            {}
                         Err(error) => return Err(error),
                     }
                 }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use bld_layer::View;
 use bld_sandbox::{
-    Capabilities, CgroupSpec, Device, Limits as CgroupLimits, MountKind, Resource, Rlimit, Root, Seccomp,
-    Spec, Stdio, lookup_user,
+    Capabilities, CgroupSpec, Device, Limits as CgroupLimits, MountKind, Resource, Rlimit, Root,
+    Seccomp, Spec, Stdio, lookup_user,
 };
 use bld_store::ContainerLayer;
 
@@ -58,10 +58,15 @@ impl Engine {
             NetworkMode::Host => None,
             _ => Some(host.hostname.clone()),
         };
-        let mounts: Result<Vec<_>> = container.mounts.iter().map(|mount| self.mount(mount)).collect();
+        let mounts: Result<Vec<_>> =
+            container.mounts.iter().map(|mount| self.mount(mount)).collect();
         Ok(Spec {
             env: environment(container, &account.home),
-            cwd: if config.working_dir.is_empty() { "/".to_owned() } else { config.working_dir.clone() },
+            cwd: if config.working_dir.is_empty() {
+                "/".to_owned()
+            } else {
+                config.working_dir.clone()
+            },
             user: account.user,
             hostname_file: hostname.as_ref().map(|name| format!("{name}\n").into_bytes()),
             hostname,
@@ -72,7 +77,10 @@ impl Engine {
                 false => Seccomp::Default,
             },
             no_new_privileges: host.security_opt.iter().any(|option| {
-                matches!(option.as_str(), "no-new-privileges" | "no-new-privileges:true" | "no-new-privileges=true")
+                matches!(
+                    option.as_str(),
+                    "no-new-privileges" | "no-new-privileges:true" | "no-new-privileges=true"
+                )
             }),
             privileged: host.privileged,
             read_only_root: host.read_only,
@@ -110,7 +118,8 @@ impl Engine {
 }
 
 fn environment(container: &Container, home: &str) -> Vec<String> {
-    let mut env = vec![format!("PATH={DEFAULT_PATH}"), format!("HOSTNAME={}", container.host.hostname)];
+    let mut env =
+        vec![format!("PATH={DEFAULT_PATH}"), format!("HOSTNAME={}", container.host.hostname)];
     if container.host.tty {
         env.push("TERM=xterm".to_owned());
     }

@@ -210,11 +210,7 @@ struct Relays {
 
 impl Relays {
     /// Does what `control` asks until the process ends.
-    fn attend(
-        &self,
-        process: &mut Process,
-        control: &Control,
-    ) -> Result<bld_sandbox::ExitStatus> {
+    fn attend(&self, process: &mut Process, control: &Control) -> Result<bld_sandbox::ExitStatus> {
         let failed = |source| EngineError::Start { source };
         loop {
             let ended = {

@@ -156,7 +156,9 @@ impl Engine {
                 descriptor.digest().as_ref() == wanted
                     || [IMAGE_NAME, REF_NAME].iter().any(|key| {
                         let name = descriptor.annotation(key);
-                        name.is_some_and(|name| name == wanted || name.ends_with(&format!(":{wanted}")))
+                        name.is_some_and(|name| {
+                            name == wanted || name.ends_with(&format!(":{wanted}"))
+                        })
                     })
             }
         };

@@ -111,7 +111,8 @@ fn selects(pattern: &str, tag: &Reference) -> bool {
     // The long spelling of a short name, e.g. `docker.io/library/busybox`.
     Reference::parse(pattern).is_ok_and(|wanted| {
         wanted.name() == tag.name()
-            && (wanted.tag() == tag.tag() || !pattern.rsplit('/').next().unwrap_or(pattern).contains(':'))
+            && (wanted.tag() == tag.tag()
+                || !pattern.rsplit('/').next().unwrap_or(pattern).contains(':'))
     })
 }
 

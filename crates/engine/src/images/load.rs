@@ -102,7 +102,8 @@ impl Contents {
                 }
                 kind if kind.is_symlink() || kind.is_hard_link() => {
                     let target = entry.link_name().map_err(|error| unreadable(&error))?;
-                    let target = target.map(|t| t.to_string_lossy().into_owned()).unwrap_or_default();
+                    let target =
+                        target.map(|t| t.to_string_lossy().into_owned()).unwrap_or_default();
                     let full = match name.rsplit_once('/') {
                         Some((dir, _)) if kind.is_symlink() => clean(&format!("{dir}/{target}")),
                         _ => clean(&target),
@@ -115,9 +116,16 @@ impl Contents {
         Ok(contents)
     }
 
-    fn take(&mut self, store: &Store, name: String, entry: &mut (impl Read + EntrySize)) -> Result<()> {
-        let promised = name.strip_prefix("blobs/sha256/").map(|hex| format!("sha256:{hex}").parse());
-        let is_document = name.ends_with(".json") || matches!(name.as_str(), "oci-layout" | "repositories");
+    fn take(
+        &mut self,
+        store: &Store,
+        name: String,
+        entry: &mut (impl Read + EntrySize),
+    ) -> Result<()> {
+        let promised =
+            name.strip_prefix("blobs/sha256/").map(|hex| format!("sha256:{hex}").parse());
+        let is_document =
+            name.ends_with(".json") || matches!(name.as_str(), "oci-layout" | "repositories");
         match promised {
             None if is_document && entry.size() <= DOCUMENT_LIMIT => {
                 let mut bytes = Vec::new();
@@ -156,7 +164,11 @@ impl Contents {
         }
     }
 
-    fn layout_images(&self, store: &Store, index: &[u8]) -> Result<Vec<(ImageRecord, Vec<String>)>> {
+    fn layout_images(
+        &self,
+        store: &Store,
+        index: &[u8],
+    ) -> Result<Vec<(ImageRecord, Vec<String>)>> {
         let host = Platform::host();
         let mut images: Vec<(ImageRecord, Vec<String>)> = Vec::new();
         for entry in layout::entries(index)? {
@@ -183,7 +195,11 @@ impl Contents {
         let mut layers = Vec::new();
         for name in entry.layers.iter().flatten() {
             let (digest, size) = self.blob(name)?;
-            layers.push(LayerBlob { digest, size, media_type: layer_type(store, &digest)?.to_owned() });
+            layers.push(LayerBlob {
+                digest,
+                size,
+                media_type: layer_type(store, &digest)?.to_owned(),
+            });
         }
         Ok((record::enter(store, &id, manifests.get(&id).copied(), &layers)?, names))
     }

@@ -2,15 +2,14 @@
 //!
 //! Each layer is unpacked as soon as it has arrived, while others are still on their way.
 
-use std::sync::Arc;
 use std::thread;
 
 use bld_event::{Events, Task};
 use bld_oci::{Digest, Platform, Reference};
 use bld_registry::{Client, PulledImage, Reporter};
 use bld_store::{ImageRecord, LayerBlob, SnapshotId, Store};
+use futures_util::future::try_join_all;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
 use super::unpack::{Plan, plan, stack, unpack};
 use super::{find, record};
@@ -112,11 +111,11 @@ async fn fetch(
     }
     let blobs = layer_blobs(&remote)?;
     let image = record::describe(store, &remote.id, Some(remote.manifest.digest), &blobs)?;
-    let remote = Arc::new(remote);
     let snapshot = fetch_layers(store, client, &remote, &image, &blobs, &reporter, task).await?;
     // Only now is all of it in the store.
     record::note_layers(store, &image, &blobs)?;
-    let image = store.image(&image.id)?.unwrap_or(ImageRecord { snapshot: Some(snapshot), ..image });
+    let image =
+        store.image(&image.id)?.unwrap_or(ImageRecord { snapshot: Some(snapshot), ..image });
     Ok((image, remote.digest))
 }
 
@@ -124,7 +123,7 @@ async fn fetch(
 async fn fetch_layers(
     store: &Store,
     client: &Client,
-    remote: &Arc<PulledImage>,
+    remote: &PulledImage,
     image: &ImageRecord,
     blobs: &[LayerBlob],
     reporter: &Reporter,
@@ -138,36 +137,29 @@ async fn fetch_layers(
         }
         Plan::Unpack(missing) => missing,
     };
-    let downloads = Arc::new(Semaphore::new(client.config().concurrency.max(1)));
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let unpackers = Arc::new(Semaphore::new(cores));
-    let mut layers = JoinSet::new();
-    for (index, blob) in blobs.iter().enumerate() {
-        let position = missing.layers.iter().position(|layer| layer.index == index);
-        let unpack_as = position.map(|position| (position, missing.layers[position].diff_id));
-        let (store, client, reporter) = (store.clone(), client.clone(), reporter.clone());
-        let (remote, blob) = (Arc::clone(remote), blob.clone());
-        let (downloads, unpackers) = (Arc::clone(&downloads), Arc::clone(&unpackers));
-        let (events, vertex) = (task.events().clone(), task.id());
-        layers.spawn(async move {
-            let permit = downloads.acquire_owned().await.map_err(|_| EngineError::Canceled)?;
-            let (reference, descriptor) = (&remote.reference, &remote.layers[index]);
-            client.fetch_blob(&store, &remote.lease, reference, descriptor, &reporter).await?;
+    let downloads = Semaphore::new(client.config().concurrency.max(1));
+    let unpackers = Semaphore::new(thread::available_parallelism().map_or(1, usize::from));
+    let layers = blobs.iter().enumerate().map(|(index, blob)| {
+        let missing = missing.layers.iter().find(|layer| layer.index == index);
+        let (downloads, unpackers) = (&downloads, &unpackers);
+        async move {
+            let permit = downloads.acquire().await;
+            let descriptor = &remote.layers[index];
+            client
+                .fetch_blob(store, &remote.lease, &remote.reference, descriptor, reporter)
+                .await?;
             drop(permit);
-            let Some((position, diff_id)) = unpack_as else { return Ok(None) };
-            let _permit = unpackers.acquire_owned().await.map_err(|_| EngineError::Canceled)?;
+            let Some(diff_id) = missing.map(|layer| layer.diff_id) else { return Ok(None) };
+            let _permit = unpackers.acquire().await;
+            let (store, blob) = (store.clone(), blob.clone());
+            let (events, vertex) = (task.events().clone(), task.id());
             let work = move || unpack(&store, &diff_id, &blob, &events, vertex);
-            let unpacked = tokio::task::spawn_blocking(work).await.map_err(|_| EngineError::Canceled)??;
-            Ok::<_, EngineError>(Some((position, unpacked)))
-        });
-    }
-    let mut unpacked = Vec::with_capacity(missing.layers.len());
-    while let Some(layer) = layers.join_next().await {
-        unpacked.extend(layer.map_err(|_| EngineError::Canceled)??);
-    }
-    unpacked.sort_by_key(|(position, _)| *position);
-    let unpacked = unpacked.into_iter().map(|(_, layer)| layer).collect();
-    stack(store, image, &missing, unpacked)
+            let unpacked = tokio::task::spawn_blocking(work).await;
+            unpacked.map_err(|_| EngineError::Canceled)?.map(Some)
+        }
+    });
+    let unpacked = try_join_all(layers).await?;
+    stack(store, image, &missing, unpacked.into_iter().flatten().collect())
 }
 
 fn layer_blobs(remote: &PulledImage) -> Result<Vec<LayerBlob>> {

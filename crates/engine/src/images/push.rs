@@ -27,7 +27,9 @@ impl Engine {
                 };
                 bld_export::manifest(store, &image, &ManifestOptions::default(), &progress)
                     .map_err(EngineError::from)
-                    .and_then(|manifest| self.push_manifest(&reference, &image, &manifest, events, task.id()))
+                    .and_then(|manifest| {
+                        self.push_manifest(&reference, &image, &manifest, events, task.id())
+                    })
             }
         };
         task.finish(pushed).map(|pushed| (reference, pushed))
@@ -76,7 +78,8 @@ impl Engine {
         let (store, client) = (self.store()?, self.client()?);
         let lenders = lenders(store, image)?;
         let reporter = Reporter::new(events, vertex);
-        let pushed = self.block_on(client.push(store, reference, manifest, &lenders, &reporter))??;
+        let pushed =
+            self.block_on(client.push(store, reference, manifest, &lenders, &reporter))??;
         store.add_repo_digest(&reference.name(), &pushed.digest, &image.id)?;
         Ok(pushed)
     }
@@ -84,11 +87,14 @@ impl Engine {
 
 /// The manifest an image was pulled with, when all of it is still here.
 fn as_it_came(store: &Store, image: &ImageRecord) -> Result<Option<Manifest>> {
-    let Some(digest) = image.manifest.filter(|digest| store.has_blob(digest)) else { return Ok(None) };
+    let Some(digest) = image.manifest.filter(|digest| store.has_blob(digest)) else {
+        return Ok(None);
+    };
     let bytes = store.read_blob(&digest)?;
     let Ok(document) = bld_oci::document::parse_manifest(&bytes) else { return Ok(None) };
     let has = |descriptor: &bld_oci::Descriptor| {
-        bld_oci::DescriptorExt::sha256(descriptor).is_ok_and(|digest: Digest| store.has_blob(&digest))
+        bld_oci::DescriptorExt::sha256(descriptor)
+            .is_ok_and(|digest: Digest| store.has_blob(&digest))
     };
     if !document.layers().iter().chain([document.config()]).all(has) {
         return Ok(None);

@@ -33,7 +33,9 @@ pub(crate) fn from_manifest(store: &Store, manifest: &[u8]) -> Result<ImageRecor
 /// What a manifest says of a layer.
 pub(crate) fn layer_blob(layer: &Descriptor) -> Result<LayerBlob> {
     Ok(LayerBlob {
-        digest: layer.sha256().map_err(|error| EngineError::Archive { problem: error.to_string() })?,
+        digest: layer
+            .sha256()
+            .map_err(|error| EngineError::Archive { problem: error.to_string() })?,
         size: layer.size(),
         media_type: layer.media_type().to_string(),
     })

@@ -13,7 +13,12 @@ impl Engine {
     /// that exist as blobs go out as they are, others are compressed first.
     ///
     /// An image named by id goes out without a name.
-    pub fn save_images(&self, names: &[String], out: &mut dyn Write, events: &Events) -> Result<()> {
+    pub fn save_images(
+        &self,
+        names: &[String],
+        out: &mut dyn Write,
+        events: &Events,
+    ) -> Result<()> {
         let store = self.store()?;
         // All names first: an archive that is cut short by a typo helps nobody.
         let mut found = Vec::with_capacity(names.len());
@@ -29,7 +34,12 @@ impl Engine {
                 None => {
                     let task = events.task(format!("exporting {id}"));
                     let progress = |done, all| {
-                        task.progress("exporting layers", done as u64, Some(all as u64), done == all);
+                        task.progress(
+                            "exporting layers",
+                            done as u64,
+                            Some(all as u64),
+                            done == all,
+                        );
                     };
                     let options = ManifestOptions::default();
                     let manifest = manifest(store, &image.record, &options, &progress);

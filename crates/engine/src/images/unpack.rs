@@ -17,8 +17,8 @@ use bld_layer::{ApplyOptions, View};
 use bld_oci::{Digest, HashingReader, chain_ids};
 use bld_store::{Active, ImageRecord, KeyLock, LayerBlob, SnapshotId, Store};
 
-use crate::error::{IoContext as _, Result};
 use crate::EngineError;
+use crate::error::{IoContext as _, Result};
 
 /// The snapshot of the topmost layer of `image`, whose layers are unpacked first where they are not
 /// yet. Every layer's bytes are checked against the digest the configuration names.
@@ -181,8 +181,12 @@ pub(super) fn unpack(
 ) -> Result<Unpacked> {
     let report = |done| {
         let item = format!("extracting {}", blob.digest);
-        let progress =
-            Progress { item, current: if done { blob.size } else { 0 }, total: Some(blob.size), done };
+        let progress = Progress {
+            item,
+            current: if done { blob.size } else { 0 },
+            total: Some(blob.size),
+            done,
+        };
         events.emit(vertex, EventKind::Progress(progress));
     };
     report(false);

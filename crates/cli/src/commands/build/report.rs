@@ -111,11 +111,10 @@ fn output(step: &FailedStep, whole: bool) -> String {
 
 /// `--check`: the warnings of all stages; exit code 1 if there are any.
 pub(super) fn check(session: &Session, request: &BuildRequest) -> Outcome {
-    let planned = match session.engine.plan(request, &Events::none()) {
-        Ok(planned) => planned,
+    let warnings = match session.engine.check_build(request, &Events::none()) {
+        Ok((source, warnings)) => Warnings { source, warnings },
         Err(error) => return Err(failed(session, &error, &Summary::default(), true)),
     };
-    let warnings = Warnings::of(&planned);
     if warnings.warnings.is_empty() {
         session.say("Check complete, no warnings found.")?;
         return Ok(0);
