@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use bld_testkit::peer;
+use bld_testkit::{peer, podman_limits};
 
 use super::workload::{Action, Workload};
 use crate::shell::which;
@@ -156,8 +156,7 @@ impl Builder {
         let mut command = self.start();
         command.args(["run", "--rm", "--network", "host"]);
         if self.kind == Kind::Podman {
-            // Its own defaults may be above what this machine allows.
-            command.args(["--ulimit", "host", "--tls-verify=false"]);
+            command.args(podman_limits()).arg("--tls-verify=false");
         }
         command.args([image, "true"]);
         command

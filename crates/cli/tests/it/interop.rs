@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use bld_testkit::{Archive, Cmd, Registry, TestEnv, peer, rootfs, write_archive};
+use bld_testkit::{Archive, Cmd, Registry, TestEnv, peer, podman_limits, rootfs, write_archive};
 
 use crate::env;
 
@@ -49,8 +49,8 @@ fn podman(env: &TestEnv, image: &str) -> String {
     let mut command = peer("podman");
     let place = env.path("podman");
     command.arg("--root").arg(place.join("root")).arg("--runroot").arg(place.join("run"));
-    command.args(["run", "--rm", "--ulimit", "host", "--network", "none", "--tls-verify=false"]);
-    command.arg(image);
+    command.args(["run", "--rm", "--network", "none", "--tls-verify=false"]);
+    command.args(podman_limits()).arg(image);
     Cmd::from(command).ok().stdout
 }
 
