@@ -45,9 +45,12 @@ pub(super) fn attach_all(build: &Build) -> Result<OwnedFd, Failure> {
         .at(Step::Stdio)?;
 
     // The new root is put where the old one was, and the old one on top of it, to be taken away:
-    // see NOTES in pivot_root(2).
+    // see NOTES in pivot_root(2). Each call takes the topmost mount: first the scratch files, which
+    // lie on the old root, then the old root itself. Were it to stay, every `..` that arrives at `/`
+    // would lead to the host.
     rustix::process::fchdir(&mounts.root).at(Step::PivotRoot)?;
     rustix::process::pivot_root(c".", c".").at(Step::PivotRoot)?;
+    unmount(c".", UnmountFlags::DETACH).at(Step::PivotRoot)?;
     unmount(c".", UnmountFlags::DETACH).at(Step::PivotRoot)?;
     rustix::process::chdir(c"/").at(Step::PivotRoot)?;
     Ok(null)
