@@ -103,14 +103,14 @@ fn carry(from: &OwnedFd, to: OwnedFd, stop: &OwnedFd) -> io::Result<()> {
         let mut fds = [
             PollFd::new(from, PollFlags::IN),
             PollFd::new(stop, PollFlags::IN),
-            // The container has closed its input.
+            // Asked for nothing, this one only tells that the container's end is closed.
             PollFd::from_borrowed_fd(to.as_fd(), PollFlags::empty()),
         ];
         match poll(&mut fds, None) {
             Err(rustix::io::Errno::INTR) => continue,
             other => other?,
         };
-        if !fds[1].revents().is_empty() || fds[2].revents().intersects(PollFlags::ERR) {
+        if !fds[1].revents().is_empty() || !fds[2].revents().is_empty() {
             return Ok(());
         }
         match rustix::io::read(from, &mut buffer) {
