@@ -176,8 +176,13 @@ fn drive(build: &Arc<Build>, missing: &[usize]) -> Result<(), SolveError> {
         .thread_name("bld-step")
         .build()
         .map_err(SolveError::Runtime)?;
+    // What killed builds left; it is in nobody's way, so that it stays if it must.
+    let _ = bld_sandbox::cgroup::sweep(CGROUP_PREFIX);
     runtime.block_on(drive_steps(build, missing))
 }
+
+/// What the names of control groups of steps begin with.
+pub(crate) const CGROUP_PREFIX: &str = "build-";
 
 /// Threads for steps; each runs one step from lookup to commit, and mostly waits for its container.
 const MAX_WORKERS: usize = 256;

@@ -19,7 +19,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use super::account;
 use super::mounts::Mounts;
 use crate::error::StepFailure;
-use crate::solver::Build;
+use crate::solver::{Build, CGROUP_PREFIX};
 
 /// Host name of a step that asks for none.
 const HOSTNAME: &str = "buildkitsandbox";
@@ -62,8 +62,10 @@ pub(super) fn run(
     if let Some(size) = build.env.limits.shm_size {
         spec.shm_size = size;
     }
-    spec.cgroup =
-        Some(CgroupSpec { name: format!("build-{}", active.id()), ..CgroupSpec::default() });
+    spec.cgroup = Some(CgroupSpec {
+        name: format!("{CGROUP_PREFIX}{}", active.id()),
+        ..CgroupSpec::default()
+    });
     spec.network = network.mode()?;
     spec.stdio = Stdio::Fds {
         stdin: File::open("/dev/null").map_err(io("open /dev/null"))?.into(),

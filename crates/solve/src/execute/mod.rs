@@ -69,7 +69,7 @@ fn mkdir(op: &MkdirOp, active: &Active) -> Result<(), StepFailure> {
         owner: Some((user.uid, user.gid)),
         chmod: chmod.as_ref(),
         follow_dest_symlinks: true,
-        mtime: None,
+        mtime: op.mtime,
     })?;
     Ok(())
 }

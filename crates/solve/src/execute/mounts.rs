@@ -100,7 +100,6 @@ impl<'a> Mounts<'a> {
                     return not_given(*required, "ssh agent", id, "--ssh", id.clone());
                 };
                 self.bind(target, socket.clone(), false);
-                env.push(("SSH_AUTH_SOCK".to_owned(), target.to_owned()));
             }
         }
         Ok(())
