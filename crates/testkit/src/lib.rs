@@ -25,5 +25,5 @@ pub use archive::{Archive, Entry, Kind, write_archive};
 pub use command::{Cmd, Output};
 pub use env::TestEnv;
 pub use host::HostState;
-pub use peers::{peer, podman_limits};
+pub use peers::{PODMAN_LIMITS, peer};
 pub use registry::Registry;

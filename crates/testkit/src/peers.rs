@@ -17,23 +17,8 @@ pub fn peer(program: &str) -> Command {
     command
 }
 
-/// Arguments for `podman run` that keep it within the limits of this process: what it wants by default
-/// may be more than a machine allows even to root.
-pub fn podman_limits() -> Vec<String> {
-    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let hard = |name: &str| {
-        let line = limits.lines().find_map(|line| line.strip_prefix(name))?;
-        let hard = line.split_whitespace().nth(1)?;
-        Some(if hard == "unlimited" { "-1".to_owned() } else { hard.to_owned() })
-    };
-    [("nofile", "Max open files"), ("nproc", "Max processes")]
-        .into_iter()
-        .filter_map(|(limit, name)| {
-            let hard = hard(name)?;
-            Some(format!("--ulimit={limit}={hard}:{hard}"))
-        })
-        .collect()
-}
+/// Arguments for `podman run`, whose default limits are more than some machines allow even to root.
+pub const PODMAN_LIMITS: [&str; 2] = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"];
 
 fn has_both_control_groups() -> bool {
     fs::read_to_string("/proc/mounts").is_ok_and(|mounts| {

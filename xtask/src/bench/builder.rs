@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use bld_testkit::{peer, podman_limits};
+use bld_testkit::{PODMAN_LIMITS, peer};
 
 use super::workload::{Action, Workload};
 use crate::shell::which;
@@ -156,7 +156,7 @@ impl Builder {
         let mut command = self.start();
         command.args(["run", "--rm", "--network", "host"]);
         if self.kind == Kind::Podman {
-            command.args(podman_limits()).arg("--tls-verify=false");
+            command.args(PODMAN_LIMITS).arg("--tls-verify=false");
         }
         command.args([image, "true"]);
         command

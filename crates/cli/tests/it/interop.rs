@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use bld_testkit::{Archive, Cmd, Registry, TestEnv, peer, podman_limits, rootfs, write_archive};
+use bld_testkit::{Archive, Cmd, PODMAN_LIMITS, Registry, TestEnv, peer, rootfs, write_archive};
 
 use crate::env;
 
@@ -50,7 +50,7 @@ fn podman(env: &TestEnv, image: &str) -> String {
     let place = env.path("podman");
     command.arg("--root").arg(place.join("root")).arg("--runroot").arg(place.join("run"));
     command.args(["run", "--rm", "--network", "none", "--tls-verify=false"]);
-    command.args(podman_limits()).arg(image);
+    command.args(PODMAN_LIMITS).arg(image);
     Cmd::from(command).ok().stdout
 }
 
