@@ -93,11 +93,16 @@ fn a_compiled_program_is_taken_and_run_by_other_tools() {
     assert_eq!(podman(&env, &sources[0]), "hello, world\n");
     assert_eq!(podman(&env, &sources[2]), "hello, world\n");
 
-    let place = env.path("buildah");
-    let mut from = peer("buildah");
-    from.arg("--root").arg(place.join("root")).arg("--runroot").arg(place.join("run"));
-    from.args(["from", "--tls-verify=false", &sources[2]]);
-    assert!(Cmd::from(from).ok().text().contains("hello"));
+    let buildah = |arguments: &[&str]| {
+        let mut command = peer("buildah");
+        let place = env.path("buildah");
+        command.arg("--root").arg(place.join("root")).arg("--runroot").arg(place.join("run"));
+        command.args(arguments);
+        Cmd::from(command).ok()
+    };
+    buildah(&["from", "--tls-verify=false", "--name", "taken", &sources[2]]);
+    let user = buildah(&["inspect", "--format", "{{.OCIv1.Config.User}}", "taken"]);
+    assert_eq!(user.text(), "daemon", "{user}");
 
     let tag = Cmd::new("umoci").args(["ls", "--layout"]).arg(&layout).ok();
     let bundle = env.path("bundle");
