@@ -94,9 +94,10 @@ pub(crate) fn run() -> ExitCode {
             let answer = usage::answer(&root, args.get(1..).unwrap_or_default(), &error);
             let text = answer.text.as_bytes();
             // Nobody reads it: there is nobody to tell that to.
-            let _unread = match answer.asked {
-                true => io::stdout().write_all(text),
-                false => io::stderr().write_all(text),
+            let _unread = if answer.asked {
+                io::stdout().write_all(text)
+            } else {
+                io::stderr().write_all(text)
             };
             ExitCode::from(answer.code)
         }
@@ -137,12 +138,12 @@ fn hold(root: PathBuf, id: &OsString) -> ExitCode {
 
 fn dispatch(command: Command, session: &Session) -> Outcome {
     match command {
-        Command::Build(args) => c::build::run(*args, session),
+        Command::Build(args) => c::build::run(&args, session),
         Command::Builder(group) => group.run(session),
         Command::Commit(args) => c::commit::run(args, session),
         Command::Completion(args) => c::completion::run(&args, session),
         Command::Container(group) => group.run(session),
-        Command::Create(args) => c::create::run(*args, session),
+        Command::Create(args) => c::create::run(&args, session),
         Command::History(args) => c::history::run(&args, session),
         Command::Image(group) => group.run(session),
         Command::Images(args) => c::images::run(&args, session),
@@ -159,7 +160,7 @@ fn dispatch(command: Command, session: &Session) -> Outcome {
         Command::Restart(args) => c::restart::run(&args, session),
         Command::Rm(args) => c::rm::run(&args, session),
         Command::Rmi(args) => c::rmi::run(&args, session),
-        Command::Run(args) => c::run::run(*args, session),
+        Command::Run(args) => c::run::run(&args, session),
         Command::Save(args) => c::save::run(&args, session),
         Command::Start(args) => c::start::run(&args, session),
         Command::Stop(args) => c::stop::run(&args, session),

@@ -85,14 +85,17 @@ impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         let text = describe(&error);
         match &error {
-            EngineError::Io { source, .. } if source.kind() == ErrorKind::BrokenPipe => Self::silent(0),
+            EngineError::Io { source, .. } if source.kind() == ErrorKind::BrokenPipe => {
+                Self::silent(0)
+            }
             EngineError::Canceled => Self::new(text).with_code(INTERRUPTED),
             EngineError::NoSuchImage { .. }
             | EngineError::NoSuchContainer { .. }
             | EngineError::NothingToPush { .. }
             | EngineError::NameInUse { .. } => Self::new(dockerish(&text)),
             EngineError::Start { .. } if text.contains("executable file not found") => {
-                Self::new(text).with_hint("the program has to exist in the image, as does its interpreter")
+                Self::new(text)
+                    .with_hint("the program has to exist in the image, as does its interpreter")
             }
             _ => Self::new(text),
         }
@@ -112,7 +115,11 @@ fn dockerish(text: &str) -> String {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         // Whoever read our output has seen enough, as `head` does.
-        if error.kind() == ErrorKind::BrokenPipe { Self::silent(0) } else { Self::new(error.to_string()) }
+        if error.kind() == ErrorKind::BrokenPipe {
+            Self::silent(0)
+        } else {
+            Self::new(error.to_string())
+        }
     }
 }
 

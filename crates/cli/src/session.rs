@@ -62,7 +62,7 @@ impl Session {
 
     /// Does something for each of `names`. What fails is said and does not keep the others from
     /// being done; the exit code is the largest of the failures'.
-    #[expect(clippy::unused_self, reason = "output belongs to the session")]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "as all commands end")]
     pub(crate) fn try_each(
         &self,
         names: &[String],

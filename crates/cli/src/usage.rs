@@ -60,8 +60,12 @@ fn arguments(command: &Command) -> String {
         return text + " COMMAND";
     }
     for arg in command.get_positionals() {
-        let names: Vec<&str> =
-            arg.get_value_names().unwrap_or_default().iter().map(|name| name.as_str()).collect();
+        let names: Vec<&str> = arg
+            .get_value_names()
+            .unwrap_or_default()
+            .iter()
+            .map(clap::builder::Str::as_str)
+            .collect();
         let many = arg.get_num_args().is_some_and(|range| range.max_values() > 1);
         let shape = match (names.as_slice(), arg.is_required_set(), many) {
             ([first, second, third], ..) => format!(" {first} [{second}] [{third}...]"),
@@ -146,18 +150,21 @@ pub(crate) fn answer(root: &Command, args: &[OsString], error: &clap::Error) -> 
         }
         ErrorKind::UnknownArgument if flag.starts_with('-') && flag.len() > 1 => {
             let letter = flag.chars().nth(1).unwrap_or_default();
-            flag_error(format!("unknown shorthand flag: '{letter}' in {}", typed(args, letter, &flag)))
+            flag_error(format!(
+                "unknown shorthand flag: '{letter}' in {}",
+                typed(args, letter, &flag)
+            ))
         }
-        ErrorKind::MissingRequiredArgument | ErrorKind::UnknownArgument | ErrorKind::TooManyValues => {
-            Answer {
-                text: format!(
-                    "bld: '{path}' {}\n\n{usage}\n\nRun '{path} --help' for more information\n",
-                    arity(command)
-                ),
-                asked: false,
-                code: 1,
-            }
-        }
+        ErrorKind::MissingRequiredArgument
+        | ErrorKind::UnknownArgument
+        | ErrorKind::TooManyValues => Answer {
+            text: format!(
+                "bld: '{path}' {}\n\n{usage}\n\nRun '{path} --help' for more information\n",
+                arity(command)
+            ),
+            asked: false,
+            code: 1,
+        },
         ErrorKind::InvalidValue | ErrorKind::ValueValidation | ErrorKind::NoEquals => {
             let value = context(ContextKind::InvalidValue).unwrap_or_default();
             if value.is_empty() {
@@ -165,11 +172,16 @@ pub(crate) fn answer(root: &Command, args: &[OsString], error: &clap::Error) -> 
             }
             let reason = std::error::Error::source(error).map(ToString::to_string);
             let known = match error.get(ContextKind::ValidValue) {
-                Some(ContextValue::Strings(values)) => Some(format!("must be one of {}", values.join(", "))),
+                Some(ContextValue::Strings(values)) => {
+                    Some(format!("must be one of {}", values.join(", ")))
+                }
                 _ => None,
             };
             let reason = reason.or(known).unwrap_or_else(|| "invalid value".to_owned());
-            flag_error(format!("invalid argument {value:?} for {:?} flag: {reason}", both(command, &flag)))
+            flag_error(format!(
+                "invalid argument {value:?} for {:?} flag: {reason}",
+                both(command, &flag)
+            ))
         }
         _ => flag_error(error.to_string().trim().to_owned()),
     }
@@ -189,7 +201,9 @@ fn both(command: &Command, flag: &str) -> String {
 fn typed(args: &[OsString], letter: char, flag: &str) -> String {
     let words = args.iter().map(|arg| arg.to_string_lossy());
     let mut groups = words.filter(|word| word.starts_with('-') && !word.starts_with("--"));
-    groups.find(|word| word.contains(letter)).map_or_else(|| flag.to_owned(), |w| w.into_owned())
+    groups
+        .find(|word| word.contains(letter))
+        .map_or_else(|| flag.to_owned(), std::borrow::Cow::into_owned)
 }
 
 /// How many arguments a command takes, in docker's words.
@@ -257,7 +271,11 @@ mod tests {
             ("run --nosuch x", "unknown flag: --nosuch", 125),
             ("run -Z x", "unknown shorthand flag: 'Z' in -Z", 125),
             ("run", "bld: 'bld run' requires at least 1 argument", 1),
-            ("run -m lots x", "invalid argument \"lots\" for \"-m, --memory\" flag: invalid size: 'lots'", 125),
+            (
+                "run -m lots x",
+                "invalid argument \"lots\" for \"-m, --memory\" flag: invalid size: 'lots'",
+                125,
+            ),
             ("run -m", "flag needs an argument: --memory", 125),
         ] {
             let answer = said(words);
@@ -271,7 +289,9 @@ mod tests {
 
     #[test]
     fn boolean_flags_take_values_and_cluster() {
-        for words in ["run -di x", "run --detach=true x", "run -d=false x", "run -i x -d --nosuch -la"] {
+        for words in
+            ["run -di x", "run --detach=true x", "run -d=false x", "run -i x -d --nosuch -la"]
+        {
             assert_eq!(said(words).text, "fine", "{words}");
         }
     }

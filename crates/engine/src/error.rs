@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use bld_layer::LayerError;
 use bld_layer::copy::CopyError;
 use bld_network::NetworkError;
-use bld_oci::{Digest, Platform, PlatformError, ReferenceError};
+use bld_oci::{Digest, PlatformError, ReferenceError};
 use bld_registry::RegistryError;
 use bld_registry::auth::CredentialError;
 use bld_sandbox::cgroup::CgroupError;
@@ -118,9 +118,9 @@ pub enum EngineError {
         /// The image.
         reference: String,
         /// What it is for.
-        found: Platform,
+        found: String,
         /// What was asked for.
-        wanted: Platform,
+        wanted: String,
     },
     /// The caller asked to stop, or the runtime went down.
     #[error("the operation was canceled")]
@@ -303,7 +303,7 @@ pub enum EngineError {
     Network(#[from] NetworkError),
     /// A registry, or the way to it, failed.
     #[error(transparent)]
-    Registry(#[from] RegistryError),
+    Registry(Box<RegistryError>),
     /// Credentials could not be read.
     #[error(transparent)]
     Credentials(#[from] CredentialError),
@@ -320,6 +320,12 @@ pub enum EngineError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<RegistryError> for EngineError {
+    fn from(error: RegistryError) -> Self {
+        Self::Registry(Box::new(error))
+    }
 }
 
 impl EngineError {

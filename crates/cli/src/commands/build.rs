@@ -101,7 +101,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "string")]
     print: Option<String>,
     /// Set type of progress output ("auto", "none", "plain", "quiet", "rawjson", "tty")
-    #[arg(long, value_name = "string", env = "BUILDKIT_PROGRESS", hide_env = true, default_value = "auto", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "string",
+        env = "BUILDKIT_PROGRESS",
+        hide_env = true,
+        default_value = "auto",
+        hide_default_value = true
+    )]
     progress: Mode,
     /// Shorthand for "--attest=type=provenance"
     #[arg(long, value_name = "string", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -178,15 +185,15 @@ struct Classic {
     squash: bool,
 }
 
-pub(crate) fn run(args: Args, session: &Session) -> Outcome {
+pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
     let check = args.check || args.call.as_deref() == Some("check");
     if let Some(call) = args.call.as_deref().filter(|call| !matches!(*call, "build" | "check")) {
         return Err(Failure::new(format!("--call={call} is not supported yet")));
     }
-    for note in request::without_effect(&args) {
+    for note in request::without_effect(args) {
         session.tell(&note);
     }
-    let request = request::build(&args)?;
+    let request = request::build(args)?;
     if check {
         return report::check(session, &request);
     }
@@ -208,7 +215,7 @@ pub(crate) fn run(args: Args, session: &Session) -> Outcome {
             if mode != Mode::Quiet && mode != Mode::Rawjson {
                 session.tell_if_any(&warnings.render(args.debug));
             }
-            hand_over(&args, session, &result)
+            hand_over(args, session, &result)
         }
         Err(_) if cancel.is_canceled() => {
             Err(Failure::new("failed to build: failed to solve: canceled").with_code(INTERRUPTED))
@@ -239,7 +246,8 @@ fn cancel_on_signal(cancel: &Cancel) -> Result<(), Failure> {
     signals::handle(&signals::ENDING, move |_| {
         if asked.swap(true, Ordering::Relaxed) {
             // The containers die with this process, and what they leave is swept by the next one.
-            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).ok();
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)
+                .ok();
         }
         cancel.cancel();
     })?;

@@ -20,9 +20,9 @@ pub(crate) struct Args {
     words: Vec<String>,
 }
 
-pub(crate) fn run(args: Args, session: &Session) -> Outcome {
+pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
     let request = args.options.request(&args.words)?;
-    let container = create(session, &args.options, request)?;
+    let container = create(session, &args.options, &request)?;
     session.say(&container.id)?;
     Ok(0)
 }
@@ -31,7 +31,7 @@ pub(crate) fn run(args: Args, session: &Session) -> Outcome {
 pub(super) fn create(
     session: &Session,
     options: &Options,
-    request: CreateRequest,
+    request: &CreateRequest,
 ) -> Result<Container, Failure> {
     if let Some(file) = &options.cidfile
         && file.exists()
@@ -44,8 +44,9 @@ pub(super) fn create(
     pull::for_container(session, &request.image, options)?;
     let container = session.engine.create_container(request, &Events::none())?;
     if let Some(file) = &options.cidfile {
-        fs::write(file, &container.id)
-            .map_err(|error| Failure::new(format!("failed to create the container ID file: {error}")))?;
+        fs::write(file, &container.id).map_err(|error| {
+            Failure::new(format!("failed to create the container ID file: {error}"))
+        })?;
     }
     Ok(container)
 }

@@ -13,9 +13,9 @@ impl<'a> Filters<'a> {
     pub(super) fn parse(words: &'a [String], known: &[&str]) -> Result<Self, Failure> {
         let mut filters = Vec::with_capacity(words.len());
         for word in words {
-            let (key, value) = word
-                .split_once('=')
-                .ok_or_else(|| Failure::new(format!("invalid argument {word:?}: invalid filter")))?;
+            let (key, value) = word.split_once('=').ok_or_else(|| {
+                Failure::new(format!("invalid argument {word:?}: invalid filter"))
+            })?;
             if !known.contains(&key) {
                 return Err(Failure::new(format!("invalid filter '{key}'")));
             }
@@ -26,7 +26,11 @@ impl<'a> Filters<'a> {
 
     /// All values of `key`.
     pub(super) fn all(&self, key: &str) -> Vec<String> {
-        self.0.iter().filter(|(name, _)| *name == key).map(|(_, value)| (*value).to_owned()).collect()
+        self.0
+            .iter()
+            .filter(|(name, _)| *name == key)
+            .map(|(_, value)| (*value).to_owned())
+            .collect()
     }
 
     /// The last value of `key`.
@@ -84,7 +88,8 @@ mod tests {
     fn filters_are_checked_and_split() -> Result<(), String> {
         let words = ["label=a=1", "label=b", "dangling=true", "until=0"].map(str::to_owned);
         let known = ["label", "dangling", "until"];
-        let filters = Filters::parse(&words, &known).map_err(|f| f.text().unwrap_or("").to_owned())?;
+        let filters =
+            Filters::parse(&words, &known).map_err(|f| f.text().unwrap_or("").to_owned())?;
         assert_eq!(filters.labels(), [("a".into(), Some("1".into())), ("b".into(), None)]);
         assert_eq!(filters.flag("dangling").ok(), Some(Some(true)));
         assert!(Filters::parse(&["nosuch=1".to_owned()], &known).is_err());

@@ -41,7 +41,7 @@ impl Container {
     pub(crate) fn run(self, session: &Session) -> Outcome {
         match self.command {
             ContainerCommand::Commit(args) => c::commit::run(args, session),
-            ContainerCommand::Create(args) => c::create::run(*args, session),
+            ContainerCommand::Create(args) => c::create::run(&args, session),
             ContainerCommand::Inspect(args) => c::inspect::containers(&args, session),
             ContainerCommand::Kill(args) => c::kill::run(&args, session),
             ContainerCommand::Logs(args) => c::logs::run(&args, session),
@@ -51,7 +51,7 @@ impl Container {
             ContainerCommand::Rename(args) => c::rename::run(&args, session),
             ContainerCommand::Restart(args) => c::restart::run(&args, session),
             ContainerCommand::Rm(args) => c::rm::run(&args, session),
-            ContainerCommand::Run(args) => c::run::run(*args, session),
+            ContainerCommand::Run(args) => c::run::run(&args, session),
             ContainerCommand::Start(args) => c::start::run(&args, session),
             ContainerCommand::Stop(args) => c::stop::run(&args, session),
             ContainerCommand::Unpause(args) => c::pause::unpause(&args, session),
@@ -89,7 +89,7 @@ impl Image {
     /// Runs the command of the group.
     pub(crate) fn run(self, session: &Session) -> Outcome {
         match self.command {
-            ImageCommand::Build(args) => c::build::run(*args, session),
+            ImageCommand::Build(args) => c::build::run(&args, session),
             ImageCommand::History(args) => c::history::run(&args, session),
             ImageCommand::Inspect(args) => c::inspect::images(&args, session),
             ImageCommand::Load(args) => c::load::run(&args, session),
@@ -122,7 +122,7 @@ impl Builder {
     /// Runs the command of the group.
     pub(crate) fn run(self, session: &Session) -> Outcome {
         match self.command {
-            BuilderCommand::Build(args) => c::build::run(*args, session),
+            BuilderCommand::Build(args) => c::build::run(&args, session),
             BuilderCommand::Prune(args) => c::prune::builder(&args, session),
         }
     }

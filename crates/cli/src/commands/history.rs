@@ -61,16 +61,18 @@ pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
 
 fn row(entry: &HistoryEntry, id: String, args: &Args) -> Row {
     let created = entry.created.as_deref().and_then(|text| text.parse::<jiff::Timestamp>().ok());
-    let at = created.map(|time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()).unwrap_or_default();
+    let at =
+        created.map(|time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()).unwrap_or_default();
     let since = match (created, args.human) {
         (Some(time), true) => ago(time.into(), SystemTime::now()),
         (Some(_), false) => at.clone(),
         (None, _) => "N/A".to_owned(),
     };
     let command = entry.created_by.replace('\t', " ");
-    let command = match args.no_trunc || command.chars().count() <= COMMAND_WIDTH {
-        true => command,
-        false => command.chars().take(COMMAND_WIDTH - 1).chain(['…']).collect(),
+    let command = if args.no_trunc || command.chars().count() <= COMMAND_WIDTH {
+        command
+    } else {
+        command.chars().take(COMMAND_WIDTH - 1).chain(['…']).collect()
     };
     Row::new([
         ("ID", id),

@@ -63,9 +63,8 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
     let images = session.engine.images(&filter(args)?)?;
-    let id = |image: &ImageSummary| match args.no_trunc {
-        true => image.record.id.to_string(),
-        false => image.record.id.short(),
+    let id = |image: &ImageSummary| {
+        if args.no_trunc { image.record.id.to_string() } else { image.record.id.short() }
     };
     if args.quiet && args.format.is_none() {
         let lines = images.iter().flat_map(|image| {
@@ -103,7 +102,8 @@ fn rows(image: &ImageSummary, id: &str) -> Vec<Row> {
     let now = SystemTime::now();
     let row = |repository: String, tag: String| {
         let digest = image.repo_digests.iter().find(|known| {
-            bld_oci::Reference::parse(&known.repo).is_ok_and(|repo| repo.familiar_name() == repository)
+            bld_oci::Reference::parse(&known.repo)
+                .is_ok_and(|repo| repo.familiar_name() == repository)
         });
         Row::new([
             ("ID", id.to_owned()),

@@ -119,20 +119,20 @@ impl Document {
 fn container_document(session: &Session, name: &str, size: bool) -> Result<Document, EngineError> {
     let engine = &session.engine;
     let found = engine.find_container(name)?;
-    let sizes = match size {
-        true => {
-            let own = engine.container_size(&found)?;
-            let image = engine.find_image(&found.image.to_string()).map_or(0, |image| image.size);
-            Some((own, own + image))
-        }
-        false => None,
+    let sizes = if size {
+        let own = engine.container_size(&found)?;
+        let image = engine.find_image(&found.image.to_string()).map_or(0, |image| image.size);
+        Some((own, own + image))
+    } else {
+        None
     };
     let mut mountpoints = Vec::new();
     for mount in &found.mounts {
         mountpoints.push(match &mount.source {
-            bld_engine::containers::MountSource::Volume { name, .. } => {
-                engine.volume(name).map(|volume| volume.data.display().to_string()).unwrap_or_default()
-            }
+            bld_engine::containers::MountSource::Volume { name, .. } => engine
+                .volume(name)
+                .map(|volume| volume.data.display().to_string())
+                .unwrap_or_default(),
             _ => String::new(),
         });
     }
@@ -171,7 +171,8 @@ pub(super) fn show(
             session.say(&format!("[{}{end}]", texts.join(",")))?;
         }
         Some("json") => {
-            let texts: Vec<_> = documents.iter().map(|document| document.value.to_string()).collect();
+            let texts: Vec<_> =
+                documents.iter().map(|document| document.value.to_string()).collect();
             session.say(&format!("[{}]", texts.join(",")))?;
         }
         Some(format) => {

@@ -239,14 +239,22 @@ impl Options {
             security_opt: self.security_opt.clone(),
             read_only: self.read_only,
             init: self.init,
-            extra_hosts: self.add_host.iter().map(|host| parse::host(host)).collect::<Result<_, _>>()?,
+            extra_hosts: self
+                .add_host
+                .iter()
+                .map(|host| parse::host(host))
+                .collect::<Result<_, _>>()?,
             dns: self.dns.clone(),
             dns_search: self.dns_search.clone(),
             dns_options: self.dns_option.clone(),
             shm_size: self.shm_size,
             ulimits: self.ulimit.clone(),
             sysctls: self.sysctl.iter().map(|word| parse::label(word)).collect(),
-            devices: self.device.iter().map(|device| parse::device(device)).collect::<Result<_, _>>()?,
+            devices: self
+                .device
+                .iter()
+                .map(|device| parse::device(device))
+                .collect::<Result<_, _>>()?,
             oom_score_adj: self.oom_score_adj,
             limits: self.limits(),
         })
@@ -263,7 +271,10 @@ impl Options {
             cpu_period: self.cpu_period.filter(|period| *period > 0),
             cpuset_cpus: self.cpuset_cpus.clone(),
             cpuset_mems: self.cpuset_mems.clone(),
-            pids: self.pids_limit.and_then(|limit| u64::try_from(limit).ok()).filter(|limit| *limit > 0),
+            pids: self
+                .pids_limit
+                .and_then(|limit| u64::try_from(limit).ok())
+                .filter(|limit| *limit > 0),
         }
     }
 
@@ -281,9 +292,9 @@ impl Options {
         match self.log_driver.as_deref() {
             None | Some("json-file" | "local") => Ok(LogDriver::JsonFile),
             Some("none") => Ok(LogDriver::None),
-            Some(other) => Err(Failure::new(format!(
-                "logger: no log driver named '{other}' is registered"
-            ))),
+            Some(other) => {
+                Err(Failure::new(format!("logger: no log driver named '{other}' is registered")))
+            }
         }
     }
 }

@@ -64,7 +64,7 @@ pub(crate) struct BuilderArgs {
 pub(crate) struct CheckArgs {}
 
 /// How long unused build cache is kept.
-const KEPT: Duration = Duration::from_secs(48 * 3600);
+const KEPT: Duration = Duration::from_hours(48);
 
 /// Asks on standard output, as docker does; anything but a yes is a no.
 fn confirmed(session: &Session, force: bool, warning: &str) -> Result<bool, Failure> {
@@ -99,9 +99,10 @@ pub(crate) fn containers(args: &ContainerArgs, session: &Session) -> Outcome {
 pub(crate) fn images(args: &ImageArgs, session: &Session) -> Outcome {
     let filters = Filters::parse(&args.filter, &["until", "label", "dangling"])?;
     let all = args.all || filters.flag("dangling")? == Some(false);
-    let warning = match all {
-        true => "This will remove all images without at least one container associated to them.",
-        false => "This will remove all dangling images.",
+    let warning = if all {
+        "This will remove all images without at least one container associated to them."
+    } else {
+        "This will remove all dangling images."
     };
     if !confirmed(session, args.force, warning)? {
         return Ok(0);
@@ -114,7 +115,8 @@ pub(crate) fn images(args: &ImageArgs, session: &Session) -> Outcome {
     let (removed, bytes) = session.engine.prune_images(all, &filter)?;
     let mut text = String::new();
     if !removed.is_empty() {
-        let lines: String = removed.iter().map(|removed: &Removed| rmi::line(removed).to_lowercase()).collect();
+        let lines: String =
+            removed.iter().map(|removed: &Removed| rmi::line(removed).to_lowercase()).collect();
         text = format!("Deleted Images:\n{lines}\n");
     }
     session.say(&format!("{text}Total reclaimed space: {}", units::size(bytes, 4)))?;
@@ -122,9 +124,10 @@ pub(crate) fn images(args: &ImageArgs, session: &Session) -> Outcome {
 }
 
 pub(crate) fn volumes(args: &VolumeArgs, session: &Session) -> Outcome {
-    let warning = match args.all {
-        true => "This will remove all local volumes not used by at least one container.",
-        false => "This will remove anonymous local volumes not used by at least one container.",
+    let warning = if args.all {
+        "This will remove all local volumes not used by at least one container."
+    } else {
+        "This will remove anonymous local volumes not used by at least one container."
     };
     if !confirmed(session, args.force, warning)? {
         return Ok(0);
@@ -133,9 +136,10 @@ pub(crate) fn volumes(args: &VolumeArgs, session: &Session) -> Outcome {
 }
 
 pub(crate) fn builder(args: &BuilderArgs, session: &Session) -> Outcome {
-    let warning = match args.all {
-        true => "This will remove all build cache.",
-        false => "This will remove all dangling build cache.",
+    let warning = if args.all {
+        "This will remove all build cache."
+    } else {
+        "This will remove all dangling build cache."
     };
     if !confirmed(session, args.force, warning)? {
         return Ok(0);

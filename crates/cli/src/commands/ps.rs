@@ -73,7 +73,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
     let containers = session.engine.containers(&filter(args)?)?;
     if args.quiet && args.format.is_none() {
-        let id = |c: &Container| format!("{}\n", if args.no_trunc { c.id.clone() } else { c.short_id() });
+        let id = |c: &Container| {
+            format!("{}\n", if args.no_trunc { c.id.clone() } else { c.short_id() })
+        };
         session.print(&containers.iter().map(id).collect::<String>())?;
         return Ok(0);
     }
@@ -81,10 +83,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
         args.size || args.format.as_ref().is_some_and(|format| format.contains(".Size"));
     let mut rows = Vec::with_capacity(containers.len());
     for container in &containers {
-        let size = match wants_size {
-            true => size(container, session)?,
-            false => String::new(),
-        };
+        let size = if wants_size { size(container, session)? } else { String::new() };
         rows.push(row(container, args.no_trunc, size));
     }
     let layout = if args.size { &WITH_SIZE } else { &LAYOUT };
@@ -93,8 +92,10 @@ pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
 }
 
 fn filter(args: &Args) -> Result<ContainerFilter, Failure> {
-    const KNOWN: [&str; 10] =
-        ["id", "name", "label", "exited", "status", "ancestor", "before", "since", "volume", "network"];
+    const KNOWN: [&str; 10] = [
+        "id", "name", "label", "exited", "status", "ancestor", "before", "since", "volume",
+        "network",
+    ];
     let filters = Filters::parse(&args.filter, &KNOWN)?;
     let status = |name: String| match name.as_str() {
         "created" => Ok(Some(Status::Created)),
@@ -129,8 +130,12 @@ fn filter(args: &Args) -> Result<ContainerFilter, Failure> {
 
 fn row(container: &Container, whole: bool, size: String) -> Row {
     let now = SystemTime::now();
-    let mounts: Vec<String> =
-        container.mounts.iter().map(|mount| mount_name(&mount.source, whole)).filter(|n| !n.is_empty()).collect();
+    let mounts: Vec<String> = container
+        .mounts
+        .iter()
+        .map(|mount| mount_name(&mount.source, whole))
+        .filter(|n| !n.is_empty())
+        .collect();
     let volumes =
         container.mounts.iter().filter(|m| matches!(m.source, MountSource::Volume { .. })).count();
     let command = command(container);
@@ -163,9 +168,12 @@ fn image(container: &Container, whole: bool) -> String {
 
 /// The command line, with quotes around words that need them.
 fn command(container: &Container) -> String {
-    let quote = |word: String| match word.chars().any(char::is_whitespace) || word.is_empty() {
-        true => format!("'{word}'"),
-        false => word,
+    let quote = |word: String| {
+        if word.chars().any(char::is_whitespace) || word.is_empty() {
+            format!("'{word}'")
+        } else {
+            word
+        }
     };
     container.command().into_iter().map(quote).collect::<Vec<_>>().join(" ")
 }
@@ -223,7 +231,8 @@ fn mount_name(source: &MountSource, whole: bool) -> String {
 /// What the container has written, and that together with its image.
 fn size(container: &Container, session: &Session) -> Result<String, Failure> {
     let own = session.engine.container_size(container)?;
-    let image = session.engine.find_image(&container.image.to_string()).map_or(0, |image| image.size);
+    let image =
+        session.engine.find_image(&container.image.to_string()).map_or(0, |image| image.size);
     Ok(format!("{} (virtual {})", units::size(own, 3), units::size(own + image, 3)))
 }
 

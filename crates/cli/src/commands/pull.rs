@@ -49,7 +49,8 @@ pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
         if !args.quiet {
             announce(session, &args.name)?;
         }
-        let pull = |events: &Events| session.engine.pull_image(&args.name, platform.as_ref(), events);
+        let pull =
+            |events: &Events| session.engine.pull_image(&args.name, platform.as_ref(), events);
         vec![shown(Stdio::Out, args.quiet, pull)?]
     };
     for pulled in &pulled {
@@ -88,9 +89,10 @@ fn pulling(reference: &Reference) -> String {
 
 fn summary(pulled: &Pulled) -> String {
     let name = pulled.reference.familiar();
-    let status = match pulled.is_new {
-        true => format!("Downloaded newer image for {name}"),
-        false => format!("Image is up to date for {name}"),
+    let status = if pulled.is_new {
+        format!("Downloaded newer image for {name}")
+    } else {
+        format!("Image is up to date for {name}")
     };
     format!("Digest: {}\nStatus: {status}\n", pulled.digest)
 }

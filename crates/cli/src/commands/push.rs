@@ -24,8 +24,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
-    let reference =
-        Reference::parse(&args.name).map_err(|error| Failure::new(describe(&error)))?;
+    let reference = Reference::parse(&args.name).map_err(|error| Failure::new(describe(&error)))?;
     if args.quiet {
         push(args, session, &Events::none())?;
         session.say(&reference.to_string())?;
@@ -47,8 +46,9 @@ fn push(
     session: &Session,
     events: &Events,
 ) -> Result<Vec<(Reference, bld_engine::Pushed)>, Failure> {
-    Ok(match args.all_tags {
-        true => session.engine.push_all(&args.name, events)?,
-        false => vec![session.engine.push_image(&args.name, events)?],
+    Ok(if args.all_tags {
+        session.engine.push_all(&args.name, events)?
+    } else {
+        vec![session.engine.push_image(&args.name, events)?]
     })
 }

@@ -12,8 +12,8 @@ use super::create;
 use super::options::Options;
 use crate::error::Failure;
 use crate::session::{Outcome, Session};
-use crate::terminal::{self, Raw};
 use crate::signals;
+use crate::terminal::{self, Raw};
 
 /// Exit code for what went wrong before the container's program had its turn.
 const ENGINE_FAILED: u8 = 125;
@@ -42,8 +42,8 @@ pub(super) struct Streams {
     pub(super) stderr: bool,
 }
 
-pub(crate) fn run(args: Args, session: &Session) -> Outcome {
-    match start(&args, session) {
+pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
+    match start(args, session) {
         Ok(code) => Ok(code),
         Err(failure) if failure.code == 1 => Err(failure.with_code(ENGINE_FAILED)),
         Err(failure) => Err(failure),
@@ -58,7 +58,7 @@ fn start(args: &Args, session: &Session) -> Outcome {
         return Ok(1);
     }
     let request = args.options.request(&args.words)?;
-    let container = create::create(session, &args.options, request)?;
+    let container = create::create(session, &args.options, &request)?;
     if args.detach {
         session.engine.start_container(&container.id).map_err(failed)?;
         session.say(&container.id)?;
@@ -105,9 +105,10 @@ pub(super) fn foreground(
     watch_signals(&control, proxy, tty)?;
     let raw = if tty && streams.stdin { Raw::enter()? } else { None };
     let io = Io {
-        stdin: match streams.stdin && container.host.open_stdin {
-            true => Some(io::stdin().as_fd().try_clone_to_owned()?),
-            false => None,
+        stdin: if streams.stdin && container.host.open_stdin {
+            Some(io::stdin().as_fd().try_clone_to_owned()?)
+        } else {
+            None
         },
         stdout: writer(streams.stdout, &io::stdout())?,
         stderr: writer(streams.stderr && !tty, &io::stderr())?,
@@ -127,9 +128,21 @@ fn watch_signals(control: &Control, proxy: bool, tty: bool) -> Result<(), Failur
     if proxy {
         // All that make sense to pass on; what stops or traces us is ours.
         let kept = [
-            Signal::SIGKILL, Signal::SIGSTOP, Signal::SIGCHLD, Signal::SIGPIPE, Signal::SIGURG,
-            Signal::SIGWINCH, Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGSEGV,
-            Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGTRAP, Signal::SIGABRT,
+            Signal::SIGKILL,
+            Signal::SIGSTOP,
+            Signal::SIGCHLD,
+            Signal::SIGPIPE,
+            Signal::SIGURG,
+            Signal::SIGWINCH,
+            Signal::SIGTSTP,
+            Signal::SIGTTIN,
+            Signal::SIGTTOU,
+            Signal::SIGSEGV,
+            Signal::SIGBUS,
+            Signal::SIGFPE,
+            Signal::SIGILL,
+            Signal::SIGTRAP,
+            Signal::SIGABRT,
         ];
         signals.extend(Signal::iterator().filter(|signal| !kept.contains(signal)));
     }

@@ -22,7 +22,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
     let Some(path) = &args.output else {
         if io::stdout().is_terminal() {
-            return Err(Failure::new("cowardly refusing to save to a terminal. Use the -o flag or redirect"));
+            return Err(Failure::new(
+                "cowardly refusing to save to a terminal. Use the -o flag or redirect",
+            ));
         }
         let mut out = BufWriter::with_capacity(1 << 20, io::stdout().lock());
         session.engine.save_images(&args.images, &mut out, &Events::none())?;

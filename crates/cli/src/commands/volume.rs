@@ -97,15 +97,16 @@ impl Volume {
     pub(crate) fn run(self, session: &Session) -> Outcome {
         match self.command {
             Command::Create(args) => create(&args, session),
-            Command::Inspect(args) => inspect::show(session, args.format.as_deref(), &args.names, |name| {
-                let volume = session.engine.volume(name)?;
-                Ok(inspect::Document::of(&documents::volume::document(&volume)))
-            }),
+            Command::Inspect(args) => {
+                inspect::show(session, args.format.as_deref(), &args.names, |name| {
+                    let volume = session.engine.volume(name)?;
+                    Ok(inspect::Document::of(&documents::volume::document(&volume)))
+                })
+            }
             Command::Ls(args) => list(&args, session),
             Command::Prune(args) => prune::volumes(&args, session),
-            Command::Rm(args) => session.each(&args.names, |name| {
-                Ok(session.engine.remove_volume(name, args.force)?)
-            }),
+            Command::Rm(args) => session
+                .each(&args.names, |name| Ok(session.engine.remove_volume(name, args.force)?)),
         }
     }
 }
@@ -130,14 +131,18 @@ fn create(args: &CreateArgs, session: &Session) -> Outcome {
 
 fn list(args: &ListArgs, session: &Session) -> Outcome {
     let filters = Filters::parse(&args.filter, &["dangling", "driver", "label", "name"])?;
-    let (names, labels, dangling) = (filters.all("name"), filters.labels(), filters.flag("dangling")?);
+    let (names, labels, dangling) =
+        (filters.all("name"), filters.labels(), filters.flag("dangling")?);
     let drivers = filters.all("driver");
     let mut volumes = session.engine.volumes()?;
     volumes.retain(|volume| {
         (names.is_empty() || names.iter().any(|name| volume.name.contains(name.as_str())))
             && (drivers.is_empty() || drivers.iter().any(|driver| driver == "local"))
             && labels.iter().all(|(key, value)| {
-                volume.labels.get(key).is_some_and(|own| value.as_ref().is_none_or(|value| value == own))
+                volume
+                    .labels
+                    .get(key)
+                    .is_some_and(|own| value.as_ref().is_none_or(|value| value == own))
             })
     });
     if let Some(dangling) = dangling {
@@ -150,7 +155,8 @@ fn list(args: &ListArgs, session: &Session) -> Outcome {
         volumes = kept;
     }
     if args.quiet && args.format.is_none() {
-        session.print(&volumes.iter().map(|volume| volume.name.clone() + "\n").collect::<String>())?;
+        session
+            .print(&volumes.iter().map(|volume| volume.name.clone() + "\n").collect::<String>())?;
         return Ok(0);
     }
     let rows: Vec<Row> = volumes.iter().map(row).collect();

@@ -68,7 +68,8 @@ pub(crate) fn document(
     let command = container.command();
     let state = &container.state;
     let running = state.is_running();
-    let mounts = container.mounts.iter().zip(mountpoints).map(|(mount, place)| mount_point(mount, place));
+    let mounts =
+        container.mounts.iter().zip(mountpoints).map(|(mount, place)| mount_point(mount, place));
     Document {
         id: container.id.clone(),
         created: super::time(container.created),
@@ -216,7 +217,9 @@ fn config(container: &Container) -> Value {
     if let Some(timeout) = host.stop_timeout {
         value["StopTimeout"] = json!(timeout);
     }
-    if let (Value::Object(value), Ok(Value::Object(image))) = (&mut value, serde_json::to_value(image)) {
+    if let (Value::Object(value), Ok(Value::Object(image))) =
+        (&mut value, serde_json::to_value(image))
+    {
         value.extend(image);
     }
     value

@@ -56,9 +56,10 @@ impl Config {
     pub(crate) fn of(config: &ContainerConfig) -> Self {
         Self {
             user: config.user.clone(),
-            exposed_ports: match config.exposed_ports.is_empty() {
-                true => Value::Null,
-                false => super::go_set(&config.exposed_ports),
+            exposed_ports: if config.exposed_ports.is_empty() {
+                Value::Null
+            } else {
+                super::go_set(&config.exposed_ports)
             },
             env: config.env.clone(),
             cmd: config.cmd.clone(),
@@ -78,14 +79,19 @@ impl Config {
 pub(crate) fn document(image: &ImageDetails) -> Document {
     let dirs: Vec<String> = image.layer_dirs.iter().map(|dir| dir.display().to_string()).collect();
     let digest = |repo: &str, digest: &bld_oci::Digest| {
-        let name = Reference::parse(repo).map_or_else(|_| repo.to_owned(), |repo| repo.familiar_name());
+        let name =
+            Reference::parse(repo).map_or_else(|_| repo.to_owned(), |repo| repo.familiar_name());
         format!("{name}@{digest}")
     };
     let last = image.config.history.last();
     Document {
         id: image.record.id.to_string(),
         repo_tags: image.tags.iter().map(Reference::familiar).collect(),
-        repo_digests: image.repo_digests.iter().map(|known| digest(&known.repo, &known.digest)).collect(),
+        repo_digests: image
+            .repo_digests
+            .iter()
+            .map(|known| digest(&known.repo, &known.digest))
+            .collect(),
         parent: "",
         comment: last.and_then(|entry| entry.comment.clone()).unwrap_or_default(),
         created: image.config.created.clone().unwrap_or_else(|| super::time(image.record.created)),

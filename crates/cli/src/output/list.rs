@@ -31,7 +31,12 @@ impl Row {
     }
 
     fn value(&self) -> Value {
-        self.fields.iter().map(|(key, value)| (*key, value.as_str())).collect::<BTreeMap<_, _>>().into_iter().collect()
+        self.fields
+            .iter()
+            .map(|(key, value)| (*key, value.as_str()))
+            .collect::<BTreeMap<_, _>>()
+            .into_iter()
+            .collect()
     }
 }
 
@@ -45,10 +50,14 @@ pub(crate) struct Layout {
 
 impl Layout {
     /// Renders `rows` by `--format`, or as the default table.
-    pub(crate) fn render(&self, format: Option<&str>, rows: &[Row]) -> Result<String, TemplateError> {
+    pub(crate) fn render(
+        &self,
+        format: Option<&str>,
+        rows: &[Row],
+    ) -> Result<String, TemplateError> {
         match format.map(str::trim) {
             None | Some("" | "table") => Ok(self.default_table(rows)),
-            Some("json") => Ok(rows.iter().map(|row| format!("{}\n", row.value())).collect()),
+            Some("json") => Ok(rows.iter().map(|row| row.value().to_string() + "\n").collect()),
             Some(format) => match format.strip_prefix("table ") {
                 Some(template) => self.table(&unescape(template), rows),
                 None => {
@@ -68,14 +77,18 @@ impl Layout {
         let mut lines: Vec<Vec<String>> =
             vec![self.columns.iter().map(|column| self.heading(column)).collect()];
         lines.extend(rows.iter().map(|row| {
-            self.columns.iter().map(|column| row.fields.get(column).cloned().unwrap_or_default()).collect()
+            self.columns
+                .iter()
+                .map(|column| row.fields.get(column).cloned().unwrap_or_default())
+                .collect()
         }));
         table::align(&lines)
     }
 
     fn table(&self, template: &str, rows: &[Row]) -> Result<String, TemplateError> {
         let template = Template::parse(template)?;
-        let headings: Value = self.headings.iter().map(|(name, heading)| (*name, *heading)).collect();
+        let headings: Value =
+            self.headings.iter().map(|(name, heading)| (*name, *heading)).collect();
         let label = |name: &str, args: &[Value]| {
             let label = args.first().and_then(Value::as_str).unwrap_or_default();
             // `com.example.the-role` is shown as THE ROLE, as docker does.

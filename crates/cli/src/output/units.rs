@@ -26,14 +26,17 @@ fn significant(value: f64, digits: usize) -> String {
     let scientific = format!("{value:.*e}", digits.saturating_sub(1));
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    let strip = |text: &str| match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => text.to_owned(),
+    let strip = |text: &str| {
+        if text.contains('.') {
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        } else {
+            text.to_owned()
+        }
     };
     match usize::try_from(exponent) {
         Ok(exponent) if exponent < digits => strip(&format!("{value:.*}", digits - 1 - exponent)),
         Ok(exponent) => format!("{}e+{exponent:02}", strip(mantissa)),
-        Err(_) => strip(&format!("{value:.*}", digits)),
+        Err(_) => strip(&format!("{value:.digits$}")),
     }
 }
 
@@ -103,7 +106,11 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
             };
         rest = tail;
     }
-    if text.is_empty() { Err(invalid()) } else { Duration::try_from_secs_f64(seconds).map_err(|_| invalid()) }
+    if text.is_empty() {
+        Err(invalid())
+    } else {
+        Duration::try_from_secs_f64(seconds).map_err(|_| invalid())
+    }
 }
 
 #[cfg(test)]

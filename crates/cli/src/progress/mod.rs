@@ -84,9 +84,12 @@ impl Display {
     pub(crate) fn start(mode: Mode) -> io::Result<Self> {
         let stderr = io::stderr();
         let reader: Option<Box<dyn Reader>> = match mode {
-            Mode::Auto if stderr.is_terminal() => Some(Box::new(tty::Tty::new())),
-            Mode::Tty if stderr.is_terminal() => Some(Box::new(tty::Tty::new())),
-            Mode::Tty => return Err(io::Error::other("failed to get console: provided file is not a console")),
+            Mode::Auto | Mode::Tty if stderr.is_terminal() => Some(Box::new(tty::Tty::new())),
+            Mode::Tty => {
+                return Err(io::Error::other(
+                    "failed to get console: provided file is not a console",
+                ));
+            }
             Mode::Auto | Mode::Plain => Some(Box::new(plain::Plain::new(stderr))),
             Mode::Rawjson => Some(Box::new(rawjson::RawJson::new(stderr))),
             Mode::Quiet | Mode::None => None,

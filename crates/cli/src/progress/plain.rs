@@ -83,8 +83,7 @@ impl<W: Write> Plain<W> {
         };
         self.current = Some((id, since, now));
         let Some(step) = steps.get_mut(id) else { return Ok(()) };
-        let finished: Vec<_> =
-            step.progress.extract_if(.., |_, progress| progress.done).collect();
+        let finished: Vec<_> = step.progress.extract_if(.., |_, progress| progress.done).collect();
         for (item, progress) in finished {
             // Of what has a digest the numbers are bytes.
             let is_blob = item.starts_with("sha256:") || item.starts_with("extracting ");

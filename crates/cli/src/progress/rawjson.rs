@@ -137,7 +137,9 @@ impl<W: Write + Send> Reader for RawJson<W> {
                 short: message.clone(),
             }),
             EventKind::Missed { why } => {
-                status.vertexes.push(Vertex { missed: Some(why.clone()), ..vertex(event.id, step) });
+                status
+                    .vertexes
+                    .push(Vertex { missed: Some(why.clone()), ..vertex(event.id, step) });
             }
             _ => status.vertexes.push(vertex(event.id, step)),
         }

@@ -99,7 +99,7 @@ impl Step {
 /// All steps of one stream of events.
 #[derive(Debug, Default)]
 pub(super) struct Steps {
-    steps: HashMap<VertexId, Step>,
+    known: HashMap<VertexId, Step>,
     failed: Vec<VertexId>,
     last_number: u32,
 }
@@ -108,10 +108,10 @@ impl Steps {
     /// Enters an event.
     pub(super) fn apply(&mut self, event: &Event) {
         if let EventKind::Planned(vertex) = &event.kind {
-            self.steps.insert(event.id, Step::new(vertex.clone()));
+            self.known.insert(event.id, Step::new(vertex.clone()));
             return;
         }
-        let Some(step) = self.steps.get_mut(&event.id) else { return };
+        let Some(step) = self.known.get_mut(&event.id) else { return };
         let at = event.at;
         match &event.kind {
             EventKind::Started => step.started = Some(at),
@@ -136,17 +136,17 @@ impl Steps {
 
     /// The step `id`, if it was planned.
     pub(super) fn get(&self, id: VertexId) -> Option<&Step> {
-        self.steps.get(&id)
+        self.known.get(&id)
     }
 
     /// The step `id`, if it was planned.
     pub(super) fn get_mut(&mut self, id: VertexId) -> Option<&mut Step> {
-        self.steps.get_mut(&id)
+        self.known.get_mut(&id)
     }
 
     /// The number `id` is shown under; the first call chooses it.
     pub(super) fn number(&mut self, id: VertexId) -> u32 {
-        let Some(step) = self.steps.get_mut(&id) else { return 0 };
+        let Some(step) = self.known.get_mut(&id) else { return 0 };
         *step.number.get_or_insert_with(|| {
             self.last_number += 1;
             self.last_number
@@ -155,12 +155,12 @@ impl Steps {
 
     /// Every step.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Step> {
-        self.steps.values()
+        self.known.values()
     }
 
     /// What is left to say when all is over.
     pub(super) fn into_summary(mut self) -> Summary {
-        let failed = self.failed.iter().filter_map(|id| self.steps.remove(id));
+        let failed = self.failed.iter().filter_map(|id| self.known.remove(id));
         let failed = failed
             .filter_map(|step| match step.ended {
                 Some((_, End::Failed(_))) => {

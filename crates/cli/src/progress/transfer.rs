@@ -96,7 +96,7 @@ impl<W: Write + Send> Reader for Lines<W> {
 
 /// A bar for each blob.
 pub(crate) struct Bars {
-    bars: MultiProgress,
+    all: MultiProgress,
     words: Words,
     blobs: HashMap<String, ProgressBar>,
 }
@@ -104,7 +104,7 @@ pub(crate) struct Bars {
 impl Bars {
     /// Draws on `target`.
     pub(crate) fn new(target: ProgressDrawTarget, words: Words) -> Self {
-        Self { bars: MultiProgress::with_draw_target(target), words, blobs: HashMap::new() }
+        Self { all: MultiProgress::with_draw_target(target), words, blobs: HashMap::new() }
     }
 }
 
@@ -112,7 +112,7 @@ impl Reader for Bars {
     fn event(&mut self, event: &Event, _steps: &mut Steps) -> io::Result<()> {
         let Some(moment) = moment(event, &self.words) else { return Ok(()) };
         let bar = self.blobs.entry(moment.blob.clone()).or_insert_with(|| {
-            let bar = self.bars.add(ProgressBar::new(0));
+            let bar = self.all.add(ProgressBar::new(0));
             bar.set_prefix(moment.blob);
             bar
         });

@@ -77,7 +77,10 @@ impl Reader for Tty {
                 self.running.insert(event.id, bar);
             }
             EventKind::Warning { message } => self.say(&format!("WARN: {message}"))?,
-            EventKind::Cached { .. } | EventKind::Done | EventKind::Failed { .. } | EventKind::Canceled => {
+            EventKind::Cached { .. }
+            | EventKind::Done
+            | EventKind::Failed { .. }
+            | EventKind::Canceled => {
                 if let Some(bar) = self.running.remove(&event.id) {
                     bar.finish_and_clear();
                     self.bars.remove(&bar);
@@ -135,7 +138,12 @@ fn working_on(step: &Step) -> String {
         many => {
             let current = many.iter().map(|p| p.current).sum();
             let total: u64 = many.iter().filter_map(|p| p.total).sum();
-            format!("  {} items, {} / {}", many.len(), units::size(current, 3), units::size(total, 3))
+            format!(
+                "  {} items, {} / {}",
+                many.len(),
+                units::size(current, 3),
+                units::size(total, 3)
+            )
         }
     }
 }
@@ -185,7 +193,10 @@ mod tests {
 
     #[test]
     fn output_cannot_move_the_cursor() {
-        assert_eq!(harmless("a\u{1b}[31mred\u{1b}[0m\u{1b}[2J\u{7}b\tc"), "a\u{1b}[31mred\u{1b}[0mb    c");
+        assert_eq!(
+            harmless("a\u{1b}[31mred\u{1b}[0m\u{1b}[2J\u{7}b\tc"),
+            "a\u{1b}[31mred\u{1b}[0mb    c"
+        );
     }
 
     #[test]

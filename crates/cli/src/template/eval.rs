@@ -95,7 +95,10 @@ impl Scope<'_> {
                 (0..n.as_u64().unwrap_or(0)).map(|i| (i.into(), i.into())).collect()
             }
             Some(value) => {
-                return Err(TemplateError(format!("range can't iterate over {}", print::value(&value))));
+                return Err(TemplateError(format!(
+                    "range can't iterate over {}",
+                    print::value(&value)
+                )));
             }
         };
         let depth = self.variables.len();
@@ -131,7 +134,11 @@ impl Scope<'_> {
         Ok(())
     }
 
-    fn pipeline(&mut self, pipeline: &Pipeline, dot: Option<&Value>) -> Result<Cell, TemplateError> {
+    fn pipeline(
+        &mut self,
+        pipeline: &Pipeline,
+        dot: Option<&Value>,
+    ) -> Result<Cell, TemplateError> {
         let mut piped: Option<Cell> = None;
         for command in &pipeline.commands {
             piped = Some(self.command(command, piped, dot)?);

@@ -8,8 +8,9 @@ use super::eval::{Cell, truth};
 use super::{TemplateError, print};
 
 const NAMES: [&str; 25] = [
-    "and", "or", "not", "eq", "ne", "lt", "le", "gt", "ge", "len", "index", "slice", "print", "printf",
-    "println", "json", "join", "split", "lower", "upper", "title", "pad", "truncate", "html", "urlquery",
+    "and", "or", "not", "eq", "ne", "lt", "le", "gt", "ge", "len", "index", "slice", "print",
+    "printf", "println", "json", "join", "split", "lower", "upper", "title", "pad", "truncate",
+    "html", "urlquery",
 ];
 
 /// Whether there is a function of this name.
@@ -42,7 +43,9 @@ pub(super) fn call(name: &str, args: Vec<Cell>) -> Result<Cell, TemplateError> {
     let text = |at: usize| arg(at).map(print::value);
     let int = |at: usize| {
         let value = arg(at)?;
-        value.as_i64().ok_or_else(|| TemplateError(format!("{name}: {} is no integer", print::value(value))))
+        value
+            .as_i64()
+            .ok_or_else(|| TemplateError(format!("{name}: {} is no integer", print::value(value))))
     };
     Ok(Some(match name {
         "eq" => {
@@ -128,7 +131,10 @@ fn index(value: &Value, keys: &[Value]) -> Result<Value, TemplateError> {
         }
         _ => {
             let text = print::value(value);
-            return Err(TemplateError(format!("can't index item {text} with {}", print::value(key))));
+            return Err(TemplateError(format!(
+                "can't index item {text} with {}",
+                print::value(key)
+            )));
         }
     };
     index(&inner, rest)

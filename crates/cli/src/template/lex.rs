@@ -103,7 +103,8 @@ fn action_tokens<'a>(
         let (token, len) = match first {
             '"' => quoted(rest)?,
             '`' => {
-                let end = rest[1..].find('`').ok_or_else(|| error("unterminated raw quoted string"))?;
+                let end =
+                    rest[1..].find('`').ok_or_else(|| error("unterminated raw quoted string"))?;
                 (Token::Quoted(rest[1..=end].to_owned()), end + 2)
             }
             '\'' => character(rest)?,
@@ -176,12 +177,9 @@ fn number(text: &str) -> Result<(Token, usize), TemplateError> {
         .find(|c: char| !c.is_ascii_alphanumeric() && c != '.' && c != '_')
         .unwrap_or(text.len() - 1);
     let digits = text[..len].replace('_', "");
-    let token = if let Ok(int) = digits.parse() {
-        Token::Int(int)
-    } else if let Ok(float) = digits.parse() {
-        Token::Float(float)
-    } else {
-        return Err(TemplateError(format!("bad number syntax: {:?}", &text[..len])));
-    };
+    let int = digits.parse().map(Token::Int);
+    let token = int
+        .or_else(|_| digits.parse().map(Token::Float))
+        .map_err(|_| TemplateError(format!("bad number syntax: {:?}", &text[..len])))?;
     Ok((token, len))
 }

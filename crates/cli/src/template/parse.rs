@@ -1,8 +1,8 @@
 //! Tokens into a tree.
 
 use super::TemplateError;
-use super::lex::Token;
 use super::funcs;
+use super::lex::Token;
 
 /// A piece of a template.
 #[derive(Debug, Clone)]
@@ -54,9 +54,9 @@ pub(super) fn parse(tokens: Vec<Token>) -> Result<Vec<Node>, TemplateError> {
     let mut parser = Parser { tokens: tokens.into_iter().peekable(), range_depth: 0 };
     let (nodes, end) = parser.nodes()?;
     match end {
-        End::Eof => Ok(nodes),
-        End::End => Err(unexpected("{{end}}")),
-        End::Else(_) => Err(unexpected("{{else}}")),
+        Stop::Eof => Ok(nodes),
+        Stop::End => Err(unexpected("{{end}}")),
+        Stop::Else(_) => Err(unexpected("{{else}}")),
     }
 }
 
@@ -65,7 +65,7 @@ fn unexpected(what: &str) -> TemplateError {
 }
 
 /// What ended a list of nodes.
-enum End {
+enum Stop {
     Eof,
     End,
     /// `{{else}}`, with what follows for `{{else if ..}}`.
@@ -78,7 +78,7 @@ struct Parser {
 }
 
 impl Parser {
-    fn nodes(&mut self) -> Result<(Vec<Node>, End), TemplateError> {
+    fn nodes(&mut self) -> Result<(Vec<Node>, Stop), TemplateError> {
         let mut nodes = Vec::new();
         while let Some(token) = self.tokens.next() {
             match token {
@@ -86,14 +86,14 @@ impl Parser {
                 Token::Open => match self.keyword().as_deref() {
                     Some("end") => {
                         self.close()?;
-                        return Ok((nodes, End::End));
+                        return Ok((nodes, Stop::End));
                     }
                     Some("else") => {
                         let next = self.keyword();
                         if next.is_none() {
                             self.close()?;
                         }
-                        return Ok((nodes, End::Else(next)));
+                        return Ok((nodes, Stop::Else(next)));
                     }
                     Some("break") if self.range_depth > 0 => {
                         self.close()?;
@@ -114,7 +114,7 @@ impl Parser {
                 other => return Err(unexpected(&format!("{other:?}"))),
             }
         }
-        Ok((nodes, End::Eof))
+        Ok((nodes, Stop::Eof))
     }
 
     /// `if`, `with` or `range`, whose word is read already, up to its `{{end}}`.
@@ -125,15 +125,15 @@ impl Parser {
         let (body, end) = self.nodes()?;
         self.range_depth -= usize::from(word == "range");
         let other = match end {
-            End::Eof => return Err(unexpected("EOF")),
-            End::End => Vec::new(),
+            Stop::Eof => return Err(unexpected("EOF")),
+            Stop::End => Vec::new(),
             // `{{else if x}}` shares the one `{{end}}` of the whole chain.
-            End::Else(Some(next)) if next == word && word != "range" => vec![self.control(word)?],
-            End::Else(Some(next)) => return Err(unexpected(&format!("<{next}> in else"))),
-            End::Else(None) => match self.nodes()? {
-                (nodes, End::End) => nodes,
-                (_, End::Eof) => return Err(unexpected("EOF")),
-                (_, End::Else(_)) => return Err(unexpected("{{else}}")),
+            Stop::Else(Some(next)) if next == word && word != "range" => vec![self.control(word)?],
+            Stop::Else(Some(next)) => return Err(unexpected(&format!("<{next}> in else"))),
+            Stop::Else(None) => match self.nodes()? {
+                (nodes, Stop::End) => nodes,
+                (_, Stop::Eof) => return Err(unexpected("EOF")),
+                (_, Stop::Else(_)) => return Err(unexpected("{{else}}")),
             },
         };
         Ok(match word {
@@ -146,7 +146,8 @@ impl Parser {
     /// Takes the next token if it is a keyword.
     fn keyword(&mut self) -> Option<String> {
         const KEYWORDS: [&str; 10] = [
-            "if", "else", "end", "range", "with", "break", "continue", "define", "template", "block",
+            "if", "else", "end", "range", "with", "break", "continue", "define", "template",
+            "block",
         ];
         let is_keyword =
             |token: &Token| matches!(token, Token::Word(word) if KEYWORDS.contains(&word.as_str()));
@@ -201,7 +202,11 @@ impl Parser {
             };
             words.push(operand);
         }
-        if words.is_empty() { Err(TemplateError("missing value for command".into())) } else { Ok(words) }
+        if words.is_empty() {
+            Err(TemplateError("missing value for command".into()))
+        } else {
+            Ok(words)
+        }
     }
 
     fn operand(&mut self) -> Result<Operand, TemplateError> {

@@ -61,8 +61,7 @@ pub(super) fn printf(format: &str, args: &[Value]) -> Result<String, TemplateErr
             digits.parse::<usize>().ok()
         };
         let width = number(&mut chars).unwrap_or(0).min(4096);
-        let precision =
-            chars.next_if_eq(&'.').map(|_| number(&mut chars).unwrap_or(0).min(4096));
+        let precision = chars.next_if_eq(&'.').map(|_| number(&mut chars).unwrap_or(0).min(4096));
         let Some(verb) = chars.next() else {
             out.push_str("%!(NOVERB)");
             break;
@@ -99,7 +98,8 @@ fn convert(
     precision: Option<usize>,
     plus: bool,
 ) -> Result<String, TemplateError> {
-    let sign = |text: String| if plus && !text.starts_with('-') { format!("+{text}") } else { text };
+    let sign =
+        |text: String| if plus && !text.starts_with('-') { format!("+{text}") } else { text };
     Ok(match (verb, arg) {
         ('s', Value::Number(_)) => format!("%!s(int={arg})"),
         ('v' | 's', _) => {
@@ -112,9 +112,10 @@ fn convert(
         ('q', _) => Value::String(value(arg)).to_string(),
         ('d', Value::Number(n)) if n.is_i64() || n.is_u64() => sign(n.to_string()),
         ('t', Value::Bool(b)) => b.to_string(),
-        ('c', Value::Number(n)) => {
-            n.as_u64().and_then(|n| char::from_u32(u32::try_from(n).ok()?)).map_or("\u{fffd}".into(), String::from)
-        }
+        ('c', Value::Number(n)) => n
+            .as_u64()
+            .and_then(|n| char::from_u32(u32::try_from(n).ok()?))
+            .map_or("\u{fffd}".into(), String::from),
         ('x', Value::Number(n)) if n.is_u64() => format!("{:x}", n.as_u64().unwrap_or(0)),
         ('x', Value::String(text)) => text.bytes().fold(String::new(), |mut hex, byte| {
             let _ = write!(hex, "{byte:02x}");

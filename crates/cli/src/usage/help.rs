@@ -52,8 +52,11 @@ fn commands(text: &mut String, command: &Command) {
     };
     if is_root {
         for (heading, names) in GROUPS {
-            let grouped: Vec<&Command> =
-                names.iter().filter_map(|name| rest.iter().find(|c| c.get_name() == *name)).copied().collect();
+            let grouped: Vec<&Command> = names
+                .iter()
+                .filter_map(|name| rest.iter().find(|c| c.get_name() == *name))
+                .copied()
+                .collect();
             rest.retain(|command| !names.contains(&command.get_name()));
             section(heading, &grouped);
         }

@@ -47,14 +47,14 @@ pub struct CreateRequest {
 
 impl Engine {
     /// Makes a container. The image's layers are unpacked if they are not yet.
-    pub fn create_container(&self, request: CreateRequest, events: &Events) -> Result<Container> {
+    pub fn create_container(&self, request: &CreateRequest, events: &Events) -> Result<Container> {
         let store = self.store()?;
         let image = self.find_image(&request.image)?;
-        let config = merge(images::config(store, &image.id)?.config, &request)?;
+        let config = merge(images::config(store, &image.id)?.config, request)?;
         if config.entrypoint.iter().chain(&config.cmd).flatten().next().is_none() {
             return Err(EngineError::NoCommand);
         }
-        check(&request)?;
+        check(request)?;
         let snapshot = self.unpack_image(&image, events)?;
         let id = names::id().at("read", "/dev/urandom")?;
         let mut container = Container {
@@ -75,7 +75,7 @@ impl Engine {
         }
         let active = store.prepare(Some(snapshot))?;
         let view = View::new(active.layers().to_vec());
-        let wanted = self.wanted_mounts(&request)?;
+        let wanted = self.wanted_mounts(request)?;
         container.mounts = self.resolve_mounts(wanted, &container.config, &view)?;
         self.enter(&mut container, request.name.as_deref())?;
         let kept = active.keep(&container.id).map_err(EngineError::from);
@@ -177,7 +177,7 @@ impl Engine {
                         name => self.create_volume(name, &BTreeMap::new())?,
                     };
                     *anonymous = volume.anonymous;
-                    *name = volume.name.clone();
+                    name.clone_from(&volume.name);
                     if *copy {
                         volume.fill(image, Path::new(&mount.target))?;
                     }

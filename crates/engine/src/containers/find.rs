@@ -1,5 +1,7 @@
 //! From what a user typed to a container, and lists of containers.
 
+use std::cmp::Reverse;
+
 use bld_dockerfile::ignore::glob_match;
 use bld_oci::Digest;
 use bld_store::StoreError;
@@ -56,7 +58,7 @@ impl Engine {
     /// The containers that `filter` lets through, newest first.
     pub fn containers(&self, filter: &ContainerFilter) -> Result<Vec<Container>> {
         let mut containers = self.all_containers()?;
-        containers.sort_by(|a, b| b.created.cmp(&a.created));
+        containers.sort_by_key(|container| Reverse(container.created));
         let ancestors = self.ancestors(&filter.ancestors)?;
         let created = |name: &Option<String>| {
             name.as_ref()

@@ -130,7 +130,7 @@ impl Engine {
     pub fn pause_container(&self, name: &str) -> Result<()> {
         let container = self.find_container(name)?;
         match container.state.status {
-            Status::Running => self.freeze(&container, true)?,
+            Status::Running => freeze(&container, true)?,
             Status::Paused => return Err(EngineError::AlreadyPaused { container: container.id }),
             _ => return Err(EngineError::NotRunning { container: container.id }),
         }
@@ -143,18 +143,8 @@ impl Engine {
         if container.state.status != Status::Paused {
             return Err(EngineError::NotPaused { container: container.id });
         }
-        self.freeze(&container, false)?;
+        freeze(&container, false)?;
         self.update(&container.id, |state| state.status = Status::Running)
-    }
-
-    /// Stops everything in a running container, or lets it run again.
-    fn freeze(&self, container: &Container, frozen: bool) -> Result<()> {
-        let gone = || EngineError::NotRunning { container: container.id.clone() };
-        let pid =
-            container.state.process.filter(|process| process.is_alive()).ok_or_else(gone)?.pid;
-        let failed = |source| EngineError::Cgroup { source };
-        let group = Cgroup::of(pid).map_err(failed)?.ok_or_else(gone)?;
-        if frozen { group.freeze() } else { group.thaw() }.map_err(failed)
     }
 
     /// Changes the state of a container that may change under our hands.
@@ -171,6 +161,15 @@ impl Engine {
         })?;
         outcome
     }
+}
+
+/// Stops everything in a running container, or lets it run again.
+fn freeze(container: &Container, frozen: bool) -> Result<()> {
+    let gone = || EngineError::NotRunning { container: container.id.clone() };
+    let pid = container.state.process.filter(|process| process.is_alive()).ok_or_else(gone)?.pid;
+    let failed = |source| EngineError::Cgroup { source };
+    let group = Cgroup::of(pid).map_err(failed)?.ok_or_else(gone)?;
+    if frozen { group.freeze() } else { group.thaw() }.map_err(failed)
 }
 
 /// The number of a signal.

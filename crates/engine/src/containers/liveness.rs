@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The container with the state it is really in; none when it has removed itself by now.
 pub(super) fn settle(engine: &Engine, container: Container) -> Result<Option<Container>> {
     if !container.state.is_running()
-        || container.state.holder.is_some_and(|holder| holder.is_alive())
+        || container.state.holder.is_some_and(super::process::ProcessId::is_alive)
     {
         return Ok(Some(container));
     }

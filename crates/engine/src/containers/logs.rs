@@ -259,7 +259,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let line = "x".repeat(1000);
-        let text: String = (0..200).map(|n| format!("{n} {line}\n")).collect();
+        let lines: Vec<_> = (0..200).map(|n| format!("{n} {line}")).collect();
+        let text = lines.join("\n") + "\n";
         std::fs::write(&path, &text).unwrap();
         for (lines, first) in [(1, Some("199")), (150, Some("50")), (500, Some("0")), (0, None)] {
             let mut file = File::open(&path).unwrap();

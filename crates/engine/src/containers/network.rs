@@ -44,9 +44,10 @@ impl Engine {
             hosts_file(&host.hostname, ip, &addressed(&host.extra_hosts, gateway))
         };
         let resolv = fs::read("/etc/resolv.conf").unwrap_or_default();
-        let resolv = match own_resolver {
-            true => resolv,
-            false => resolv_conf(&resolv, fs::read(UPSTREAM).ok().as_deref()),
+        let resolv = if own_resolver {
+            resolv
+        } else {
+            resolv_conf(&resolv, fs::read(UPSTREAM).ok().as_deref())
         };
         Ok(Prepared { network, endpoint, hosts, resolv_conf: overruled(resolv, host) })
     }

@@ -72,9 +72,10 @@ impl Engine {
             hostname,
             mounts: mounts?,
             capabilities: capabilities(host)?,
-            seccomp: match has_option(host, "seccomp", "unconfined") {
-                true => Seccomp::Unconfined,
-                false => Seccomp::Default,
+            seccomp: if has_option(host, "seccomp", "unconfined") {
+                Seccomp::Unconfined
+            } else {
+                Seccomp::Default
             },
             no_new_privileges: host.security_opt.iter().any(|option| {
                 matches!(

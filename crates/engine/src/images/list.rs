@@ -1,5 +1,6 @@
 //! Lists of images.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::time::SystemTime;
 
@@ -76,7 +77,7 @@ impl Engine {
             let containers = in_use.iter().filter(|id| **id == record.id).count();
             images.push(ImageSummary { record, tags, repo_digests, containers });
         }
-        images.sort_by(|a, b| b.record.created.cmp(&a.record.created));
+        images.sort_by_key(|image| Reverse(image.record.created));
         Ok(images)
     }
 

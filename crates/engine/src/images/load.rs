@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read};
+use std::path::Path;
 
 use bld_event::Events;
 use bld_layer::Format;
@@ -124,8 +125,8 @@ impl Contents {
     ) -> Result<()> {
         let promised =
             name.strip_prefix("blobs/sha256/").map(|hex| format!("sha256:{hex}").parse());
-        let is_document =
-            name.ends_with(".json") || matches!(name.as_str(), "oci-layout" | "repositories");
+        let is_json = Path::new(&name).extension().is_some_and(|extension| extension == "json");
+        let is_document = is_json || matches!(name.as_str(), "oci-layout" | "repositories");
         match promised {
             None if is_document && entry.size() <= DOCUMENT_LIMIT => {
                 let mut bytes = Vec::new();
@@ -157,28 +158,11 @@ impl Contents {
                     .map_err(|error| problem(format!("manifest.json: {error}")))?;
                 entries.iter().map(|entry| self.docker_image(store, entry, &manifests)).collect()
             }
-            (None, Some(index)) => self.layout_images(store, index),
+            (None, Some(index)) => layout_images(store, index),
             (None, None) => {
                 Err(problem("it holds neither manifest.json nor index.json: not an image archive"))
             }
         }
-    }
-
-    fn layout_images(
-        &self,
-        store: &Store,
-        index: &[u8],
-    ) -> Result<Vec<(ImageRecord, Vec<String>)>> {
-        let host = Platform::host();
-        let mut images: Vec<(ImageRecord, Vec<String>)> = Vec::new();
-        for entry in layout::entries(index)? {
-            let image = layout::import(store, &InStore, &entry.descriptor, &host)?;
-            match images.iter_mut().find(|(known, _)| known.id == image.id) {
-                Some((_, names)) => names.extend(entry.name),
-                None => images.push((image, entry.name.into_iter().collect())),
-            }
-        }
-        Ok(images)
     }
 
     fn docker_image(
@@ -207,7 +191,7 @@ impl Contents {
     /// The blob of that name, behind any number of links.
     fn blob(&self, name: &str) -> Result<(Digest, u64)> {
         let mut name = clean(name);
-        for _ in 0..self.links.len() + 1 {
+        for _ in 0..=self.links.len() {
             if let Some(blob) = self.blobs.get(&name) {
                 return Ok(*blob);
             }
@@ -218,6 +202,20 @@ impl Contents {
         }
         Err(problem(format!("manifest.json names {name}, which is not there")))
     }
+}
+
+/// The images of an OCI layout, each with all its names.
+fn layout_images(store: &Store, index: &[u8]) -> Result<Vec<(ImageRecord, Vec<String>)>> {
+    let host = Platform::host();
+    let mut images: Vec<(ImageRecord, Vec<String>)> = Vec::new();
+    for entry in layout::entries(index)? {
+        let image = layout::import(store, &InStore, &entry.descriptor, &host)?;
+        match images.iter_mut().find(|(known, _)| known.id == image.id) {
+            Some((_, names)) => names.extend(entry.name),
+            None => images.push((image, entry.name.into_iter().collect())),
+        }
+    }
+    Ok(images)
 }
 
 /// How much of an entry is left to read.

@@ -105,8 +105,8 @@ async fn fetch(
     if !found.satisfies(platform) {
         return Err(EngineError::WrongPlatform {
             reference: reference.familiar(),
-            found,
-            wanted: platform.clone(),
+            found: found.to_string(),
+            wanted: platform.to_string(),
         });
     }
     let blobs = layer_blobs(&remote)?;

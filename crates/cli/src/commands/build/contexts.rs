@@ -71,6 +71,10 @@ mod tests {
         assert_eq!(kind("a=oci-layout:///x/y:v1").as_deref(), Some(layout));
         let layout = "OciLayout { path: \"x\", selector: None }";
         assert_eq!(kind("a=oci-layout://x").as_deref(), Some(layout));
-        assert!(named("a=https://x/y.git").is_err() && named("a=foo://x").is_err() && named("a").is_err());
+        assert!(
+            named("a=https://x/y.git").is_err()
+                && named("a=foo://x").is_err()
+                && named("a").is_err()
+        );
     }
 }

@@ -27,7 +27,9 @@ pub(super) fn all(args: &Args) -> Result<Vec<Output>, Failure> {
         });
         match pushed {
             Some(push) => *push = true,
-            None => outputs.push(Output::Image { names: Vec::new(), push: true, options: options() }),
+            None => {
+                outputs.push(Output::Image { names: Vec::new(), push: true, options: options() });
+            }
         }
     }
     if args.load || (outputs.is_empty() && !annotations.is_empty()) {
@@ -60,7 +62,8 @@ fn output(word: &str, annotations: &BTreeMap<String, String>) -> Result<Output, 
     }
     let mut keys = BTreeMap::new();
     for field in fields(word) {
-        let (key, value) = field.split_once('=').ok_or_else(|| invalid(format!("{field:?} is no key=value")))?;
+        let (key, value) =
+            field.split_once('=').ok_or_else(|| invalid(format!("{field:?} is no key=value")))?;
         keys.insert(key.trim().to_ascii_lowercase(), value.trim().to_owned());
     }
     let kind = keys.remove("type").ok_or_else(|| invalid("type is required".to_owned()))?;
@@ -83,7 +86,8 @@ fn output(word: &str, annotations: &BTreeMap<String, String>) -> Result<Output, 
         let level = keys.remove("compression-level");
         let chosen = keys.remove("compression");
         options.compression = compression(chosen.as_deref(), level.as_deref()).map_err(invalid)?;
-        let extra: Vec<String> = keys.keys().filter(|key| key.starts_with("annotation.")).cloned().collect();
+        let extra: Vec<String> =
+            keys.keys().filter(|key| key.starts_with("annotation.")).cloned().collect();
         for key in extra {
             if let (Some(name), Some(value)) = (key.strip_prefix("annotation."), keys.get(&key)) {
                 options.annotations.insert(name.to_owned(), value.clone());
@@ -180,7 +184,10 @@ mod tests {
         assert_eq!(shown("type=cacheonly"), "CacheOnly");
         assert!(shown("type=oci,dest=x,tar=false,compression=zstd").contains("tar: false"));
         assert!(shown("type=oci,dest=x,compression=zstd").contains("Zstd { level: 3 }"));
-        assert!(shown("type=image,\"name=a,b\",push=true").contains("names: [\"a\", \"b\"], push: true"));
+        assert!(
+            shown("type=image,\"name=a,b\",push=true")
+                .contains("names: [\"a\", \"b\"], push: true")
+        );
         assert!(shown("type=registry").contains("push: true"));
         assert!(shown("type=docker").starts_with("Docker { dest: None"));
     }

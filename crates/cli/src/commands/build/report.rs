@@ -78,7 +78,12 @@ pub(super) fn failed(
             }
             let index = LineIndex::new(&source_text.text);
             let (first, last) = index.lines(error.span);
-            text.push_str(&excerpt(&source_text.name, &source_text.text, first as u32, last as u32));
+            text.push_str(&excerpt(
+                &source_text.name,
+                &source_text.text,
+                first as u32,
+                last as u32,
+            ));
             if let Some(log) = &error.log {
                 let _infallible = writeln!(text, "full log: {}", log.display());
             }

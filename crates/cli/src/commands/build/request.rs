@@ -1,6 +1,7 @@
 //! From flags to a request.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::PathBuf;
 
 use bld_engine::build::{BuildRequest, Context, DockerfileSource, NetworkMode, Secret};
@@ -18,7 +19,11 @@ pub(super) fn build(args: &Args) -> Result<BuildRequest, Failure> {
     Ok(BuildRequest {
         context,
         dockerfile,
-        named_contexts: args.build_context.iter().map(|word| contexts::named(word)).collect::<Result<_, _>>()?,
+        named_contexts: args
+            .build_context
+            .iter()
+            .map(|word| contexts::named(word))
+            .collect::<Result<_, _>>()?,
         tags: args.tag.clone(),
         target: args.target.clone().filter(|target| !target.is_empty()),
         build_args: build_args(args),
@@ -28,7 +33,11 @@ pub(super) fn build(args: &Args) -> Result<BuildRequest, Failure> {
         no_cache_filter: args.no_cache_filter.clone(),
         pull: args.pull,
         network: network(&args.network)?,
-        add_hosts: args.add_host.iter().map(|word| super::super::options::parse_host(word)).collect::<Result<_, _>>()?,
+        add_hosts: args
+            .add_host
+            .iter()
+            .map(|word| super::super::options::parse_host(word))
+            .collect::<Result<_, _>>()?,
         allow: args.allow.clone(),
         secrets: args.secret.iter().map(|word| secret(word)).collect::<Result<_, _>>()?,
         ssh: args.ssh.iter().map(|word| ssh(word)).collect::<Result<_, _>>()?,
@@ -61,7 +70,11 @@ pub(super) fn without_effect(args: &Args) -> Vec<String> {
         (classic.memory.is_some(), "--memory", "limits of steps are not set yet"),
         (classic.memory_swap.is_some(), "--memory-swap", "limits of steps are not set yet"),
         (classic.disable_content_trust, "--disable-content-trust", "images are not verified"),
-        (classic.isolation.as_deref().is_some_and(|kind| kind != "default"), "--isolation", "it is for Windows"),
+        (
+            classic.isolation.as_deref().is_some_and(|kind| kind != "default"),
+            "--isolation",
+            "it is for Windows",
+        ),
         (!classic.security_opt.is_empty(), "--security-opt", "use RUN --security"),
         (classic.squash, "--squash", "layers are kept as they are"),
         // `--rm` and `--force-rm` ask for what always happens.
@@ -80,13 +93,18 @@ fn context(args: &Args) -> Result<(Context, DockerfileSource), Failure> {
     let file = args.file.as_deref();
     if args.context == "-" {
         if file == Some("-") {
-            return Err(Failure::new("invalid argument: can't use stdin for both build context and dockerfile"));
+            return Err(Failure::new(
+                "invalid argument: can't use stdin for both build context and dockerfile",
+            ));
         }
         let text = contexts::dockerfile_from_stdin()?;
         return Ok((Context::Empty, DockerfileSource::Text(text)));
     }
     if contexts::is_remote(&args.context) {
-        return Err(Failure::new(format!("remote contexts are not supported yet: {}", args.context)));
+        return Err(Failure::new(format!(
+            "remote contexts are not supported yet: {}",
+            args.context
+        )));
     }
     let context = Context::Dir(PathBuf::from(&args.context));
     let dockerfile = match file {
@@ -143,7 +161,8 @@ fn secret(word: &str) -> Result<(String, Secret), Failure> {
     let invalid = |why: &str| Failure::new(format!("invalid secret {word:?}: {why}"));
     let (mut id, mut path, mut env, mut kind) = (None, None, None, None);
     for field in word.split(',') {
-        let (key, value) = field.split_once('=').ok_or_else(|| invalid("fields must be key=value pairs"))?;
+        let (key, value) =
+            field.split_once('=').ok_or_else(|| invalid("fields must be key=value pairs"))?;
         match key {
             "id" => id = Some(value),
             "source" | "src" => path = Some(value),
@@ -154,12 +173,14 @@ fn secret(word: &str) -> Result<(String, Secret), Failure> {
         }
     }
     let id = id.filter(|id| !id.is_empty()).ok_or_else(|| invalid("id is required"))?;
-    let from_env = |name: &str| std::env::var_os(name).map(std::os::unix::ffi::OsStringExt::into_vec);
+    let from_env =
+        |name: &str| std::env::var_os(name).map(std::os::unix::ffi::OsStringExt::into_vec);
     let value = match (kind, path, env) {
         // With `type=env`, docker takes `src` for the variable.
         (Some("env"), name, None) | (_, None, name @ Some(_)) => {
             let name = name.unwrap_or(id);
-            from_env(name).ok_or_else(|| invalid(&format!("environment variable {name} is not set")))?
+            from_env(name)
+                .ok_or_else(|| invalid(&format!("environment variable {name} is not set")))?
         }
         (_, None, None) if kind.is_none() && std::env::var_os(id).is_some() => {
             from_env(id).unwrap_or_default()
@@ -184,11 +205,13 @@ fn ssh(word: &str) -> Result<(String, PathBuf), Failure> {
         })?,
         path => PathBuf::from(path),
     };
-    use std::os::unix::fs::FileTypeExt as _;
     let is_socket = socket.metadata().is_ok_and(|metadata| metadata.file_type().is_socket());
     if !is_socket {
-        return Err(Failure::new(format!("{} is not the socket of an ssh agent", socket.display()))
-            .with_hint("keys are not read from files yet; add them to an agent"));
+        return Err(Failure::new(format!(
+            "{} is not the socket of an ssh agent",
+            socket.display()
+        ))
+        .with_hint("keys are not read from files yet; add them to an agent"));
     }
     Ok((id.to_owned(), socket))
 }

@@ -29,7 +29,9 @@ fn volume(word: &str) -> Result<Mount, Failure> {
         _ => return Err(invalid("")),
     };
     if !target.starts_with('/') {
-        return Err(invalid(&format!(": invalid mount path: '{target}' mount path must be absolute")));
+        return Err(invalid(&format!(
+            ": invalid mount path: '{target}' mount path must be absolute"
+        )));
     }
     if target.trim_matches('/').is_empty() {
         return Err(invalid(": destination can't be '/'"));
@@ -63,7 +65,9 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 
 /// `type=bind,source=/a,target=/b,readonly` and so on.
 fn mount(word: &str) -> Result<Mount, Failure> {
-    let invalid = |why: String| Failure::new(format!("invalid argument {word:?} for \"--mount\" flag: {why}"));
+    let invalid = |why: String| {
+        Failure::new(format!("invalid argument {word:?} for \"--mount\" flag: {why}"))
+    };
     let (mut kind, mut source, mut target) = ("volume", String::new(), String::new());
     let (mut read_only, mut copy, mut size, mut mode) = (false, true, None, 0o1777);
     for field in word.split(',') {
@@ -147,7 +151,9 @@ mod tests {
         let bind = MountSource::Bind { path: "/h".into(), create: false };
         let bind = Mount { source: bind, target: "/c".into(), read_only: true };
         assert_eq!(mount("type=bind,src=/h,dst=/c,readonly").ok(), Some(bind));
-        for wrong in ["type=bind,target=/c", "source=v1", "type=npipe,target=/x", "nosuch=1,target=/x"] {
+        for wrong in
+            ["type=bind,target=/c", "source=v1", "type=npipe,target=/x", "nosuch=1,target=/x"]
+        {
             assert!(mount(wrong).is_err(), "{wrong}");
         }
         let shm = memory("/run:size=64m,mode=755").ok().map(|mount| mount.source);

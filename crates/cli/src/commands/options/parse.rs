@@ -67,7 +67,9 @@ pub(in crate::commands) fn ulimit(word: &str) -> Result<(String, u64, u64), Stri
     };
     let (soft, hard) = (number(soft)?, number(hard)?);
     if soft > hard {
-        return Err(format!("ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"));
+        return Err(format!(
+            "ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"
+        ));
     }
     Ok((name.to_owned(), soft, hard))
 }
@@ -94,7 +96,9 @@ pub(super) fn device(word: &str) -> Result<DeviceMapping, Failure> {
         [source] => (source, source, "rwm"),
         [source, permissions] if is_permissions(permissions) => (source, source, *permissions),
         [source, target] => (source, target, "rwm"),
-        [source, target, permissions] if is_permissions(permissions) => (source, target, *permissions),
+        [source, target, permissions] if is_permissions(permissions) => {
+            (source, target, *permissions)
+        }
         _ => return Err(invalid()),
     };
     if !source.starts_with('/') || !target.starts_with('/') {
