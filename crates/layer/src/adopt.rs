@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use crate::apply::Applied;
-use crate::error::Context;
 use crate::upper::{Attributes, Upper};
-use crate::{Result, View, sys};
+use crate::{Result, View};
 
 /// Fits the layer in `upper`, unpacked by [`apply`](crate::apply()) without the layers below, onto
 /// them: so that layers can be unpacked in parallel, in any order, and then be stacked.
@@ -47,8 +46,7 @@ pub(crate) fn hide_all(upper: &Path, lower: &View) -> Result<()> {
     let mut tree = Upper::open(upper, lower)?;
     let dir = tree.dir(Path::new("/"), &Attributes::implied_dir((0, 0)))?;
     for node in lower.children(&root)? {
-        let real = tree.real(&node.path);
-        match sys::stat(&real).context("stat", &real)? {
+        match tree.stat(&node.path)? {
             None => tree.put_whiteout(&dir, &node.path)?,
             Some(meta) if meta.is_dir() => tree.set_opaque(&node.path)?,
             Some(_) => {}

@@ -13,7 +13,7 @@ use crate::adopt::hide_all;
 use crate::archive::read::{Archive, Entry, EntryKind};
 use crate::error::Context;
 use crate::upper::{Attributes, Special, Upper, finish_file};
-use crate::{LayerError, Node, Result, View, sys};
+use crate::{LayerError, Node, Result, View};
 
 /// In front of the name of what a layer deletes (image-spec, layer.md).
 pub(crate) const WHITEOUT: &[u8] = b".wh.";
@@ -28,7 +28,8 @@ pub enum Whiteouts {
     /// They become overlayfs whiteouts and opaque directories: the target is a layer of its own.
     #[default]
     Overlay,
-    /// They remove what earlier layers put into the target, never what this archive put there.
+    /// They remove what earlier layers put into the target, never what this archive put there:
+    /// the target is a tree of its own, and no layers are below it.
     Remove,
     /// Nothing: they are files (`ADD` of an archive).
     Literal,
@@ -77,8 +78,12 @@ pub struct Applied {
 /// When the archive is malformed or an entry can't be unpacked. What was unpacked before stays.
 pub fn apply(tar: &mut dyn Read, target: &Path, options: &ApplyOptions) -> Result<Applied> {
     let lower = options.lower.clone().unwrap_or_else(|| View::new(Vec::new()));
+    let upper = match options.whiteouts {
+        Whiteouts::Remove => Upper::open_flat(target)?,
+        Whiteouts::Overlay | Whiteouts::Literal => Upper::open(target, &lower)?,
+    };
     let mut unpacker = Unpacker {
-        upper: Upper::open(target, &lower)?,
+        upper,
         options,
         unpacked: HashSet::new(),
         buffer: vec![0; 256 * 1024],
@@ -116,7 +121,7 @@ impl Unpacker<'_> {
         };
         let parent = path.parent().unwrap_or(&path);
         let base = path.file_name().unwrap_or_default();
-        let attributes = Attributes {
+        let mut attributes = Attributes {
             mode: entry.mode,
             uid: self.options.owner.map_or(entry.uid, |owner| owner.0),
             gid: self.options.owner.map_or(entry.gid, |owner| owner.1),
@@ -132,17 +137,20 @@ impl Unpacker<'_> {
         }
         let dir = self.upper.dir(parent, &made)?;
         match &entry.kind {
-            EntryKind::Dir => self.upper.put_dir(&dir, &path, &attributes)?,
+            EntryKind::Dir => {
+                if self.options.whiteouts == Whiteouts::Literal {
+                    self.upper.inherit(&path, &mut attributes)?;
+                }
+                self.upper.put_dir(&dir, &path, &attributes)?;
+            }
             EntryKind::File => self.file(&dir, &path, entry, &attributes, archive)?,
             EntryKind::Hardlink(target) => self.hardlink(&dir, &path, target, &name)?,
             EntryKind::Symlink(target) => {
                 let target = PathBuf::from(OsString::from_vec(target.clone()));
                 self.special(&dir, &path, &Special::Symlink(target), &attributes, &name)?;
             }
-            // The number overlayfs gives whiteouts: on disk it would be one, so say so.
-            EntryKind::CharDevice(0, 0) if self.options.whiteouts != Whiteouts::Literal => {
-                return self.hide(&dir, &path);
-            }
+            // The number overlayfs gives whiteouts: on disk it would be one.
+            EntryKind::CharDevice(0, 0) => return self.device_zero(&dir, &path, &name),
             EntryKind::CharDevice(major, minor) => {
                 let device = Special::CharDevice(*major, *minor);
                 self.special(&dir, &path, &device, &attributes, &name)?;
@@ -279,14 +287,22 @@ impl Unpacker<'_> {
         self.hide(&dir, &path)
     }
 
+    /// An entry that is a device with the number of a whiteout.
+    fn device_zero(&mut self, dir: &Arc<OwnedFd>, path: &Path, entry: &Path) -> Result<()> {
+        if self.options.whiteouts == Whiteouts::Literal {
+            let problem = "a character device 0:0 would delete what has its name";
+            return Err(LayerError::entry(entry, problem));
+        }
+        self.hide(dir, path)
+    }
+
     /// Hides what is below `path`, unless this archive itself put something there.
     fn hide(&mut self, dir: &Arc<OwnedFd>, path: &Path) -> Result<()> {
         self.applied.entries += 1;
         if self.options.whiteouts == Whiteouts::Remove {
             return self.remove_older(path);
         }
-        let real = self.upper.real(path);
-        match sys::stat(&real).context("stat", &real)? {
+        match self.upper.stat(path)? {
             None => self.upper.put_whiteout(dir, path),
             Some(meta) if meta.is_dir() => self.upper.set_opaque(path),
             Some(_) => Ok(()),

@@ -1,5 +1,27 @@
-//! Trees and archives: packing overlayfs upper directories into layers, unpacking layers, looking
-//! at a stack of layers without mounting it, and copying files between such stacks.
+//! Trees and archives: everything that turns files into layers and layers into files.
+//!
+//! A layer, on disk, is an overlayfs upper directory: the files that changed, a character device
+//! 0:0 for each that was deleted, and `trusted.overlay.opaque` on directories that hide the ones
+//! below. On the wire it is a tar whose `.wh.` entries say the same. This crate goes from either
+//! form to the other ([`write_layer`], [`apply`]), compresses and decompresses the second
+//! ([`Encoder`], [`decoder`]), looks at a stack of the first as the kernel would show it mounted
+//! ([`View`]), and copies files from one stack onto another ([`mod@copy`]). It knows nothing of
+//! images, builds or stores, and keeps no state.
+//!
+//! What holds everywhere:
+//!
+//! - **Nothing is mounted.** A view follows the rules of overlayfs on the directories themselves,
+//!   which takes no privilege, leaves nothing behind, and reads only what is asked for.
+//! - **Nothing escapes.** Paths are resolved inside the tree, as a process chrooted into it would
+//!   see them; what they resolve to is then opened with `openat2`, beneath the root, refusing
+//!   every symbolic link. Neither an archive nor somebody who changes a tree under our hands leads
+//!   out of it.
+//! - **The same tree gives the same bytes**: no order of `readdir`, no inode number, clock, thread
+//!   count or machine shows in a tar, a digest or a compressed stream. Directories that have to be
+//!   made or copied up get the time of what they are made for, or keep their own.
+//! - **Names are bytes.** Nothing here needs a file name to be UTF-8.
+//!
+//! Work that takes long runs in parallel on the rayon pool it is called on.
 
 mod adopt;
 mod ahead;
@@ -13,7 +35,6 @@ mod error;
 mod meta;
 mod pack;
 mod sys;
-
 mod upper;
 mod view;
 mod xattr;

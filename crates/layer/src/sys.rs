@@ -27,19 +27,10 @@ pub(crate) fn open_beneath(root: impl AsFd, path: &Path, flags: OFlags) -> io::R
     Ok(fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)?)
 }
 
-/// Metadata of `name` in a directory, or `None` when there is no such file. A symbolic link is
-/// not followed.
+/// Metadata of `name` in a directory, or `None` when there is no such file. A symbolic link at the
+/// end is not followed.
 pub(crate) fn stat_at(dir: impl AsFd, name: impl AsRef<OsStr>) -> io::Result<Option<Metadata>> {
-    absent_as_none(fs::statat(dir, name.as_ref(), AtFlags::SYMLINK_NOFOLLOW))
-}
-
-/// Metadata of `path`, not following its last component.
-pub(crate) fn stat(path: &Path) -> io::Result<Option<Metadata>> {
-    absent_as_none(fs::lstat(path))
-}
-
-fn absent_as_none(result: rustix::io::Result<fs::Stat>) -> io::Result<Option<Metadata>> {
-    match result {
+    match fs::statat(dir, name.as_ref(), AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(Some(stat.into())),
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
         Err(error) => Err(error.into()),

@@ -70,6 +70,8 @@ pub(crate) struct Upper {
     root: OwnedFd,
     /// The layers below with the upper directory on top.
     merged: View,
+    /// Whether this is a layer, and not a tree of its own.
+    layered: bool,
     /// The times of directories, set when nothing is put into them any more.
     times: BTreeMap<PathBuf, Time>,
     /// Directories nobody said anything about.
@@ -85,10 +87,16 @@ impl Upper {
             path: path.to_owned(),
             root,
             merged: lower.with_top(path),
+            layered: true,
             times: BTreeMap::new(),
             implied: BTreeSet::new(),
             last: None,
         })
+    }
+
+    /// Opens a directory that is a tree of its own: in it, nothing has to be hidden.
+    pub(crate) fn open_flat(path: &Path) -> Result<Self> {
+        Ok(Self { layered: false, ..Self::open(path, &View::new(Vec::new()))? })
     }
 
     /// The tree as it is now.
@@ -104,6 +112,24 @@ impl Upper {
     /// Where a file of the merged tree lies on disk, for messages.
     pub(crate) fn real(&self, path: &Path) -> PathBuf {
         self.path.join(sys::relative(path))
+    }
+
+    /// What the upper directory itself has at `path`.
+    pub(crate) fn stat(&self, path: &Path) -> Result<Option<Metadata>> {
+        sys::stat_at(&self.root, sys::relative(path)).context("stat", self.real(path))
+    }
+
+    /// The attributes for a directory that may exist below, where it keeps the extended attributes
+    /// that nothing is said about.
+    pub(crate) fn inherit(&self, path: &Path, attributes: &mut Attributes) -> Result<()> {
+        let Some(node) = self.merged.lookup(path)? else { return Ok(()) };
+        if node.meta.is_dir() {
+            let ours = |name: &OsStr| attributes.xattrs.iter().any(|(our, _)| our == name);
+            let theirs = node.xattrs()?.into_iter().filter(|(name, _)| !ours(name));
+            let theirs: Xattrs = theirs.collect();
+            attributes.xattrs.extend(theirs);
+        }
+        Ok(())
     }
 
     /// Opens a directory to put something into it. Where it only exists below, it is copied up
@@ -177,10 +203,24 @@ impl Upper {
                     made
                 }
             };
-            make_dir(&parent, name).context("create directory", &real)?;
+            self.make_dir(&parent, name).context("create directory", &real)?;
             self.finish_dir(&parent, &at, attributes)?;
         }
         Ok(())
+    }
+
+    /// Makes a directory. Where a file or a whiteout was, the new directory hides what the layers
+    /// below have in theirs: to whoever removed it, that was gone.
+    fn make_dir(&self, parent: impl AsFd, name: &OsStr) -> io::Result<()> {
+        let mode = Mode::RWXU;
+        match fs::mkdirat(&parent, name, mode) {
+            Err(Errno::EXIST) => {
+                fs::unlinkat(&parent, name, AtFlags::empty())?;
+                fs::mkdirat(&parent, name, mode)?;
+                if self.layered { xattr::set_opaque(parent, name) } else { Ok(()) }
+            }
+            result => Ok(result?),
+        }
     }
 
     /// Makes the directory `name` in `parent` or takes over the one that is there, merging with
@@ -196,7 +236,7 @@ impl Upper {
         let is_dir =
             sys::stat_at(&parent, name).context("stat", &real)?.is_some_and(|m| m.is_dir());
         if !is_dir {
-            make_dir(&parent, name).context("create directory", &real)?;
+            self.make_dir(&parent, name).context("create directory", &real)?;
         }
         self.implied.remove(path);
         self.finish_dir(parent, path, attributes)
@@ -308,7 +348,7 @@ impl Upper {
     /// Returns false when there is nothing at `path`.
     pub(crate) fn copy_up(&mut self, path: &Path) -> Result<bool> {
         let Some(node) = self.merged.lookup(path)? else { return Ok(false) };
-        if sys::stat(&self.real(path)).context("stat", self.real(path))?.is_some() {
+        if self.stat(path)?.is_some() {
             return Ok(true);
         }
         let attributes = Attributes::of(&node)?;
@@ -365,20 +405,6 @@ impl Special {
             Self::BlockDevice(..) => Kind::BlockDevice,
             Self::Fifo => Kind::Fifo,
         }
-    }
-}
-
-/// Makes a directory. Where a file or a whiteout was, the new directory hides what the layers
-/// below have in theirs: to whoever removed it, that was gone.
-fn make_dir(parent: impl AsFd, name: &OsStr) -> io::Result<()> {
-    let mode = Mode::RWXU;
-    match fs::mkdirat(&parent, name, mode) {
-        Err(Errno::EXIST) => {
-            fs::unlinkat(&parent, name, AtFlags::empty())?;
-            fs::mkdirat(&parent, name, mode)?;
-            xattr::set_opaque(parent, name)
-        }
-        result => Ok(result?),
     }
 }
 

@@ -17,6 +17,8 @@ use crate::{LayerError, Result};
 
 /// The most a PAX header or a GNU long name may take.
 const MAX_METADATA: u64 = 1024 * 1024;
+/// The most pieces a sparse file may be in: as many as fit into such a header.
+const MAX_SEGMENTS: usize = 256 * 1024;
 
 /// One entry of an archive.
 #[derive(Debug)]
@@ -270,6 +272,9 @@ impl<'a> Archive<'a> {
         let mut extended =
             sparse::gnu_map(&gnu.sparse, &mut map).map_err(malformed)? && gnu.is_extended();
         while extended {
+            if map.len() > 2 * MAX_SEGMENTS {
+                return Err(malformed("bad sparse map"));
+            }
             let mut block = tar::GnuExtSparseHeader::new();
             if self.fill(block.as_mut_bytes())? != BLOCK {
                 return Err(malformed("the archive is cut off"));
@@ -334,8 +339,7 @@ impl<'a> Archive<'a> {
             let number = pax::number(&text[at..at + line]).ok_or(malformed("bad sparse map"))?;
             at += line + 1;
             if map.is_empty() {
-                // Each of the pairs takes at least four bytes.
-                let pairs = usize::try_from(number).ok().filter(|pairs| *pairs < 1 << 18);
+                let pairs = usize::try_from(number).ok().filter(|pairs| *pairs <= MAX_SEGMENTS);
                 wanted = 1 + 2 * pairs.ok_or(malformed("bad sparse map"))?;
             }
             map.push(number);

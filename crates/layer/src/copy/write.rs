@@ -43,7 +43,9 @@ pub(super) fn write(
         let meta = &placement.node.meta;
         if meta.is_dir() {
             let parent = upper.dir(dir, &request.implied_dir(&placement.node))?;
-            let attributes = landing(&placement.node, request.owner, request.chmod, request.mtime)?;
+            let mut attributes =
+                landing(&placement.node, request.owner, request.chmod, request.mtime)?;
+            upper.inherit(path, &mut attributes)?;
             upper.put_dir(parent, path, &attributes)?;
             continue;
         }

@@ -36,6 +36,10 @@ impl View {
         }
     }
 
+    pub(super) fn is_filtered(&self) -> bool {
+        self.filter.is_some()
+    }
+
     /// The node unless it is a directory that is only there for its contents and has none.
     pub(super) fn visible(&self, node: Option<Node>) -> Result<Option<Node>> {
         match node {
@@ -48,8 +52,14 @@ impl View {
         match self.verdict(&node.path, node.meta.is_dir()) {
             Verdict::Take => Ok(true),
             Verdict::Skip => Ok(false),
-            // `children` leaves out what is not visible in its turn.
-            Verdict::Descend => Ok(!self.children(node)?.is_empty()),
+            Verdict::Descend => {
+                for child in self.unfiltered(node)? {
+                    if self.is_visible(&child)? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
         }
     }
 }

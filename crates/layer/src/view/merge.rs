@@ -49,12 +49,8 @@ impl View {
     /// # Errors
     /// [`LayerError::Io`](crate::LayerError::Io).
     pub fn children(&self, dir: &Node) -> Result<Vec<Node>> {
-        let mut nodes = match dir.parts[..] {
-            // The common case, and the only one in a build context: nothing to merge.
-            [layer] => self.single(dir, layer)?,
-            _ => self.merged(dir)?,
-        };
-        if self.filter.is_some() {
+        let mut nodes = self.unfiltered(dir)?;
+        if self.is_filtered() {
             let mut visible = Vec::with_capacity(nodes.len());
             for node in nodes {
                 if self.is_visible(&node)? {
@@ -65,6 +61,15 @@ impl View {
         }
         nodes.sort_unstable_by(|a, b| a.path.as_os_str().cmp(b.path.as_os_str()));
         Ok(nodes)
+    }
+
+    /// The entries of a directory whatever the filter says, in no particular order.
+    pub(super) fn unfiltered(&self, dir: &Node) -> Result<Vec<Node>> {
+        match dir.parts[..] {
+            // The common case, and the only one in a build context: nothing to merge.
+            [layer] => self.single(dir, layer),
+            _ => self.merged(dir),
+        }
     }
 
     fn single(&self, dir: &Node, layer: usize) -> Result<Vec<Node>> {

@@ -10,7 +10,7 @@ use std::process::Command;
 use crate::common::*;
 use bld_layer::{
     Applied, ApplyOptions, LayerError, TarOptions, View, Whiteouts, adopt, apply, diff_id, is_tar,
-    tree_digest, write_layer,
+    tree_digest, write_layer, write_tree,
 };
 use bld_oci::Digest;
 use proptest::prelude::*;
@@ -262,6 +262,49 @@ fn whiteouts_follow_the_image_specification() {
     assert!(literal.join("sub/.wh.gone").is_file());
     let error = write_layer(&literal, &mut std::io::sink(), &TarOptions::default()).unwrap_err();
     assert!(matches!(error, LayerError::Unrepresentable { .. }), "{error}");
+}
+
+#[test]
+fn a_whole_tree_has_nothing_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (lower, upper, to) =
+        (dir.path().join("lower"), dir.path().join("upper"), dir.path().join("to"));
+    odd_tree(&lower);
+    write(upper.join("etc/.wh.literal"), "", 0o644);
+    whiteout(upper.join("bin"));
+    mkdirs(upper.join("dev"));
+    opaque(upper.join("dev"));
+    let view = View::new(vec![lower, upper]);
+    let mut tar = Vec::new();
+    write_tree(&view, &mut tar, &TarOptions::default()).unwrap();
+    unpack(&tar, &to, &ApplyOptions { whiteouts: Whiteouts::Literal, ..Default::default() });
+    same(&tree_on_disk(&to), &tree(&view));
+    let mut empty = Vec::new();
+    write_tree(&View::new(Vec::new()), &mut empty, &TarOptions::default()).unwrap();
+    assert_eq!(empty, [0; 1024]);
+}
+
+#[test]
+fn a_tree_digest_is_what_it_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path().join("a/f"), "f", 0o644);
+    write(dir.path().join("b"), "b", 0o644);
+    let view = View::plain(dir.path());
+    let of = |paths: &[&str]| {
+        let paths: Vec<_> = paths.iter().map(PathBuf::from).collect();
+        tree_digest(&view, &paths, None).unwrap()
+    };
+    let before = of(&["a", "b", "c"]);
+    assert_eq!(of(&["/c", "b", "a", "a/f"]), before);
+    set_mtime(dir.path().join("a"), 1);
+    assert_eq!(of(&["a", "b", "c"]), before);
+    assert_ne!(of(&["a", "b"]), before);
+    // Here a directory itself counts, and so does what appears.
+    chmod(dir.path().join("a"), 0o700);
+    assert_ne!(of(&["a", "b", "c"]), before);
+    chmod(dir.path().join("a"), 0o755);
+    write(dir.path().join("c"), "", 0o644);
+    assert_ne!(of(&["a", "b", "c"]), before);
 }
 
 #[test]

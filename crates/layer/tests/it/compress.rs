@@ -3,7 +3,7 @@
 use std::io::{Cursor, Read, Write};
 use std::process::{Command, Stdio};
 
-use bld_layer::{Compression, Encoder, Format, decoder, detect, read_ahead};
+use bld_layer::{Compression, Encoder, Format, WriteBehind, decoder, detect, read_ahead};
 use bld_oci::Digest;
 
 const GZIP: Compression = Compression::Gzip { level: 6 };
@@ -190,4 +190,54 @@ fn levels_that_do_not_exist() {
     ] {
         assert!(Encoder::new(Vec::new(), &compression).is_err());
     }
+}
+
+/// Takes so many bytes, then fails.
+struct Full(usize);
+
+impl Write for Full {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.0 == 0 {
+            return Err(std::io::Error::other("full"));
+        }
+        let length = bytes.len().min(self.0);
+        self.0 -= length;
+        Ok(length)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn writing_behind_changes_nothing() {
+    for length in [0, 1, 256 << 10, (256 << 10) + 1, 5_000_000] {
+        let data = corpus(length);
+        let mut behind = WriteBehind::new(Vec::new());
+        for piece in data.chunks(99_991) {
+            behind.write_all(piece).unwrap();
+        }
+        assert!(behind.finish().unwrap() == data, "{length} bytes");
+    }
+}
+
+#[test]
+fn errors_of_a_writer_behind_come_out() {
+    let data = corpus(5_000_000);
+    for room in [0, 100, 300_000, 4_999_999] {
+        let mut behind = WriteBehind::new(Full(room));
+        let error = match behind.write_all(&data) {
+            Ok(()) => behind.finish().err().unwrap(),
+            Err(error) => {
+                // And keep coming out.
+                assert!(behind.write_all(&data).is_err());
+                assert!(behind.finish().is_err());
+                error
+            }
+        };
+        assert_eq!(error.to_string(), "full", "{room}");
+    }
+    // Dropped early, it must not hang anybody.
+    let mut behind = WriteBehind::new(std::io::sink());
+    behind.write_all(&data).unwrap();
 }

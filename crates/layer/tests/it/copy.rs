@@ -193,8 +193,14 @@ fn directories_in_a_tree_take_over() {
     chmod(stage.source("t/etc"), 0o750);
     chown(stage.source("t/etc"), 1, 1);
     write(stage.base("etc/old"), "", 0o644);
+    setxattr(stage.source("t/etc"), "user.a", b"new");
+    for name in ["user.a", "user.b"] {
+        setxattr(stage.base("etc"), name, b"old");
+    }
     stage.copy(&["t"], "/");
     let tree = stage.tree();
+    let xattrs = [("user.a".into(), b"new".to_vec()), ("user.b".into(), b"old".to_vec())];
+    assert_eq!(tree[Path::new("/etc")].xattrs, xattrs);
     assert_eq!((tree[Path::new("/etc")].mode, tree[Path::new("/etc")].owner), (0o750, (1, 1)));
     assert!(tree.contains_key(Path::new("/etc/old")));
 }

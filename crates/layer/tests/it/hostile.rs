@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::common::*;
 use bld_layer::{ApplyOptions, LayerError, View, Whiteouts, apply};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
 use tar::{EntryType, Header};
 
 /// Archives with headers exactly as given: the writer of the tar crate refuses these names.
@@ -269,6 +271,9 @@ fn a_device_with_the_number_of_a_whiteout_is_one() {
     let remove = ApplyOptions { whiteouts: Whiteouts::Remove, ..Default::default() };
     let archive = Archive::default().entry(EntryType::Char, "link/precious", "", b"");
     cell.apply(&archive, &remove).unwrap();
+    // And where nothing is to be deleted, it is refused.
+    let literal = ApplyOptions { whiteouts: Whiteouts::Literal, ..Default::default() };
+    assert!(matches!(cell.apply(&archive, &literal), Err(LayerError::Entry { .. })));
 }
 
 #[test]
@@ -326,6 +331,9 @@ fn kinds_may_change_within_an_archive() {
         cell.apply(&archive, &options).unwrap();
         let paths: Vec<_> = tree_on_disk(&cell.target()).into_keys().collect();
         assert_eq!(paths, ["/x", "/x/last"].map(PathBuf::from));
+        // Hiding older contents is for layers; a tree of its own is left alone.
+        let is_opaque = getxattr(cell.target().join("x"), "trusted.overlay.opaque").is_some();
+        assert_eq!(is_opaque, options.whiteouts != Whiteouts::Remove);
     }
     // And what was removed on the way stays hidden.
     let lower = tempfile::tempdir().unwrap();
@@ -336,4 +344,59 @@ fn kinds_may_change_within_an_archive() {
     let view = View::new(vec![lower.path().to_owned(), cell.target()]);
     let paths: Vec<_> = tree(&view).into_keys().collect();
     assert_eq!(paths, ["/x", "/x/new"].map(PathBuf::from));
+}
+
+/// Makes the checksum of every block that may be a header right again: damage that is noticed at
+/// once teaches nothing.
+fn mend(tar: &mut [u8]) {
+    for block in tar.chunks_exact_mut(512) {
+        if &block[257..262] == b"ustar" {
+            let mut header = Header::new_old();
+            header.as_mut_bytes().copy_from_slice(block);
+            header.set_cksum();
+            block.copy_from_slice(header.as_bytes());
+        }
+    }
+}
+
+#[test]
+fn no_damage_leads_out_or_panics() {
+    let damage = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..12);
+    let strategy = (damage, 0..3_usize);
+    let source = tempfile::tempdir().unwrap();
+    odd_tree(source.path());
+    link("../outside", source.path().join("bin/out"));
+    let mut original = Vec::new();
+    // Sparse entries, long names and extended headers: more to get wrong.
+    for format in ["--format=gnu", "--format=pax"] {
+        let output = std::process::Command::new("tar")
+            .args([format, "--sparse", "--create", "--directory"])
+            .arg(source.path())
+            .args(["bin", "home", "sparse", "etc", &"d".repeat(200), "long-link"])
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        original.push(output.stdout);
+    }
+    let check = |(damage, options_index): (Vec<(prop::sample::Index, u8)>, usize)| {
+        for tar in &original {
+            let mut tar = tar.clone();
+            for (index, byte) in &damage {
+                // Headers are where it matters: most of the damage goes there.
+                let headers: Vec<_> = (0..tar.len() / 512)
+                    .filter(|block| &tar[block * 512 + 257..block * 512 + 262] == b"ustar")
+                    .collect();
+                let header = headers[index.index(headers.len())];
+                let offset = index.index(512 * 511) % 512;
+                tar[header * 512 + offset] = *byte;
+            }
+            mend(&mut tar);
+            let cell = Cell::new();
+            // Well or not, but only inside.
+            let _ = cell.apply(&Archive(tar), &options()[options_index]);
+        }
+        Ok(())
+    };
+    let config = Config { cases: 100, failure_persistence: None, ..Config::default() };
+    TestRunner::new(config).run(&strategy, check).unwrap();
 }
