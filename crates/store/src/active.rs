@@ -10,7 +10,7 @@ use crate::error::{Result, StoreError};
 use crate::flock::Lock;
 use crate::root::DIRECTORY;
 use crate::store::Inner;
-use crate::{SnapshotId, Store, db, layout, remove};
+use crate::{SnapshotId, Store, db, layout};
 
 impl Store {
     /// Starts a snapshot on top of `parent`, which must be committed; on nothing if `None`.
@@ -35,7 +35,9 @@ impl Store {
         let id = SnapshotId::random().map_err(error)?;
         inner.session()?.mark(&inner.root, id)?;
         let lock = create(inner, id, parent).map_err(error).inspect_err(|_| inner.abandon(id))?;
-        Ok(Active { layer: Layer::new(self, id, lower), parent, lock: Some(lock), _held: held })
+        let unfinished = Unfinished { store: self.clone(), id, lock: Some(lock) };
+        let layer = Layer::new(self, id, lower)?;
+        Ok(Active { unfinished, layer, parent, _held: held })
     }
 
     /// Opens the writable layer that a container was given by [`Active::keep`], for this process
@@ -52,13 +54,9 @@ impl Store {
         let error = |errno| inner.root.error("open", layout::snapshot(id), errno);
         let lock =
             Lock::try_exclusive(fd).map_err(error)?.ok_or(StoreError::SnapshotInUse { id })?;
-        // overlayfs refuses a work directory that an unclean end has left, see "volatile" in the
-        // kernel's documentation.
-        remove::tree(&lock, layout::WORK).map_err(error)?;
-        rustix::fs::mkdirat(&lock, layout::WORK, Mode::RWXU).map_err(error)?;
-        let mut layers = self.layers(id)?;
-        layers.pop();
-        Ok(ContainerLayer { layer: Layer::new(self, id, layers), _lock: Some(lock) })
+        let mut lower = self.layers(id)?;
+        lower.pop();
+        Ok(ContainerLayer { layer: Layer::new(self, id, lower)?, _lock: Some(lock) })
     }
 }
 
@@ -68,15 +66,43 @@ struct Layer {
     store: Store,
     id: SnapshotId,
     upper: PathBuf,
-    work: PathBuf,
+    /// The work directory's name in the session, and its path.
+    work: (String, PathBuf),
     lower: Vec<PathBuf>,
 }
 
 impl Layer {
-    fn new(store: &Store, id: SnapshotId, lower: Vec<PathBuf>) -> Self {
-        let own = store.inner().root.join(layout::snapshot(id));
-        let (upper, work) = (own.join(layout::UPPER), own.join(layout::WORK));
-        Self { store: store.clone(), id, upper, work, lower }
+    fn new(store: &Store, id: SnapshotId, lower: Vec<PathBuf>) -> Result<Self> {
+        let inner = store.inner();
+        let session = inner.session()?;
+        let name = session.take_work(&inner.root)?;
+        let path = inner.root.join(session.path(&name));
+        Ok(Self { store: store.clone(), id, upper: inner.upper(id), work: (name, path), lower })
+    }
+}
+
+impl Drop for Layer {
+    fn drop(&mut self) {
+        if let Ok(session) = self.store.inner().session() {
+            session.return_work(std::mem::take(&mut self.work.0));
+        }
+    }
+}
+
+/// A snapshot on disk that has no row yet, removed when this is dropped.
+#[derive(Debug)]
+struct Unfinished {
+    store: Store,
+    id: SnapshotId,
+    /// Exclusive, on the snapshot's directory; `None` once it is in other hands.
+    lock: Option<Lock>,
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if self.lock.is_some() {
+            self.store.inner().abandon(self.id);
+        }
     }
 }
 
@@ -85,10 +111,9 @@ impl Layer {
 #[derive(Debug)]
 #[must_use = "dropping it discards the snapshot"]
 pub struct Active {
+    unfinished: Unfinished,
     layer: Layer,
     parent: Option<SnapshotId>,
-    /// Exclusive, on the snapshot's own directory; `None` once it is in other hands.
-    lock: Option<Lock>,
     _held: Option<Lock>,
 }
 
@@ -110,7 +135,7 @@ impl Active {
 
     /// The overlay's `workdir`.
     pub fn work(&self) -> &Path {
-        &self.layer.work
+        &self.layer.work.1
     }
 
     /// The overlay's lower directories, lowest first.
@@ -123,17 +148,16 @@ impl Active {
     /// Nothing may be mounted on it or write to it when this is called. Nothing is copied. The
     /// snapshot is held until something is built on it or the store is dropped.
     pub fn commit(mut self) -> Result<SnapshotId> {
-        let store = self.layer.store.clone();
-        let (inner, id) = (store.inner(), self.layer.id);
-        if let Some(lock) = &self.lock {
-            let error = |errno| inner.root.error("commit", layout::snapshot(id), errno);
-            remove::tree(lock, layout::WORK).map_err(error)?;
+        let (store, id) = (self.unfinished.store.clone(), self.id());
+        let inner = store.inner();
+        if let Some(lock) = &self.unfinished.lock {
             // Whoever comes in between the two locks finds a mark and no row, and stays away.
-            lock.downgrade().map_err(error)?;
+            lock.downgrade()
+                .map_err(|errno| inner.root.error("commit", layout::snapshot(id), errno))?;
         }
         self.enter(None)?;
         // Handed over: the child now keeps its parents, and this handle the child.
-        let hold = self.lock.take();
+        let hold = self.unfinished.lock.take();
         inner.fresh.insert_snapshot(id, || Ok(hold))?;
         if let Some(parent) = self.parent {
             inner.fresh.release_snapshot(parent);
@@ -147,21 +171,18 @@ impl Active {
     /// # Errors
     /// [`StoreError::NameTaken`] when the container has one already.
     pub fn keep(mut self, container: &str) -> Result<ContainerLayer> {
-        if let Some(other) = self.layer.store.inner().layer_of(container)? {
-            return Err(StoreError::NameTaken {
-                name: container.to_owned(),
-                id: other.to_string(),
-            });
+        if let Some(other) = self.unfinished.store.inner().layer_of(container)? {
+            let name = container.to_owned();
+            return Err(StoreError::NameTaken { name, id: other.to_string() });
         }
         self.enter(Some(container))?;
-        let lower = std::mem::take(&mut self.layer.lower);
-        let layer = Layer::new(&self.layer.store, self.layer.id, lower);
-        Ok(ContainerLayer { layer, _lock: self.lock.take() })
+        let lock = self.unfinished.lock.take();
+        Ok(ContainerLayer { layer: self.layer, _lock: lock })
     }
 
     /// Enters it in the database, which is the moment from which it exists.
     fn enter(&self, container: Option<&str>) -> Result<()> {
-        let (inner, id) = (self.layer.store.inner(), self.layer.id);
+        let (inner, id) = (self.unfinished.store.inner(), self.id());
         let created = db::nanoseconds(SystemTime::now());
         inner.db.with(|db| {
             // What a container writes is not ours to promise, hence nothing to sync.
@@ -174,14 +195,6 @@ impl Active {
         })?;
         inner.session()?.unmark(id);
         Ok(())
-    }
-}
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        if self.lock.is_some() {
-            self.layer.store.inner().abandon(self.layer.id);
-        }
     }
 }
 
@@ -205,7 +218,7 @@ impl ContainerLayer {
 
     /// The overlay's `workdir`.
     pub fn work(&self) -> &Path {
-        &self.layer.work
+        &self.layer.work.1
     }
 
     /// The overlay's lower directories, lowest first.
@@ -243,19 +256,15 @@ impl Inner {
     }
 }
 
-/// Makes the directories of a snapshot, and locks it.
+/// Makes the directory of a snapshot, and locks it.
 fn create(inner: &Inner, id: SnapshotId, parent: Option<SnapshotId>) -> rustix::io::Result<Lock> {
-    let own = layout::snapshot(id);
-    rustix::fs::mkdirat(&inner.root, &own, Mode::RWXU)?;
-    let fd = rustix::fs::openat(&inner.root, &own, DIRECTORY, Mode::empty())?;
-    let lock = Lock::exclusive(fd)?;
-    rustix::fs::mkdirat(&lock, layout::WORK, Mode::RWXU)?;
-    rustix::fs::mkdirat(&lock, layout::UPPER, Mode::RWXU)?;
-    let upper = rustix::fs::openat(&lock, layout::UPPER, DIRECTORY, Mode::empty())?;
+    let name = layout::snapshot(id);
+    rustix::fs::mkdirat(&inner.root, &name, Mode::RWXU)?;
+    let upper = Lock::exclusive(rustix::fs::openat(&inner.root, &name, DIRECTORY, Mode::empty())?)?;
     let mut mode = Mode::from_raw_mode(0o755);
     if let Some(parent) = parent {
         let parent =
-            rustix::fs::statat(&inner.root, parent_upper(parent), AtFlags::SYMLINK_NOFOLLOW)?;
+            rustix::fs::statat(&inner.root, layout::snapshot(parent), AtFlags::SYMLINK_NOFOLLOW)?;
         let stat = rustix::fs::fstat(&upper)?;
         if (parent.st_uid, parent.st_gid) != (stat.st_uid, stat.st_gid) {
             let (uid, gid) = (Uid::from_raw(parent.st_uid), Gid::from_raw(parent.st_gid));
@@ -263,12 +272,7 @@ fn create(inner: &Inner, id: SnapshotId, parent: Option<SnapshotId>) -> rustix::
         }
         mode = Mode::from_raw_mode(parent.st_mode);
     }
-    // Last and apart from mkdir, whose mode the umask would cut down, and chown, which may drop bits.
+    // Apart from mkdir, whose mode the umask cuts down, and last, since chown may drop bits.
     rustix::fs::fchmod(&upper, mode)?;
-    Ok(lock)
-}
-
-/// The upper directory of a snapshot, relative to the root.
-fn parent_upper(parent: SnapshotId) -> String {
-    format!("{}/{}", layout::snapshot(parent), layout::UPPER)
+    Ok(upper)
 }

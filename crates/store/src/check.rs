@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use bld_oci::Digest;
-use rustix::fs::{AtFlags, Mode};
+use rustix::fs::Mode;
 
 use crate::error::{Result, StoreError};
 use crate::flock::Lock;
@@ -157,8 +157,7 @@ impl Inner {
     fn check_snapshots(&self) -> Result<Vec<Problem>> {
         let mut problems = Vec::new();
         for id in self.column::<SnapshotId>("SELECT id FROM snapshots")? {
-            let upper = format!("{}/{}", layout::snapshot(id), layout::UPPER);
-            let found = rustix::fs::statat(&self.root, upper, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+            let found = self.root.open_dir(&layout::snapshot(id))?.is_some();
             if !found && self.has_row(id)? {
                 problems.push(Problem::MissingSnapshot { id });
             }

@@ -120,6 +120,7 @@ pub(crate) fn enter(store: &Store) -> Result<()> {
         .map_err(|errno| root.error("lock", "", errno))?;
     if recorded(root)?.as_deref() != Some(boot) {
         layout::DIRECTORIES.iter().try_for_each(|name| root.ensure_dir(name))?;
+        root.open_lock_file(layout::LOCKS)?;
         recover(store)?;
         reserve::set_aside(root);
         record(root, boot).map_err(|errno| root.error("write", layout::EPOCH, errno))?;
@@ -177,8 +178,7 @@ fn recover(store: &Store) -> Result<()> {
 /// Forgets layers of containers whose directories did not reach the disk, though their rows did.
 fn forget_lost_layers(inner: &Inner) -> Result<()> {
     for id in inner.column::<SnapshotId>("SELECT id FROM snapshots WHERE container IS NOT NULL")? {
-        let upper = format!("{}/{}", layout::snapshot(id), layout::UPPER);
-        if inner.root.open_dir(&upper)?.is_none() {
+        if inner.root.open_dir(&layout::snapshot(id))?.is_none() {
             inner.db.with(|db| Ok(db.execute("DELETE FROM snapshots WHERE id = ?1", (id,))?))?;
         }
     }

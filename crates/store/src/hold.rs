@@ -1,6 +1,6 @@
 //! Holds: how a process says "I use this" so that garbage collection stays away.
 //!
-//! A hold is a shared lock on the object itself: a snapshot's own directory, a blob's file. It
+//! A hold is a shared lock on the object itself: a snapshot's directory, a blob's file. It
 //! costs two system calls and no write, and the kernel lets go of it when the process dies, however
 //! it dies. Whoever removes an object takes the exclusive lock first; see `gc.rs`.
 

@@ -14,7 +14,7 @@ pub(crate) const BLOBS: &str = "blobs/sha256";
 pub(crate) const SNAPSHOTS: &str = "snapshots";
 /// Work in flight, one directory per session.
 pub(crate) const SESSIONS: &str = "tmp";
-/// Lock files, by the digest of their key.
+/// The file whose ranges are locked by key.
 pub(crate) const LOCKS: &str = "locks";
 /// Stat caches, by the digest of their scope.
 pub(crate) const STAT_CACHES: &str = "statcache";
@@ -29,21 +29,15 @@ pub(crate) const LOGS: &str = "logs";
 pub(crate) const RESERVE: &str = "reserve";
 
 /// Every directory of the layout, parents first.
-pub(crate) const DIRECTORIES: [&str; 9] =
-    ["blobs", BLOBS, SNAPSHOTS, SESSIONS, LOCKS, STAT_CACHES, CONTAINERS, CACHE_MOUNTS, LOGS];
-
-/// The upper directory of a snapshot, below its own directory.
-pub(crate) const UPPER: &str = "fs";
-/// The work directory that overlayfs asks for, below the snapshot's own directory; only while
-/// the snapshot is writable.
-pub(crate) const WORK: &str = "work";
+pub(crate) const DIRECTORIES: [&str; 8] =
+    ["blobs", BLOBS, SNAPSHOTS, SESSIONS, STAT_CACHES, CONTAINERS, CACHE_MOUNTS, LOGS];
 
 /// A blob's file.
 pub(crate) fn blob(digest: &Digest) -> String {
     format!("{BLOBS}/{}", digest.hex())
 }
 
-/// A snapshot's own directory.
+/// A snapshot's directory, which is an overlay upper directory.
 pub(crate) fn snapshot(id: SnapshotId) -> String {
     format!("{SNAPSHOTS}/{id}")
 }

@@ -10,14 +10,13 @@
 //! root/                        entered by its owner only
 //! ├── db.sqlite (-wal, -shm)   everything that has a name, and what it is made of
 //! ├── blobs/sha256/<hex>       immutable bytes, named by their digest as in an OCI layout
-//! ├── snapshots/<id>/
-//! │   ├── fs/                  an overlay upper directory: one layer of a file system
-//! │   └── work/                the overlay's work directory, only while it is writable
-//! ├── tmp/<session>/           what one live process has in flight (see below)
+//! ├── snapshots/<id>/          an overlay upper directory: one layer of a file system
+//! ├── tmp/<session>/           what one live process has in flight
 //! │   ├── blob-<n>             a blob being written
 //! │   ├── snapshot-<id>        a mark: snapshots/<id> is being made or removed
-//! │   └── trash-<n>/           a tree being removed
-//! ├── locks/<hex>              locks by key, while someone has them
+//! │   ├── trash-<n>/           a tree being removed
+//! │   └── work-<n>/            a work directory for an overlay mount
+//! ├── locks                    an empty file; a byte of it stands for a key
 //! ├── statcache/<hex>          remembered digests of files outside the store
 //! ├── containers/ cachemounts/ logs/      filled by the engine
 //! ├── reserve                  space that garbage collection has when there is no other
@@ -29,15 +28,16 @@
 //!
 //! # Locks
 //!
-//! All locks but SQLite's own are flock(2) on the object itself. They cost two system calls, need
-//! no clean-up, and the kernel takes them back when a process dies, however it dies.
+//! All locks but SQLite's own are flock(2) on the object itself, or, where there is no object, an
+//! open file description lock on a byte. They cost two system calls, write nothing, need no
+//! clean-up, and the kernel takes them back when a process dies, however it dies.
 //!
 //! | locked | shared | exclusive |
 //! |---|---|---|
 //! | `snapshots/<id>` | somebody uses it, as a rootfs or a parent: [`Lease`], [`Active`] | it is being made, written to by a container ([`ContainerLayer`]), or removed |
 //! | `blobs/sha256/<hex>` | it was made here and nothing names it yet, or a [`Lease`] | it is being removed |
 //! | `tmp/<session>` | | its process lives |
-//! | `locks/<hex>` | | work on that key is being done: [`KeyLock`] |
+//! | a byte of `locks` | | work on that key is being done: [`KeyLock`] |
 //! | the root | | the first process of this boot makes it ready |
 //!
 //! Nobody waits for a lock while holding a transaction open, except for the moments that garbage
@@ -77,7 +77,8 @@
 //!
 //! A build that changes nothing asks in a fresh process and writes nothing: opening the store takes
 //! 0.04 ms, opening the database 0.4 ms, and each question 4 to 10 µs, whether there are ten images or
-//! ten thousand.
+//! ten thousand. A step costs 0.4 ms on ext4; most of that was the making and removing of inodes,
+//! which is why marks are links, keys are bytes and work directories are used again.
 
 mod active;
 mod blob;

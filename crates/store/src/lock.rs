@@ -1,13 +1,19 @@
 //! Locks on keys, across threads and processes.
+//!
+//! All of them are in one file that nobody reads or writes: a key is a position in it, and its lock
+//! an open file description lock on that byte, fcntl(2). So nothing is made or removed per key
+//! (which takes most file systems a hundred times as long as the lock itself), and nothing is left
+//! by a process that dies.
 
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
 
 use bld_oci::Digest;
-use rustix::fs::{CWD, Mode, OFlags};
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+use rustix::io::Errno;
 
-use crate::error::{Result, StoreError};
-use crate::flock::Lock;
+use crate::error::Result;
+use crate::root::Root;
 use crate::{Store, layout};
 
 impl Store {
@@ -17,12 +23,18 @@ impl Store {
     /// whether somebody has done it meanwhile, else do it. Blocks the thread; inside an async
     /// runtime call it where blocking is allowed. A process that dies lets go of its locks.
     pub fn lock(&self, key: &str) -> Result<KeyLock> {
-        KeyLock::wait(&self.root().join(layout::LOCKS), key)
+        KeyLock::wait(&self.inner().root, key)
     }
 
     /// Takes the lock named `key` if nobody has it.
     pub fn try_lock(&self, key: &str) -> Result<Option<KeyLock>> {
-        KeyLock::attempt_file(&file(&self.root().join(layout::LOCKS), key))
+        let root = &self.inner().root;
+        let lock = KeyLock::open(root, key)?;
+        match fcntl(&lock.file, FcntlArg::F_OFD_SETLK(&range(libc::F_WRLCK, lock.position))) {
+            Ok(_) => Ok(Some(lock)),
+            Err(nix::Error::EAGAIN | nix::Error::EACCES) => Ok(None),
+            Err(error) => Err(root.error("lock", layout::LOCKS, errno(error))),
+        }
     }
 }
 
@@ -30,52 +42,57 @@ impl Store {
 #[derive(Debug)]
 #[must_use = "the lock is let go when this is dropped"]
 pub struct KeyLock {
-    path: PathBuf,
-    _lock: Lock,
+    /// An opening of its own, since that is what has the lock.
+    file: OwnedFd,
+    position: i64,
 }
 
 impl KeyLock {
-    /// As [`Store::lock`], in the directory of lock files.
-    pub(crate) fn wait(directory: &Path, key: &str) -> Result<Self> {
-        let path = file(directory, key);
+    /// As [`Store::lock`].
+    pub(crate) fn wait(root: &Root, key: &str) -> Result<Self> {
+        let lock = Self::open(root, key)?;
         loop {
-            if let Some(lock) = Self::take(&path, |fd| Lock::exclusive(fd).map(Some))? {
-                return Ok(lock);
+            match fcntl(&lock.file, FcntlArg::F_OFD_SETLKW(&range(libc::F_WRLCK, lock.position))) {
+                Ok(_) => return Ok(lock),
+                Err(nix::Error::EINTR) => {}
+                Err(error) => return Err(root.error("lock", layout::LOCKS, errno(error))),
             }
         }
     }
 
-    /// Takes the lock that is this file, if nobody has it.
-    pub(crate) fn attempt_file(path: &Path) -> Result<Option<Self>> {
-        Self::take(path, Lock::try_exclusive)
+    /// Not locked yet.
+    fn open(root: &Root, key: &str) -> Result<Self> {
+        let file = root.open_lock_file(layout::LOCKS)?;
+        Ok(Self { file, position: position(key) })
     }
-
-    /// One attempt with `acquire`. `None` also when the file was removed by its last holder
-    /// between our opening and our locking it: the lock that was won is then worth nothing.
-    fn take(
-        path: &Path,
-        acquire: impl FnOnce(OwnedFd) -> rustix::io::Result<Option<Lock>>,
-    ) -> Result<Option<Self>> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let lock = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).and_then(acquire);
-        let ours = lock.and_then(|lock| match lock {
-            Some(lock) if lock.still_named(CWD, path)? => Ok(Some(lock)),
-            _ => Ok(None),
-        });
-        let ours = ours.map_err(|errno| StoreError::io("lock", path, errno))?;
-        Ok(ours.map(|lock| Self { path: path.to_owned(), _lock: lock }))
-    }
-}
-
-/// The lock file of a key, whose name may be anything.
-fn file(directory: &Path, key: &str) -> PathBuf {
-    directory.join(Digest::of(key.as_bytes()).hex())
 }
 
 impl Drop for KeyLock {
-    /// The file goes first, while it is still locked: those who wait for it then start afresh.
+    /// Closing would do, but for a child that has not become another program yet.
     fn drop(&mut self) {
-        // A file that stays behind is no harm: the next holder of the key removes it.
-        let _ = std::fs::remove_file(&self.path);
+        let _ = fcntl(&self.file, FcntlArg::F_OFD_SETLK(&range(libc::F_UNLCK, self.position)));
     }
+}
+
+/// The byte that stands for a key. Two keys in 2^62 that share one wait for each other needlessly.
+fn position(key: &str) -> i64 {
+    let digest = Digest::of(key.as_bytes());
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&digest.as_bytes()[..8]);
+    (u64::from_be_bytes(bytes) >> 2).cast_signed()
+}
+
+/// One byte of the file, to be locked (`F_WRLCK`) or let go (`F_UNLCK`).
+fn range(kind: libc::c_int, position: i64) -> libc::flock {
+    libc::flock {
+        l_type: kind as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: position,
+        l_len: 1,
+        l_pid: 0,
+    }
+}
+
+fn errno(error: nix::Error) -> Errno {
+    Errno::from_raw_os_error(error as i32)
 }

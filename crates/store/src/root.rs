@@ -65,6 +65,13 @@ impl Root {
         self.found("open", name, rustix::fs::openat(&self.fd, name, flags, Mode::empty()))
     }
 
+    /// Opens a file that is only there to be locked, made first if need be.
+    pub(crate) fn open_lock_file(&self, name: &str) -> Result<OwnedFd> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|errno| self.error("open", name, errno))
+    }
+
     /// Removes a file; whether it was there.
     pub(crate) fn unlink(&self, name: &str) -> Result<bool> {
         let result = rustix::fs::unlinkat(&self.fd, name, AtFlags::empty());

@@ -1,21 +1,26 @@
 //! Sessions: everything a process has in flight, in one directory of its own.
 //!
 //! `tmp/<session>/` is locked exclusively for as long as its [`Store`](crate::Store) lives. It has
-//! blobs being written, trees being removed, and *marks*: an empty file `snapshot-<id>` says that
-//! `snapshots/<id>` is being made or removed, so that without a row in the database it is rubbish.
+//! blobs being written, trees being removed, work directories for overlay mounts, and *marks*: a
+//! file `snapshot-<id>` says that `snapshots/<id>` is being made or removed, so that without a row
+//! in the database it is rubbish.
+//!
+//! Making and removing inodes is what takes time (on ext4 up to a millisecond each), so a mark is
+//! one more name of a file that is there, and work directories are used again.
 //! A session directory that can be locked belongs to nobody any more: see `sweep.rs`.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::error::Result;
 use crate::flock::Lock;
 use crate::root::{DIRECTORY, Root};
-use crate::{SnapshotId, layout, remove};
+use crate::{SnapshotId, layout, list, remove};
 
 /// Prefix of the marks.
 const MARK: &str = "snapshot-";
@@ -28,6 +33,8 @@ pub(crate) struct Session {
     sessions: OwnedFd,
     lock: Lock,
     next: AtomicU64,
+    /// Names of work directories that nobody uses.
+    idle: Mutex<Vec<String>>,
 }
 
 impl Session {
@@ -45,7 +52,13 @@ impl Session {
                 root.error("create", format!("{}/{name}", layout::SESSIONS), errno)
             })?;
             if let Some(lock) = locked {
-                return Ok(Self { name, sessions, lock, next: AtomicU64::new(0) });
+                return Ok(Self {
+                    name,
+                    sessions,
+                    lock,
+                    next: AtomicU64::new(0),
+                    idle: Mutex::default(),
+                });
             }
         }
     }
@@ -63,16 +76,37 @@ impl Session {
     /// Says that `snapshots/<id>` counts for nothing without a row.
     pub(crate) fn mark(&self, root: &Root, id: SnapshotId) -> Result<()> {
         let name = format!("{MARK}{id}");
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
-        rustix::fs::openat(&self.lock, &name, flags, Mode::RUSR)
-            .map(drop)
-            .map_err(|errno| root.error("create", self.path(&name), errno))
+        match rustix::fs::linkat(root, layout::EPOCH, &self.lock, &name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(root.error("create", self.path(&name), errno)),
+        }
     }
 
     /// Takes the mark back.
     pub(crate) fn unmark(&self, id: SnapshotId) {
         // A mark that stays makes a sweep look at the database, nothing else.
         let _ = rustix::fs::unlinkat(&self.lock, format!("{MARK}{id}"), AtFlags::empty());
+    }
+
+    /// A work directory for an overlay mount, to be [returned](Self::return_work). Relative to the
+    /// session. It may have been used: overlayfs cleans it up when it is mounted.
+    pub(crate) fn take_work(&self, root: &Root) -> Result<String> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if let Some(name) = idle {
+            return Ok(name);
+        }
+        let name = self.temporary("work");
+        rustix::fs::mkdirat(&self.lock, &name, Mode::RWXU)
+            .map_err(|errno| root.error("create", self.path(&name), errno))?;
+        Ok(name)
+    }
+
+    /// Gives a work directory back. Nothing may be mounted with it any more.
+    pub(crate) fn return_work(&self, name: String) {
+        // What a mount with the option "volatile" leaves to forbid the next one.
+        if remove::tree(&self.lock, format!("{name}/work/incompat")).is_ok() {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(name);
+        }
     }
 
     /// Removes the tree `name` (relative to the root) out of everybody's sight at once, then
@@ -97,6 +131,12 @@ impl AsFd for Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        // Work directories, and what could not be removed before. A mark needs the database.
+        for name in list::names(&self.lock).unwrap_or_default() {
+            if !name.to_str().is_ok_and(|name| marked(name).is_some()) {
+                let _ = remove::tree(&self.lock, &name);
+            }
+        }
         // Not empty only when something could not be removed; the next sweep tries again.
         let _ = rustix::fs::unlinkat(&self.sessions, &self.name, AtFlags::REMOVEDIR);
     }

@@ -178,9 +178,9 @@ impl Inner {
         result
     }
 
-    /// The upper directory of a snapshot.
+    /// The directory of a snapshot.
     pub(crate) fn upper(&self, id: SnapshotId) -> PathBuf {
-        self.root.join(layout::snapshot(id)).join(layout::UPPER)
+        self.root.join(layout::snapshot(id))
     }
 
     /// Whether the database knows the snapshot.

@@ -21,7 +21,7 @@ pub struct Store(Arc<Inner>);
 /// What the clones of a handle share.
 #[derive(Debug)]
 pub(crate) struct Inner {
-    pub(crate) root: Root,
+    pub(crate) root: Arc<Root>,
     pub(crate) db: Database,
     /// The kernel's id of this boot.
     pub(crate) boot: Vec<u8>,
@@ -44,8 +44,8 @@ impl Store {
     /// When the root cannot be made, entered or locked. A database that is damaged or
     /// [too new](crate::StoreError::NewerSchema) shows at the first question.
     pub fn open(root: &Path) -> Result<Self> {
-        let root = Root::open(root)?;
-        let db = Database::new(&root);
+        let root = Arc::new(Root::open(root)?);
+        let db = Database::new(Arc::clone(&root));
         let inner = Inner {
             root,
             db,

@@ -85,7 +85,6 @@ impl Store {
         while inner.pass(policy, report)? {}
         inner.remove_nameless(policy, report)?;
         if !policy.dry_run {
-            inner.remove_locks()?;
             inner.remove_stat_caches(policy)?;
             inner.db.checkpoint()?;
         }

@@ -11,7 +11,6 @@ use super::pass::Seized;
 use super::{GcPolicy, GcReport};
 use crate::db::bytes;
 use crate::error::Result;
-use crate::lock::KeyLock;
 use crate::store::Inner;
 use crate::{SnapshotId, layout, list, session};
 
@@ -90,15 +89,6 @@ impl Inner {
             let mut select = db.prepare_cached(sql)?;
             Ok(select.query_map((), |row| row.get(0))?.collect::<Result<_, _>>()?)
         })
-    }
-
-    /// Removes lock files whose holders died.
-    pub(super) fn remove_locks(&self) -> Result<()> {
-        for name in list::texts(&self.root, layout::LOCKS)? {
-            // Removed by being let go.
-            drop(KeyLock::attempt_file(&self.root.join(layout::LOCKS).join(name))?);
-        }
-        Ok(())
     }
 
     /// Removes stat caches that were not written for as long as the policy says.

@@ -104,7 +104,6 @@ fn finished(place: &Place, workers: i64) {
     assert_eq!(store.check().unwrap(), []);
     drop(store);
     assert!(names(place.root().join("tmp")).is_empty());
-    assert!(names(place.root().join("locks")).is_empty());
 }
 
 #[test]

@@ -19,11 +19,10 @@ fn a_line_of_snapshots() {
     assert_eq!(active.layers(), store.layers(base).unwrap());
     fs::write(active.upper().join("more"), "more").unwrap();
     assert!(active.work().is_dir());
-    let (upper, work) = (active.upper().to_owned(), active.work().to_owned());
+    let upper = active.upper().to_owned();
     assert_eq!(store.snapshot(active.id()).unwrap(), None);
     let top = active.commit().unwrap();
 
-    assert!(!work.exists());
     assert_eq!(store.ancestry(top).unwrap(), [base, top]);
     let layers = store.layers(top).unwrap();
     assert_eq!(layers[1], upper);
@@ -244,27 +243,36 @@ fn make_immutable(upper: &Path) {
 }
 
 #[test]
-fn an_overlay_on_snapshots() {
+fn overlays_on_snapshots() {
     let place = Place::on_disk();
     let store = place.open();
-    let base = snapshot(&store, None, "base");
-    let active = store.prepare(Some(base)).unwrap();
-    let lower: Vec<_> = active.layers().iter().rev().map(|path| path.to_str().unwrap()).collect();
-    let options = format!(
-        "lowerdir={},upperdir={},workdir={}",
-        lower.join(":"),
-        active.upper().display(),
-        active.work().display()
-    );
-    // In a mount namespace of its own, which ends with the shell.
-    let script = format!(
-        "mount -t overlay overlay -o {options} /mnt && cat /mnt/file && rm /mnt/file && echo new > /mnt/new"
-    );
-    let output = Command::new("unshare").args(["-m", "sh", "-ec", &script]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(output.stdout, b"base");
-    let top = active.commit().unwrap();
-    let upper = store.layers(top).unwrap().pop().unwrap();
-    assert_eq!(names(&upper), ["file", "new"]);
-    assert_eq!(fs::metadata(upper.join("file")).unwrap().rdev(), 0);
+    let mut parent = snapshot(&store, None, "base");
+    let mut work = None;
+    for n in 0..3 {
+        let active = store.prepare(Some(parent)).unwrap();
+        let lower: Vec<_> =
+            active.layers().iter().rev().map(|path| path.to_str().unwrap()).collect();
+        // "volatile" leaves a mark in the work directory that forbids to use it again.
+        let options = format!(
+            "volatile,lowerdir={},upperdir={},workdir={}",
+            lower.join(":"),
+            active.upper().display(),
+            active.work().display()
+        );
+        // In a mount namespace of its own, which ends with the shell.
+        let script = "mount -t overlay overlay -o $1 /mnt && cat /mnt/file && echo $2 >> /mnt/file";
+        let output = Command::new("unshare")
+            .args(["--mount", "sh", "-ec", script, "sh", &options, &n.to_string()])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        // The next one has the same, cleaned up.
+        assert_eq!(active.work(), work.get_or_insert(active.work().to_owned()));
+        parent = active.commit().unwrap();
+    }
+    let upper = store.layers(parent).unwrap().pop().unwrap();
+    assert_eq!(names(&upper), ["file"]);
+    assert_eq!(fs::read_to_string(upper.join("file")).unwrap(), "base0\n1\n2\n");
+    drop(store);
+    assert!(names(place.root().join("tmp")).is_empty());
 }
