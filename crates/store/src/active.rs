@@ -169,11 +169,10 @@ impl Active {
     /// container is [deleted](Store::delete_container).
     ///
     /// # Errors
-    /// [`StoreError::NameTaken`] when the container has one already.
+    /// [`StoreError::SnapshotInUse`] when the container has one already.
     pub fn keep(mut self, container: &str) -> Result<ContainerLayer> {
         if let Some(other) = self.unfinished.store.inner().layer_of(container)? {
-            let name = container.to_owned();
-            return Err(StoreError::NameTaken { name, id: other.to_string() });
+            return Err(StoreError::SnapshotInUse { id: other });
         }
         self.enter(Some(container))?;
         let lock = self.unfinished.lock.take();

@@ -65,7 +65,8 @@ impl Inner {
             f(tx)
         })?;
         // The log was just flushed, so this is cheap now, and saves the next process reading it.
-        self.db.checkpoint()?;
+        // It may fail: everything is said already.
+        let _ = self.db.checkpoint();
         Ok(value)
     }
 }
@@ -119,11 +120,14 @@ pub(crate) fn enter(store: &Store) -> Result<()> {
         .and_then(Lock::exclusive)
         .map_err(|errno| root.error("lock", "", errno))?;
     if recorded(root)?.as_deref() != Some(boot) {
-        layout::DIRECTORIES.iter().try_for_each(|name| root.ensure_dir(name))?;
-        root.open_lock_file(layout::LOCKS)?;
-        recover(store)?;
+        // On a full disk, too: else there would be no way to collect garbage.
+        reserve::use_if_needed(root, || {
+            layout::DIRECTORIES.iter().try_for_each(|name| root.ensure_dir(name))?;
+            root.open_lock_file(layout::LOCKS)?;
+            recover(store)?;
+            record(root, boot).map_err(|errno| root.error("write", layout::EPOCH, errno))
+        })?;
         reserve::set_aside(root);
-        record(root, boot).map_err(|errno| root.error("write", layout::EPOCH, errno))?;
     }
     drop(lock);
     Ok(())

@@ -9,7 +9,7 @@
 //! one more name of a file that is there, and work directories are used again.
 //! A session directory that can be locked belongs to nobody any more: see `sweep.rs`.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -120,12 +120,6 @@ impl Session {
         }
         remove::tree(&self.lock, &trash)
             .map_err(|errno| root.error("remove", self.path(&trash), errno))
-    }
-}
-
-impl AsFd for Session {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.lock.as_fd()
     }
 }
 

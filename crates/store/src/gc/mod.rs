@@ -22,8 +22,8 @@ pub(crate) use roots::mark_containers;
 
 use roots::Roots;
 
-use crate::error::{Result, StoreError};
-use crate::{SnapshotId, Store, layout};
+use crate::error::Result;
+use crate::{SnapshotId, Store};
 
 /// What garbage collection takes besides what nothing needs. The default takes nothing else.
 ///
@@ -67,12 +67,7 @@ impl Store {
     pub fn gc(&self, policy: &GcPolicy) -> Result<GcReport> {
         let inner = self.inner();
         let mut report = GcReport::default();
-        let result = match self.collect(policy, &mut report) {
-            Err(StoreError::NoSpace { .. }) if inner.root.unlink(layout::RESERVE)? => {
-                self.collect(policy, &mut report)
-            }
-            result => result,
-        };
+        let result = reserve::use_if_needed(&inner.root, || self.collect(policy, &mut report));
         reserve::set_aside(&inner.root);
         result.map(|()| report)
     }

@@ -91,7 +91,7 @@ fn the_layer_of_a_container_outlives_the_process() {
     assert!(matches!(other.container_layer("one"), Err(StoreError::SnapshotInUse { .. })));
     assert!(matches!(other.delete_container("one"), Err(StoreError::SnapshotInUse { .. })));
     let again = store.prepare(None).unwrap().keep("one");
-    assert!(matches!(again, Err(StoreError::NameTaken { .. })));
+    assert!(matches!(again, Err(StoreError::SnapshotInUse { .. })));
     drop((layer, store));
 
     let layer = other.container_layer("one").unwrap();

@@ -39,7 +39,7 @@ fn child() {
 
 /// A bit of everything, in an order that differs.
 fn work(store: &Store) {
-    let name = random(1 << 20).to_string();
+    let name = random(1 << 40).to_string();
     match random(8) {
         0..=2 => build(store, &name),
         3 => {

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use bld_store::{GcPolicy, ImageRecord, SnapshotId, Store, StoreError};
 
-use crate::support::{digest, names, record, snapshot};
+use crate::support::{cut_power, digest, names, record, snapshot};
 
 const PLACE: &str = "BLD_STORE_TEST_FULL";
 
@@ -42,7 +42,7 @@ fn place() -> Option<PathBuf> {
 /// Takes all the space there is.
 fn fill(place: &Path) -> PathBuf {
     let path = place.join("filler");
-    let mut file = fs::File::create(&path).unwrap();
+    let mut file = fs::File::options().append(true).create(true).open(&path).unwrap();
     for size in [4096, 1] {
         while file.write_all(&vec![0; size]).is_ok() {}
     }
@@ -177,9 +177,13 @@ fn a_full_disk_can_be_made_less_full() {
         let made = snapshot(&store, None, &"x".repeat(10_000));
         store.put_record(&record(&n.to_string(), Some(made))).unwrap();
     }
+    store.sync().unwrap();
     drop(store);
     fill(&place);
+    // Even if the first thing to do is to recover.
+    cut_power(&root);
     let store = Store::open(&root).unwrap();
+    fill(&place);
     no_space(store.put_record(&record("more", None)).and_then(|()| store.put_blob(b"more")));
     let report = store.gc(&GcPolicy { keep_bytes: Some(0), ..GcPolicy::default() }).unwrap();
     assert_eq!((report.records, report.snapshots.len()), (200, 200));

@@ -160,11 +160,13 @@ fn nothing_is_taken_from_a_live_process() {
     let old = place.open();
     let held = snapshot(&old, None, "held");
     let top = snapshot(&old, Some(held), "top");
+    let of_lease = old.put_blob(b"of the lease").unwrap();
     drop(old);
 
     let live = place.open();
     let lease = live.lease();
-    assert!(lease.hold(top).unwrap());
+    assert!(lease.hold(top).unwrap() && lease.hold_blob(&of_lease).unwrap());
+    assert!(!lease.hold_blob(&digest("nowhere")).unwrap());
     let made = snapshot(&live, None, "made");
     let parent = snapshot(&live, None, "parent");
     let active = live.prepare(Some(parent)).unwrap();
@@ -188,7 +190,7 @@ fn nothing_is_taken_from_a_live_process() {
     drop((lease, live));
     let report = place.open().gc(&everything()).unwrap();
     assert_eq!(report.snapshots.len(), 4);
-    assert_eq!(report.blobs.len(), 3);
+    assert_eq!(report.blobs.len(), 4);
     assert!(on_disk(&place).is_empty());
 }
 
