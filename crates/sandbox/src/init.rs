@@ -13,8 +13,8 @@
 //! opened and later overwritten (CVE-2019-5736). Through the stepping stone such a link leads to
 //! the memfd, which nobody can write to.
 //!
-//! Its arguments: `init` or `exec`, the path, and the argument vector of the program. Descriptor 3
-//! is where it reports the error number if execve(2) fails; otherwise that closes with it.
+//! Its arguments: `init` or `exec`, the path, and the argument vector of the program; called
+//! otherwise, as through such a link, it ends at once. Descriptor 3 is where it reports the error number if execve(2) fails; otherwise that closes with it.
 
 #![expect(unsafe_code, reason = "the machine code lies between two symbols")]
 
@@ -47,8 +47,11 @@ core::arch::global_asm!(
     "mov esi, 2",
     "mov edx, 1",
     "syscall",
+    "mov edi, 127",
+    "cmp byte ptr [rbx], 101", // 'e'
+    "je 6f",
     "cmp byte ptr [rbx], 105", // 'i'
-    "jne 6f",
+    "jne 8f",
     // rt_sigprocmask(SIG_SETMASK, all, 0, 8); the mask stays at rsp
     "sub rsp, 8",
     "push -1",
@@ -183,9 +186,12 @@ core::arch::global_asm!(
     "mov x1, #2",
     "mov x2, #1",
     "svc #0",
+    "mov x0, #127",
     "ldrb w9, [x20]",
+    "cmp w9, #101", // 'e'
+    "b.eq 6f",
     "cmp w9, #105", // 'i'
-    "b.ne 6f",
+    "b.ne 8f",
     // rt_sigprocmask(SIG_SETMASK, all, 0, 8); the mask stays at sp
     "sub sp, sp, #16",
     "mov x9, #-1",

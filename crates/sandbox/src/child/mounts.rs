@@ -12,7 +12,7 @@ use rustix::mount::{
 };
 
 use super::report::{At, Failure, Step};
-use crate::mounts::{Attachment, EMPTY, Place, Prepared, Source};
+use crate::mounts::{Attachment, EMPTY, HARMLESS, Place, Prepared, Source};
 use crate::plan::Build;
 use crate::sys;
 
@@ -117,7 +117,7 @@ fn mask(mounts: &Prepared, path: &CStr) -> SysResult<()> {
         result => result?,
     };
     let cover = if FileType::from_raw_mode(fstat(&place)?.st_mode) == FileType::Directory {
-        copy(&mounts.scratch, EMPTY, MountAttrFlags::MOUNT_ATTR_RDONLY)?
+        copy(&mounts.scratch, EMPTY, MountAttrFlags::MOUNT_ATTR_RDONLY | HARMLESS)?
     } else {
         copy(&mounts.dev, c"null", MountAttrFlags::empty())?
     };

@@ -14,6 +14,7 @@ mod stubs;
 mod tree;
 
 pub(crate) use dev::{DeviceControl, Terminal, open_terminal, rules as device_rules};
+pub(crate) use fs::HARMLESS;
 pub(crate) use stubs::Stubs;
 pub(crate) use tree::Place;
 
@@ -26,7 +27,7 @@ use std::sync::Arc;
 use rustix::fs::{FileType, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, mkdirat, openat};
 use rustix::mount::MountAttrFlags;
 
-use self::fs::{FsError, HARMLESS, clone_of, open_path, tmpfs};
+use self::fs::{FsError, clone_of, open_path, tmpfs};
 use self::tree::{Missing, Tree};
 use crate::error::SandboxError;
 use crate::spec::{Mount, MountKind, Root, Spec, Stdio};
@@ -379,7 +380,8 @@ impl Builder {
     /// Takes back what was made in the writable layer.
     fn undo(self) {
         drop((self.root, self.attachments));
-        if let Some(stubs) = self.tree.into_stubs() {
+        if let Some(mut stubs) = self.tree.into_stubs() {
+            stubs.seal();
             stubs.remove();
         }
     }
