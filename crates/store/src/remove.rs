@@ -34,6 +34,20 @@ pub(crate) fn tree(parent: impl AsFd, name: impl Arg) -> Result<()> {
     })
 }
 
+/// Moves `name` in `parent` to `new_name` in `to`. Its owner may lack the right to change a directory,
+/// which moving it takes, and can give himself that.
+pub(crate) fn rename(
+    parent: impl AsFd,
+    name: impl Arg,
+    to: impl AsFd,
+    new_name: &str,
+) -> Result<()> {
+    name.into_with_c_str(|name| {
+        let parent = parent.as_fd();
+        stubbornly(parent, name, || rustix::fs::renameat(parent, name, &to, new_name))
+    })
+}
+
 /// The directory where the walk began: the refuge of what lies too deep.
 struct Top<'a> {
     fd: BorrowedFd<'a>,
@@ -104,7 +118,7 @@ fn move_up(parent: BorrowedFd<'_>, name: &CStr, top: &mut Top<'_>) -> Result<()>
     loop {
         top.moved += 1;
         let refuge = format!("bld-moved-up-{}", top.moved);
-        match stubbornly(parent, name, || rustix::fs::renameat(parent, name, top.fd, &refuge)) {
+        match rename(parent, name, top.fd, &refuge) {
             Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => {} // the container's own
             result => return result,
         }

@@ -113,7 +113,7 @@ impl Session {
     /// piece by piece. It is gone for everyone else when this returns, even with an error.
     pub(crate) fn discard(&self, root: &Root, name: &str) -> Result<()> {
         let trash = self.temporary("trash");
-        match rustix::fs::renameat(root, name, &self.lock, &trash) {
+        match remove::rename(root, name, &self.lock, &trash) {
             Ok(()) => {}
             Err(Errno::NOENT) => return Ok(()),
             Err(errno) => return Err(root.error("rename", name, errno)),

@@ -188,6 +188,7 @@ fn permissions_are_no_obstacle_to_an_ordinary_owner() {
         fs::set_permissions(path, fs::Permissions::from_mode(0o0)).unwrap();
     }
     assert!(fs::read_dir(&closed).is_err(), "the capabilities are still there");
+    fs::set_permissions(active.upper(), fs::Permissions::from_mode(0o555)).unwrap();
     drop(active);
     drop(store);
     assert!(names(Path::new(&root).join("snapshots")).is_empty());
