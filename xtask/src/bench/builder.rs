@@ -1,12 +1,13 @@
 //! bld and the others: how each is told to do the same.
 
 use std::{
+    cell::Cell,
     fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use bld_testkit::{PODMAN_LIMITS, peer};
 
 use super::workload::{Action, Workload};
@@ -26,8 +27,10 @@ pub(super) struct Builder {
     kind: Kind,
     pub(super) name: &'static str,
     program: PathBuf,
-    /// Its store, for those that can have one of their own.
-    store: PathBuf,
+    /// Where its stores are, for those that can have one of their own.
+    stores: PathBuf,
+    /// How many stores it has had.
+    store: Cell<usize>,
     /// Whether it works on a store that holds things of others.
     pub(super) shares_its_store: bool,
 }
@@ -50,8 +53,10 @@ pub(super) fn peers(directory: &Path, only: &[String]) -> Vec<Builder> {
             continue;
         }
         let shares_its_store = matches!(kind, Kind::Docker | Kind::Buildctl);
-        let store = directory.join(name);
-        let builder = Builder { kind, name, program: name.into(), store, shares_its_store };
+        let program = name.into();
+        let stores = directory.join(name);
+        let store = Cell::new(0);
+        let builder = Builder { kind, name, program, stores, store, shares_its_store };
         match builder.version() {
             Ok(version) => {
                 println!("{name}: {version}");
@@ -64,8 +69,13 @@ pub(super) fn peers(directory: &Path, only: &[String]) -> Vec<Builder> {
 }
 
 impl Builder {
-    pub(super) fn bld(program: PathBuf, store: PathBuf) -> Self {
-        Self { kind: Kind::Bld, name: "bld", program, store, shares_its_store: false }
+    pub(super) fn bld(program: PathBuf, stores: PathBuf) -> Self {
+        let store = Cell::new(0);
+        Self { kind: Kind::Bld, name: "bld", program, stores, store, shares_its_store: false }
+    }
+
+    fn store(&self) -> PathBuf {
+        self.stores.join(self.store.get().to_string())
     }
 
     /// What it calls itself; fails when its daemon does not answer.
@@ -88,13 +98,13 @@ impl Builder {
         match self.kind {
             Kind::Bld => {
                 let mut command = Command::new(&self.program);
-                command.env("BLD_ROOT", &self.store);
+                command.env("BLD_ROOT", self.store());
                 command
             }
             Kind::Buildah | Kind::Podman => {
                 let mut command = peer(self.name);
-                command.arg("--root").arg(self.store.join("root"));
-                command.arg("--runroot").arg(self.store.join("run"));
+                command.arg("--root").arg(self.store().join("root"));
+                command.arg("--runroot").arg(self.store().join("run"));
                 command
             }
             Kind::Docker => {
@@ -162,17 +172,16 @@ impl Builder {
         command
     }
 
-    /// Makes its store empty.
+    /// Gives it an empty store.
+    ///
+    /// Where it can have one of its own that is a new one, and the old one stays: ext4 is slow to make
+    /// files in the minutes after others were removed, and that is not what is to be measured.
     pub(super) fn empty(&self) -> Result<()> {
         let commands: &[&[&str]] = match self.kind {
-            Kind::Bld => {
-                if self.store.exists() {
-                    fs::remove_dir_all(&self.store)?;
-                }
+            Kind::Bld | Kind::Buildah | Kind::Podman => {
+                self.store.set(self.store.get() + 1);
                 &[]
             }
-            Kind::Buildah => &[&["rm", "--all"], &["rmi", "--all", "--force"]],
-            Kind::Podman => &[&["rmi", "--all", "--force"]],
             Kind::Docker => &[
                 &["image", "prune", "--all", "--force"],
                 &["builder", "prune", "--all", "--force"],
@@ -193,11 +202,19 @@ impl Builder {
     }
 
     /// Gives the space back that the measurements took.
-    pub(super) fn forget(&self) {
-        if !self.shares_its_store {
-            // What can't be removed is in a directory that says what it is.
-            let _ = self.empty();
-            let _ = fs::remove_dir_all(&self.store);
+    pub(super) fn forget(&self) -> Result<()> {
+        if self.shares_its_store || !self.stores.exists() {
+            return Ok(());
         }
+        // What buildah has mounted it unmounts only when it is told to remove the container.
+        if matches!(self.kind, Kind::Buildah | Kind::Podman) {
+            for store in (0..=self.store.get()).rev() {
+                self.store.set(store);
+                if self.store().exists() {
+                    self.start().args(["rm", "--all"]).output()?;
+                }
+            }
+        }
+        fs::remove_dir_all(&self.stores).with_context(|| self.stores.display().to_string())
     }
 }

@@ -77,14 +77,18 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if peers.is_empty() {
         println!("no other builder is installed here: bld is measured alone");
     }
+    for builder in std::iter::once(&own).chain(&peers) {
+        builder.forget()?; // of an earlier run that was interrupted
+    }
     let mut rows = Vec::new();
     for workload in &workloads {
         for peer in peers.iter().map(Some).chain(peers.is_empty().then_some(None)) {
             rows.extend(bench.compare(workload, &own, peer));
         }
     }
-    own.forget();
-    peers.iter().for_each(Builder::forget);
+    for builder in std::iter::once(&own).chain(&peers) {
+        builder.forget()?;
+    }
 
     let page = report::page(&rows, &own, &peers, options.rounds)?;
     println!("{}", report::table(&rows));
