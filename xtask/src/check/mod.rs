@@ -43,8 +43,19 @@ pub(crate) fn run() -> Result<()> {
             ])
         }),
         ("documentation", || {
-            let arguments = ["doc", "--quiet", "--workspace", "--no-deps"];
-            shell::run(cargo().args(arguments).env("RUSTDOCFLAGS", "-D warnings"))
+            let mut command = cargo();
+            command.args([
+                "doc",
+                "--quiet",
+                "--workspace",
+                "--no-deps",
+                "--document-private-items",
+            ]);
+            // What clap prints as help is not Markdown.
+            command.args(["--exclude", "bld-cli"]);
+            shell::run(
+                command.env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links"),
+            )
         }),
     ])
 }
