@@ -70,6 +70,7 @@ const LIBC_SIGNALS: u64 = 1 << (32 - 1) | 1 << (33 - 1);
 fn start() -> io::Result<Sender<Job>> {
     // What it is before any child has changed it.
     dumpable();
+    sys::keep_children()?;
     let stack = Stack::new()?;
     let (sender, jobs) = mpsc::channel::<Job>();
     std::thread::Builder::new().name("bld-sandbox".to_owned()).stack_size(256 << 10).spawn(
@@ -94,6 +95,7 @@ fn make(launch: Launch, stack: &Stack) -> io::Result<Launched> {
     let Launch { plan, namespaces, cgroup, inside } = launch;
     if let Some(container) = &inside {
         // Of this thread's children only; the thread itself stays where it is.
+        own_pid_namespace()?;
         sys::enter_namespaces(container, libc::CLONE_NEWPID)?;
     }
     let made = clone(&plan, namespaces, cgroup.as_ref(), inside.is_none(), stack);
@@ -140,12 +142,16 @@ fn clone(
     };
     // No handler of this process may run in the child, which has its memory but not its threads.
     sys::set_signal_mask(u64::MAX)?;
+    if !share_memory {
+        // The copy is born with it: nobody in the container may look at what this process knows.
+        sys::set_dumpable(0)?;
+    }
     let plan: *const Plan = plan;
     // SAFETY: the stack is this thread's and free, the thread is suspended until the child is done
     // with both stack and plan, signals are blocked, and `child::main` keeps to the rules.
     let result = unsafe { sys::clone3(&args, child::main, plan.cast()) };
     sys::set_signal_mask(!LIBC_SIGNALS)?;
-    // A child that changed its user has changed this for the shared memory.
+    // A child that changed its user has also changed this for the shared memory.
     if sys::dumpable() != dumpable() {
         sys::set_dumpable(dumpable())?;
     }

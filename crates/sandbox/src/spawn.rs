@@ -1,7 +1,5 @@
 //! From a [`Spec`] to a running process.
 
-use std::ffi::CString;
-use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 
@@ -10,12 +8,14 @@ use rustix::process::{PidfdFlags, getpid, pidfd_open};
 
 use crate::capabilities::Capabilities;
 use crate::cgroup::Cgroup;
-use crate::child::{Failure, Step, read_report};
+use crate::child::read_report;
+use crate::command::{c_string, command};
 use crate::error::SandboxError;
-use crate::init::{self, Role};
+use crate::explain::explain;
+use crate::init::Role;
 use crate::launcher::{Launch, Launched, launch};
 use crate::mounts::{self, DeviceControl};
-use crate::plan::{Build, By, Command, Entry, Plan, Program, Strings};
+use crate::plan::{Build, By, Entry, Plan};
 use crate::process::{Leftovers, Process};
 use crate::seccomp;
 use crate::spec::{Network, Seccomp, Spec, Stdio};
@@ -153,52 +153,6 @@ fn control_devices(spec: &Spec, leftovers: &mut Leftovers) -> Result<DeviceContr
     Ok(if controlled { DeviceControl::Group } else { DeviceControl::Mounts })
 }
 
-/// What to run, with every path it may have.
-pub(crate) fn command(
-    args: Vec<String>,
-    env: Vec<String>,
-    by: By,
-    role: Role,
-) -> Result<Command, SandboxError> {
-    let name = args.first().cloned().unwrap_or_default();
-    let searched = !name.contains('/');
-    let paths = if searched {
-        // The last one counts, as for programs that copy the environment into a table.
-        let path = env.iter().rev().find_map(|e| e.strip_prefix("PATH=")).unwrap_or("");
-        // A relative directory would make the choice depend on the working directory.
-        let dirs = path.split(':').filter(|dir| dir.starts_with('/'));
-        dirs.map(|dir| format!("{}/{name}", dir.trim_end_matches('/'))).collect()
-    } else {
-        vec![name]
-    };
-    let args = c_strings(args)?;
-    let programs = c_strings(paths)?.into_iter().map(|path| {
-        let second_argv = init::arguments(role, &path, &args);
-        Program { path, second_argv }
-    });
-    Ok(Command {
-        programs: programs.collect(),
-        searched,
-        argv: Strings::new(args.clone()),
-        envp: Strings::new(c_strings(env)?),
-        second: init::file()
-            .map_err(|e| SandboxError::setup("make the second program", e))?
-            .as_raw_fd(),
-        by,
-    })
-}
-
-pub(crate) fn c_string(text: String) -> Result<CString, SandboxError> {
-    CString::new(text).map_err(|e| {
-        let text = String::from_utf8_lossy(&e.into_vec()).into_owned();
-        SandboxError::Invalid(format!("{text:?} has a null character"))
-    })
-}
-
-fn c_strings(texts: Vec<String>) -> Result<Vec<CString>, SandboxError> {
-    texts.into_iter().map(c_string).collect()
-}
-
 /// A descriptor for each standard stream.
 pub(crate) fn three(fd: OwnedFd) -> Result<[OwnedFd; 3], SandboxError> {
     let clone = |fd: &OwnedFd| {
@@ -240,64 +194,4 @@ pub(crate) fn running(
     let process = Process::new(pid, pidfd, terminal, leftovers);
     // In case of an error, dropping the process reaps the child and cleans up.
     error.map_or(Ok(process), Err)
-}
-
-/// What a failure of the child means.
-fn explain(failure: Failure, plan: &Plan) -> SandboxError {
-    let Failure { step, index, errno } = failure;
-    let index = index as usize;
-    let source = io::Error::from(errno);
-    let command = &plan.command;
-    let program = || command.argv.first();
-    let not_executable = |reason: &str| SandboxError::NotExecutable {
-        program: program(),
-        reason: reason.to_owned(),
-    };
-    match step {
-        Step::ProgramMissing => {
-            let reason = if command.searched {
-                "executable file not found in $PATH".to_owned()
-            } else {
-                format!("stat {}: no such file or directory", program())
-            };
-            SandboxError::NotFound { program: program(), reason }
-        }
-        Step::InterpreterMissing => SandboxError::NotFound {
-            program: program(),
-            reason: "no such file or directory: its interpreter is missing".to_owned(),
-        },
-        Step::ProgramIsDirectory => not_executable("is a directory"),
-        Step::ProgramNotPermitted => not_executable("permission denied"),
-        Step::Exec => match errno.raw_os_error() {
-            libc::ENOEXEC => not_executable("exec format error"),
-            libc::E2BIG => not_executable("argument list too long"),
-            libc::ETXTBSY => not_executable("text file busy"),
-            _ => not_executable(&source.to_string()),
-        },
-        Step::Cwd | Step::CwdOutside => {
-            SandboxError::Cwd { path: plan.cwd.to_string_lossy().into_owned(), source }
-        }
-        Step::Mount => match &plan.entry {
-            Entry::Build(build) if index < build.mounts.attachments.len() => {
-                let attachment = &build.mounts.attachments[index];
-                SandboxError::Mount {
-                    what: attachment.what.to_owned(),
-                    target: attachment.target.clone(),
-                    detail: String::new(),
-                    source,
-                }
-            }
-            _ => SandboxError::setup(step.describe(), errno),
-        },
-        Step::Sysctl | Step::Rlimit => {
-            let name = match (&plan.entry, step) {
-                (Entry::Build(build), Step::Sysctl) => {
-                    build.sysctls.get(index).map(|(path, _)| path.to_string_lossy().into_owned())
-                }
-                _ => plan.rlimits.get(index).map(|limit| format!("{:?}", limit.resource)),
-            };
-            SandboxError::setup(format!("{} {}", step.describe(), name.unwrap_or_default()), errno)
-        }
-        _ => SandboxError::setup(step.describe(), errno),
-    }
 }

@@ -201,6 +201,24 @@ pub(crate) fn reset_signal(signal: c_int) -> Result<()> {
     Ok(())
 }
 
+/// Makes sure that the kernel keeps how children ended until they are waited for. It does not when
+/// SIGCHLD is ignored, which a program inherits from whoever started it.
+pub(crate) fn keep_children() -> Result<()> {
+    // The kernel's `struct sigaction`: handler, flags, restorer, mask.
+    let mut action = [0u64; 4];
+    // SAFETY: the kernel writes one structure of this size.
+    unsafe {
+        call(
+            libc::SYS_rt_sigaction,
+            [libc::SIGCHLD as usize, 0, action.as_mut_ptr() as usize, size_of::<u64>(), 0, 0],
+        )?;
+    }
+    if action[0] == libc::SIG_IGN as u64 {
+        reset_signal(libc::SIGCHLD)?;
+    }
+    Ok(())
+}
+
 /// rt_sigprocmask(2): blocks exactly the signals in `mask`, bit n - 1 for signal n.
 pub(crate) fn set_signal_mask(mask: u64) -> Result<()> {
     // SAFETY: the kernel reads one word behind the pointer.

@@ -34,6 +34,10 @@ impl Cgroup {
     pub fn create(spec: &CgroupSpec) -> Result<Self, CgroupError> {
         let hierarchies =
             Hierarchies::get().map_err(file::error("find", Path::new("/proc/self/mountinfo")))?;
+        Self::create_in(hierarchies, spec)
+    }
+
+    fn create_in(hierarchies: &Hierarchies, spec: &CgroupSpec) -> Result<Self, CgroupError> {
         if spec.name.is_empty() || spec.name.starts_with('.') || spec.name.contains('/') {
             return Err(CgroupError::Name(spec.name.clone()));
         }
@@ -329,4 +333,89 @@ fn default_program() -> io::Result<&'static OwnedFd> {
     }
     let program = devices::load_program(&devices::DOCKER)?;
     Ok(PROGRAM.get_or_init(|| program))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Child, Command};
+
+    fn sleeper() -> Child {
+        Command::new("sleep").arg("1000").spawn().unwrap()
+    }
+
+    fn state(pid: u32) -> char {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat.rsplit_once(") ").unwrap().1.chars().next().unwrap()
+    }
+
+    fn set_up(hierarchies: &Hierarchies, name: &str) -> Cgroup {
+        let spec = CgroupSpec {
+            name: format!("unit-{name}-{}", std::process::id()),
+            limits: Limits { pids: Some(9), ..Limits::default() },
+            accounting: true,
+            ..CgroupSpec::default()
+        };
+        Cgroup::create_in(hierarchies, &spec).unwrap()
+    }
+
+    fn use_everything(group: &Cgroup) {
+        let mut child = sleeper();
+        let pid = child.id() as i32;
+        group.add(pid).unwrap();
+        assert_eq!(group.processes(), [pid]);
+        assert_eq!(Cgroup::of(pid).unwrap().as_ref().map(Cgroup::processes), Some(vec![pid]));
+        assert!(group.restrict_devices(&[]).unwrap());
+        assert!(group.remove().is_err(), "something runs in it");
+        assert_eq!(group.stats().pids, 1);
+
+        group.freeze().unwrap();
+        let frozen = state(child.id());
+        group.thaw().unwrap();
+        assert!(matches!(frozen, 'D' | 'S'), "{frozen}");
+        group.freeze().unwrap();
+        // Reaped on the side, as a dead process keeps a v1 group busy.
+        let reaper = std::thread::spawn(move || child.wait().unwrap());
+        group.kill().unwrap();
+        assert!(!reaper.join().unwrap().success());
+        assert_eq!(group.oom_kills(), 0);
+        group.remove().unwrap();
+        group.remove().unwrap();
+        assert!(group.dirs().all(|dir| !dir.exists()));
+    }
+
+    #[test]
+    fn the_systems_set_up() {
+        use_everything(&set_up(Hierarchies::get().unwrap(), "own"));
+    }
+
+    #[test]
+    fn without_v2() {
+        let hierarchies = Hierarchies { unified: None, v1: Hierarchies::get().unwrap().v1.clone() };
+        if hierarchies.v1.contains_key("freezer") {
+            let group = set_up(&hierarchies, "v1");
+            for controller in ["pids", "freezer", "devices", "cpuacct", "memory"] {
+                assert!(group.v1.iter().any(|(name, _)| name == controller), "{controller}");
+            }
+            use_everything(&group);
+        }
+    }
+
+    /// As if v2 were alone; where it has no controllers, those cannot be asked for.
+    #[test]
+    fn without_v1() {
+        let unified = Hierarchies::get().unwrap().unified.clone();
+        let hierarchies = Hierarchies { unified, v1: std::collections::BTreeMap::new() };
+        let Some(unified) = &hierarchies.unified else { return };
+        let spec =
+            CgroupSpec { name: format!("unit-v2-{}", std::process::id()), ..CgroupSpec::default() };
+        use_everything(&Cgroup::create_in(&hierarchies, &spec).unwrap());
+        let offered = file::read(&unified.mount, "cgroup.controllers").unwrap_or_default();
+        if !offered.contains("pids") {
+            let limits = Limits { pids: Some(1), ..Limits::default() };
+            let spec = CgroupSpec { limits, ..spec };
+            let error = Cgroup::create_in(&hierarchies, &spec).unwrap_err();
+            assert!(error.to_string().contains("+pids"), "{error}");
+        }
+    }
 }

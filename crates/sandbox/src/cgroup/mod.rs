@@ -16,7 +16,7 @@ mod sweep;
 mod v1;
 mod v2;
 
-pub(crate) use devices::{DOCKER as DOCKER_DEVICES, DeviceKind, DeviceRule, MKNOD, READ, WRITE};
+pub(crate) use devices::{DeviceKind, DeviceRule, MKNOD, READ, WRITE};
 pub(crate) use hierarchy::Hierarchies;
 
 pub use group::Cgroup;

@@ -61,7 +61,6 @@ fn run(plan: &Plan, report: &mut RawFd) -> Result<Infallible, Failure> {
     let null = match &plan.entry {
         Entry::Build(build) => Some(enter_new(build)?),
         Entry::Join(container) => {
-            sys::set_dumpable(0).at(Step::EnterContainer)?;
             let kinds = libc::CLONE_NEWNS
                 | libc::CLONE_NEWIPC
                 | libc::CLONE_NEWUTS

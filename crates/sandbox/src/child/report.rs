@@ -150,12 +150,11 @@ impl Failure {
     }
 
     fn from_bytes(bytes: [u8; Self::SIZE]) -> Option<Self> {
-        let [a, b, c, d, e, f, g, h, i, j, k, l] = bytes;
-        let step = u32::from_ne_bytes([a, b, c, d]) as usize;
+        let ([step, index, errno], []) = bytes.as_chunks() else { return None };
         Some(Self {
-            step: *Step::ALL.get(step)?,
-            index: u32::from_ne_bytes([e, f, g, h]),
-            errno: Errno::from_raw_os_error(i32::from_ne_bytes([i, j, k, l])),
+            step: *Step::ALL.get(u32::from_ne_bytes(*step) as usize)?,
+            index: u32::from_ne_bytes(*index),
+            errno: Errno::from_raw_os_error(i32::from_ne_bytes(*errno)),
         })
     }
 }

@@ -10,8 +10,8 @@ use rustix::io::{Errno, Result as SysResult};
 use rustix::process::{Gid, Pid, Resource as KernelResource, Rlimit as KernelRlimit, Uid};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, clear_ambient_capability_set,
-    remove_capability_from_bounding_set, set_capabilities, set_no_new_privs, set_thread_groups,
-    set_thread_res_gid, set_thread_res_uid,
+    remove_capability_from_bounding_set, set_capabilities, set_no_new_privs, set_thread_res_gid,
+    set_thread_res_uid,
 };
 
 use super::report::{At, Failure, Step};

@@ -214,12 +214,12 @@ impl Builder {
         let options = vec![(c"source".to_owned(), Some(kind.to_owned()))];
         let source = Source::New { kind, options, attributes };
         let at = self.attach(source, what, target, Missing::Directory)?;
-        Self::plain(at, what, target)
+        Self::plain(&at, what, target)
     }
 
     /// `/proc`, `/sys` and `/dev` must be directories, not links to somewhere else: programs and
     /// this crate rely on finding the kernel there.
-    fn plain(at: PathBuf, what: &str, target: &str) -> Result<(), SandboxError> {
+    fn plain(at: &Path, what: &str, target: &str) -> Result<(), SandboxError> {
         if at == Path::new(target) {
             return Ok(());
         }
@@ -256,7 +256,7 @@ impl Builder {
     fn dev(&mut self, spec: &Spec) -> Result<Option<Terminal>, SandboxError> {
         let source = Source::Ready(Arc::clone(&self.dev));
         let at = self.attach(source, "tmpfs", "/dev", Missing::Directory)?;
-        Self::plain(at, "tmpfs", "/dev")?;
+        Self::plain(&at, "tmpfs", "/dev")?;
         dev::fill(&self.dev, self.control, &mut self.attachments)
             .map_err(failed("devices", "/dev"))?;
         if spec.privileged {
@@ -330,8 +330,7 @@ impl Builder {
         gid: u32,
         read_only: bool,
     ) -> Result<(), SandboxError> {
-        let name = CString::from(c"file").into_string().unwrap_or_default();
-        let name = CString::new(format!("{name}{}", self.files)).unwrap_or_default();
+        let name = CString::new(format!("file{}", self.files)).unwrap_or_default();
         self.files += 1;
         let write = || -> io::Result<()> {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;

@@ -9,16 +9,16 @@ use std::path::{Path, PathBuf};
 use bld_sandbox::{ExitStatus, Root, SandboxError, Spec, Stdio, spawn};
 use tempfile::TempDir;
 
-pub const PATH: &str = "PATH=/bin";
+pub(crate) const PATH: &str = "PATH=/bin";
 
 /// A root filesystem with a writable layer, all removed in the end.
-pub struct Rootfs {
-    pub dir: TempDir,
+pub(crate) struct Rootfs {
+    pub(crate) dir: TempDir,
 }
 
 impl Rootfs {
     /// With busybox, the directories images have, and empty files where Docker mounts files.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let rootfs = Self::bare();
         for name in ["proc", "sys", "dev", "etc", "tmp", "root"] {
             fs::create_dir(rootfs.lower().join(name)).unwrap();
@@ -30,7 +30,7 @@ impl Rootfs {
     }
 
     /// With nothing but busybox.
-    pub fn bare() -> Self {
+    pub(crate) fn bare() -> Self {
         let dir = tempfile::tempdir().unwrap();
         for name in ["lower/bin", "upper", "work"] {
             fs::create_dir_all(dir.path().join(name)).unwrap();
@@ -49,22 +49,22 @@ impl Rootfs {
         rootfs
     }
 
-    pub fn lower(&self) -> PathBuf {
+    pub(crate) fn lower(&self) -> PathBuf {
         self.dir.path().join("lower")
     }
 
-    pub fn upper(&self) -> PathBuf {
+    pub(crate) fn upper(&self) -> PathBuf {
         self.dir.path().join("upper")
     }
 
     /// A file of the image.
-    pub fn write(&self, path: &str, contents: &str) {
+    pub(crate) fn write(&self, path: &str, contents: &str) {
         let path = self.lower().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, contents).unwrap();
     }
 
-    pub fn root(&self) -> Root {
+    pub(crate) fn root(&self) -> Root {
         Root::Overlay {
             lowers: vec![self.lower()],
             upper: self.upper(),
@@ -73,24 +73,24 @@ impl Rootfs {
         }
     }
 
-    pub fn spec<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Spec {
+    pub(crate) fn spec<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Spec {
         let mut spec = Spec::new(self.root(), args);
         spec.env = vec![PATH.to_owned()];
         spec
     }
 
-    pub fn sh(&self, script: &str) -> Spec {
+    pub(crate) fn sh(&self, script: &str) -> Spec {
         self.spec(["sh", "-c", script])
     }
 
     /// Everything in the writable layer, sorted, directories with a slash behind.
-    pub fn changes(&self) -> Vec<String> {
+    pub(crate) fn changes(&self) -> Vec<String> {
         tree(&self.upper())
     }
 }
 
 /// Everything below a directory, sorted, directories with a slash behind.
-pub fn tree(dir: &Path) -> Vec<String> {
+pub(crate) fn tree(dir: &Path) -> Vec<String> {
     fn walk(base: &Path, dir: &Path, found: &mut Vec<String>) {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
@@ -109,29 +109,29 @@ pub fn tree(dir: &Path) -> Vec<String> {
     found
 }
 
-pub struct Output {
-    pub status: ExitStatus,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Output {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Output {
     /// Standard output of a process that must have succeeded.
     #[track_caller]
-    pub fn ok(self) -> String {
+    pub(crate) fn ok(self) -> String {
         assert!(self.status.success(), "{:?}\n{}\n{}", self.status, self.stdout, self.stderr);
         self.stdout
     }
 }
 
 /// Both ends of a pipe: to read, to write.
-pub fn pipe() -> (fs::File, OwnedFd) {
+pub(crate) fn pipe() -> (fs::File, OwnedFd) {
     let (read, write) = std::io::pipe().unwrap();
     (fs::File::from(OwnedFd::from(read)), write.into())
 }
 
 /// Connects pipes. Gives the ends for standard input, output and error.
-pub fn connect(spec: &mut Spec) -> (fs::File, fs::File, fs::File) {
+pub(crate) fn connect(spec: &mut Spec) -> (fs::File, fs::File, fs::File) {
     let (stdin, input) = std::io::pipe().unwrap();
     let (output, stdout) = pipe();
     let (errors, stderr) = pipe();
@@ -140,11 +140,11 @@ pub fn connect(spec: &mut Spec) -> (fs::File, fs::File, fs::File) {
 }
 
 /// Runs to the end.
-pub fn run(spec: Spec) -> Output {
+pub(crate) fn run(spec: Spec) -> Output {
     try_run(spec, b"").unwrap()
 }
 
-pub fn try_run(mut spec: Spec, input: &[u8]) -> Result<Output, SandboxError> {
+pub(crate) fn try_run(mut spec: Spec, input: &[u8]) -> Result<Output, SandboxError> {
     let (mut stdin, mut stdout, mut stderr) = connect(&mut spec);
     let mut process = spawn(spec)?;
     stdin.write_all(input).unwrap();
@@ -162,7 +162,7 @@ pub fn try_run(mut spec: Spec, input: &[u8]) -> Result<Output, SandboxError> {
 
 /// The error of something that must not start.
 #[track_caller]
-pub fn refused(spec: Spec) -> SandboxError {
+pub(crate) fn refused(spec: Spec) -> SandboxError {
     match spawn(spec) {
         Err(e) => e,
         Ok(process) => panic!("it runs: {process:?}"),
@@ -170,7 +170,7 @@ pub fn refused(spec: Spec) -> SandboxError {
 }
 
 /// The error with all its causes.
-pub fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(e) = cause {
@@ -183,7 +183,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 
 /// Runs a test of this program inside a container on the host's files, so that it can make system
 /// calls no command makes. Gives what it prints.
-pub fn probe(name: &str, prepare: impl FnOnce(&mut Spec)) -> Output {
+pub(crate) fn probe(name: &str, prepare: impl FnOnce(&mut Spec)) -> Output {
     let dir = tempfile::tempdir().unwrap();
     let (upper, work) = (dir.path().join("upper"), dir.path().join("work"));
     fs::create_dir(&upper).unwrap();
@@ -198,6 +198,6 @@ pub fn probe(name: &str, prepare: impl FnOnce(&mut Spec)) -> Output {
 }
 
 /// Whether this is such a run.
-pub fn probing() -> bool {
+pub(crate) fn probing() -> bool {
     std::env::var_os("BLD_PROBE").is_some()
 }

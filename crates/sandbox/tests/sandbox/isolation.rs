@@ -384,10 +384,10 @@ fn a_directory_as_root() {
 fn standard_streams_may_have_any_number() {
     let rootfs = Rootfs::new();
     let mut spec = rootfs.sh("cat; echo err >&2");
-    let (_stdin, _stdout, _stderr) = crate::common::connect(&mut spec);
+    let (input, _output, _errors) = crate::common::connect(&mut spec);
     if let bld_sandbox::Stdio::Fds { stdin, stdout, stderr } = &spec.stdio {
         assert!(stdin.as_raw_fd() > 2 && stdout.as_raw_fd() > 2 && stderr.as_raw_fd() > 2);
     }
-    drop(_stdin);
+    drop(input);
     assert!(spawn(spec).unwrap().wait().unwrap().success());
 }

@@ -27,7 +27,7 @@ fn inside() {
         ("mount", errno(libc::SYS_mount, [0; 4])),
         ("fsopen", errno(libc::SYS_fsopen, [0; 4])),
         ("unshare user", errno(libc::SYS_unshare, [namespaces, 0, 0, 0])),
-        ("clone user", errno(libc::SYS_clone, [namespaces | 17, 0, 0, 0])),
+        ("clone user", errno(libc::SYS_clone, [namespaces | 0x11, 0, 0, 0])),
         ("clone3", errno(libc::SYS_clone3, [0; 4])),
         ("setns", errno(libc::SYS_setns, [-1, 0, 0, 0])),
         ("bpf", errno(libc::SYS_bpf, [0; 4])),
@@ -63,7 +63,7 @@ fn inside() {
         println!("{name}: {}", if result < 0 { -result } else { 0 });
     }
     #[cfg(target_arch = "x86_64")]
-    println!("x32: {}", errno(0x4000_0000 | 39, [0; 4]));
+    println!("x32: {}", errno(0x4000_0000 | 0x27, [0; 4]));
 }
 
 /// What `inside` said about a call.
