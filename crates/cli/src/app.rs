@@ -88,7 +88,11 @@ pub(crate) fn run() -> ExitCode {
         .try_get_matches_from_mut(&args)
         .and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
     match parsed {
-        Ok(cli) => finish(dispatch(cli.command, &Session::new(&cli.global))),
+        Ok(cli) => {
+            // Thousands of small pieces, which the end of the process frees faster than we can.
+            std::mem::forget(root);
+            finish(dispatch(cli.command, &Session::new(&cli.global)))
+        }
         Err(_) if wants_version(&args) => finish(c::version::short().map(|()| 0)),
         Err(error) => {
             let answer = usage::answer(&root, args.get(1..).unwrap_or_default(), &error);

@@ -44,10 +44,27 @@ use serde_json::Value;
 
 use crate::{EngineError, Result};
 
-/// A container as the store keeps it.
+/// A container as the store keeps it. Wishes that nobody uttered are left out: they are most of a
+/// document, which is written at every change of state.
 pub(crate) fn encode(container: &Container) -> Result<Value> {
-    serde_json::to_value(container)
-        .map_err(|source| EngineError::ContainerDocument { id: container.id.clone(), source })
+    let mut document = serde_json::to_value(container)
+        .map_err(|source| EngineError::ContainerDocument { id: container.id.clone(), source })?;
+    if let Some(host) = document.get_mut("host") {
+        omit_defaults(host);
+    }
+    Ok(document)
+}
+
+fn omit_defaults(value: &mut Value) {
+    let Value::Object(fields) = value else { return };
+    fields.values_mut().for_each(omit_defaults);
+    fields.retain(|_, value| match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+        _ => true,
+    });
 }
 
 /// A container from the store.

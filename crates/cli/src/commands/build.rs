@@ -186,6 +186,14 @@ struct Classic {
 }
 
 pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
+    start(args, session).or_else(|failure| {
+        // Docker's builder says it louder than docker.
+        failure.print("ERROR: ");
+        Ok(failure.code)
+    })
+}
+
+fn start(args: &Args, session: &Session) -> Outcome {
     let check = args.check || args.call.as_deref() == Some("check");
     if let Some(call) = args.call.as_deref().filter(|call| !matches!(*call, "build" | "check")) {
         return Err(Failure::new(format!("--call={call} is not supported yet")));

@@ -5,7 +5,7 @@
 //! line that matters.
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, Write as _};
 use std::time::{Duration, Instant, SystemTime};
 
 use bld_event::{Event, EventKind, VertexId};
@@ -112,7 +112,8 @@ impl Reader for Tty {
         let failed = steps.iter().any(|s| matches!(s.ended, Some((_, End::Failed(_)))));
         self.show_status(steps, if failed { " FAILED" } else { " FINISHED" });
         self.status.abandon();
-        Ok(())
+        // What is said next begins on a line of its own.
+        io::stderr().write_all(b"\n")
     }
 }
 

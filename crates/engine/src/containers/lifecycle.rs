@@ -50,6 +50,7 @@ impl Engine {
         if !container.state.is_running() {
             return Ok(());
         }
+        wake(&container)?;
         let signal = signal.or(container.config.stop_signal.as_deref()).unwrap_or("SIGTERM");
         let timeout = timeout.or(container.host.stop_timeout).unwrap_or(STOP_TIMEOUT);
         send(&container, parse_signal(signal)?)?;
@@ -69,6 +70,7 @@ impl Engine {
         }
         send(&container, signal)?;
         if signal == Signal::KILL.as_raw() {
+            wake(&container)?;
             self.wait_until_settled(&container)?;
         }
         Ok(())
@@ -152,12 +154,12 @@ impl Engine {
         let mut outcome = Ok(());
         self.store()?.update_container(id, |document| {
             outcome = serde_json::from_value::<Container>(document.clone())
+                .map_err(|source| EngineError::ContainerDocument { id: id.to_owned(), source })
                 .and_then(|mut container| {
                     change(&mut container.state);
-                    *document = serde_json::to_value(container)?;
+                    *document = super::encode(&container)?;
                     Ok(())
-                })
-                .map_err(|source| EngineError::ContainerDocument { id: id.to_owned(), source });
+                });
         })?;
         outcome
     }
@@ -170,6 +172,11 @@ fn freeze(container: &Container, frozen: bool) -> Result<()> {
     let failed = |source| EngineError::Cgroup { source };
     let group = Cgroup::of(pid).map_err(failed)?.ok_or_else(gone)?;
     if frozen { group.freeze() } else { group.thaw() }.map_err(failed)
+}
+
+/// Lets a paused container hear its signals.
+fn wake(container: &Container) -> Result<()> {
+    if container.state.status == Status::Paused { freeze(container, false) } else { Ok(()) }
 }
 
 /// The number of a signal.

@@ -100,7 +100,8 @@ async fn fetch(
     task: &Task,
 ) -> Result<(ImageRecord, Digest)> {
     let reporter = Reporter::from(task);
-    let remote = client.find_image(store, reference, platform, &reporter).await?;
+    // The configuration is no layer, and nobody waits for it.
+    let remote = client.find_image(store, reference, platform, &Reporter::none()).await?;
     let found = remote.platform();
     if !found.satisfies(platform) {
         return Err(EngineError::WrongPlatform {

@@ -1,6 +1,6 @@
 //! Sending images to registries.
 
-use bld_event::{Events, VertexId};
+use bld_event::{EventKind, Events, VertexId};
 use bld_export::ManifestOptions;
 use bld_oci::{Digest, Reference, media_type};
 use bld_registry::{Manifest, Pushed, Reporter};
@@ -77,12 +77,21 @@ impl Engine {
     ) -> Result<Pushed> {
         let (store, client) = (self.store()?, self.client()?);
         let lenders = lenders(store, image)?;
-        let reporter = Reporter::new(events, vertex);
+        let reporter = Reporter::new(&without(events, &image.id), vertex);
         let pushed =
             self.block_on(client.push(store, reference, manifest, &lenders, &reporter))??;
         store.add_repo_digest(&reference.name(), &pushed.digest, &image.id)?;
         Ok(pushed)
     }
+}
+
+/// The same events without the progress of the configuration, which is no layer.
+fn without(events: &Events, config: &Digest) -> Events {
+    let (events, config) = (events.clone(), config.to_string());
+    Events::new(move |event| match &event.kind {
+        EventKind::Progress(progress) if progress.item == config => {}
+        _ => events.emit(event.id, event.kind),
+    })
 }
 
 /// The manifest an image was pulled with, when all of it is still here.
