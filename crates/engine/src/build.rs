@@ -22,6 +22,7 @@ pub use request::{
 
 use crate::Engine;
 use definition::Definition;
+use output::HandOut;
 use resolver::{BuildImages, BuildResolver, Found};
 
 /// A build that is lowered and ready to run.
@@ -127,7 +128,7 @@ impl Engine {
         events: &Events,
         cancel: &Cancel,
     ) -> Result<BuildResult, BuildError> {
-        let names = output::names(request)?;
+        let wanted = output::wanted(request)?;
         let store = self.store()?;
         let PlannedBuild { source, plan, contexts, found } = planned;
         let environment = Environment {
@@ -158,9 +159,10 @@ impl Engine {
                 SolveError::Step(error) => BuildError::Step { source_text: source, error },
                 SolveError::Canceled => BuildError::Canceled,
                 SolveError::Store(error) => BuildError::Store(error),
-                other => BuildError::Solve(other),
+                other @ SolveError::Runtime(_) => BuildError::Solve(other),
             },
         )?;
-        self.hand_out(request, &names, &plan, &solved, events)
+        HandOut { engine: self, plan: &plan, solved: &solved, events, cancel, image: None }
+            .all(&wanted)
     }
 }

@@ -33,10 +33,7 @@ pub fn write_archive(
     directory(&mut tar, "blobs/")?;
     directory(&mut tar, "blobs/sha256/")?;
     for image in images {
-        let manifest = &image.manifest;
-        let blobs =
-            [manifest.config.digest].into_iter().chain(manifest.layers.iter().map(|l| l.digest));
-        for digest in blobs.chain([manifest.digest]) {
+        for digest in image.manifest.blobs() {
             if written.insert(digest) {
                 let file = store.open_blob(&digest)?;
                 let size =

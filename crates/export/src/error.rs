@@ -37,6 +37,9 @@ pub enum ExportError {
         /// The image that needs it.
         image: Digest,
     },
+    /// The caller asked to stop.
+    #[error("canceled")]
+    Canceled,
     /// The destination could not be written.
     #[error("{action} {}: {source}", path.display())]
     Io {

@@ -23,13 +23,11 @@ pub(crate) const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 pub fn write_layout(store: &Store, images: &[ArchiveImage], dir: &Path) -> Result<(), ExportError> {
     let blobs = dir.join("blobs/sha256");
     fs::create_dir_all(&blobs).map_err(ExportError::io("create", &blobs))?;
-    for image in images {
-        let manifest = &image.manifest;
-        let named =
-            [manifest.config.digest].into_iter().chain(manifest.layers.iter().map(|l| l.digest));
-        for digest in named.chain([manifest.digest]) {
-            copy_blob(store, &digest, &blobs)?;
-        }
+    // One writer at a time: the index is read, changed and written. The lock ends with the handle.
+    let lock = fs::File::open(dir).map_err(ExportError::io("open", dir))?;
+    lock.lock().map_err(ExportError::io("lock", dir))?;
+    for digest in images.iter().flat_map(|image| image.manifest.blobs()) {
+        copy_blob(store, &digest, &blobs)?;
     }
     replace(&dir.join("oci-layout"), OCI_LAYOUT)?;
     let index = dir.join("index.json");
@@ -101,11 +99,13 @@ fn kept_entries(index: &[u8], images: &[ArchiveImage]) -> Result<Vec<Value>, Exp
 
 fn copy_blob(store: &Store, digest: &Digest, blobs: &Path) -> Result<(), ExportError> {
     let target = blobs.join(digest.hex());
-    if target.exists() {
+    let source = store.blob_path(digest);
+    let size = |path: &Path| fs::metadata(path).map(|metadata| metadata.len());
+    if size(&target).is_ok_and(|found| size(&source).is_ok_and(|wanted| wanted == found)) {
         return Ok(());
     }
     let partial = blobs.join(format!(".{}.partial", digest.hex()));
-    let copied = fs::copy(store.blob_path(digest), &partial)
+    let copied = fs::copy(&source, &partial)
         .and_then(|_| fs::rename(&partial, &target))
         .map_err(ExportError::io("write", &target));
     if copied.is_err() {

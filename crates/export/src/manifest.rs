@@ -1,11 +1,14 @@
 //! From an image in the store to a manifest and the blobs it names.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use bld_event::Cancel;
 use bld_layer::{Compression, Encoder, TarOptions, write_layer};
+use bld_oci::media_type::LayerCompression;
 use bld_oci::{Digest, media_type};
-use bld_store::{ImageRecord, LayerBlob, Store};
+use bld_store::{ImageRecord, LayerBlob, Lease, Store};
 use serde::Serialize;
 
 use crate::error::ExportError;
@@ -17,10 +20,13 @@ pub struct ManifestOptions {
     pub compression: Compression,
     /// Write every layer in `compression`, also those that have a blob in another one.
     pub force_compression: bool,
-    /// Docker's schema 2 media types instead of those of OCI.
+    /// Docker's schema 2 media types instead of those of OCI. As Docker has none for zstd, an image
+    /// with such a layer gets those of OCI all the same.
     pub docker_types: bool,
     /// Annotations of the manifest.
     pub annotations: BTreeMap<String, String>,
+    /// Gives up between two layers.
+    pub cancel: Cancel,
 }
 
 /// A manifest in the store, with all it names.
@@ -36,6 +42,16 @@ pub struct Manifest {
     pub config: Blob,
     /// The layer blobs, lowest first.
     pub layers: Vec<Blob>,
+    /// Keeps all of it in the store.
+    _held: Arc<Lease>,
+}
+
+impl Manifest {
+    /// The blobs it consists of, itself last.
+    pub(crate) fn blobs(&self) -> impl Iterator<Item = Digest> {
+        let named = [&self.config].into_iter().chain(&self.layers).map(|blob| blob.digest);
+        named.chain([self.digest])
+    }
 }
 
 /// What a manifest says of a blob.
@@ -69,36 +85,42 @@ pub fn manifest(
     options: &ManifestOptions,
     progress: &dyn Fn(usize, usize),
 ) -> Result<Manifest, ExportError> {
-    let config_bytes = store.read_blob(&image.id)?;
-    let config = Blob {
-        media_type: if options.docker_types {
-            media_type::DOCKER_CONFIG
-        } else {
-            media_type::OCI_CONFIG
-        }
-        .to_owned(),
-        digest: image.id,
-        size: config_bytes.len() as u64,
-    };
+    let held = store.lease();
+    held.hold_blob(&image.id)?;
+    let config_size = store.read_blob(&image.id)?.len() as u64;
     let mut dirs = None;
-    let mut layers = Vec::with_capacity(image.layers.len());
+    let mut blobs = Vec::with_capacity(image.layers.len());
     for (index, diff_id) in image.layers.iter().enumerate() {
-        let blob = match known(store, diff_id, options)? {
+        if options.cancel.is_canceled() {
+            return Err(ExportError::Canceled);
+        }
+        let blob = match known(store, &held, diff_id, options)? {
             Some(blob) => blob,
             None => {
                 let dir = layer_dir(store, image, index, &mut dirs)?;
                 write_blob(store, diff_id, &dir, options.compression)?
             }
         };
-        layers.push(Blob {
-            media_type: translate(&blob.media_type, options.docker_types),
-            digest: blob.digest,
-            size: blob.size,
-        });
+        blobs.push(blob);
         progress(index + 1, image.layers.len());
     }
-    let media_type =
-        if options.docker_types { media_type::DOCKER_MANIFEST } else { media_type::OCI_MANIFEST };
+    let is_zstd = |blob: &LayerBlob| {
+        media_type::layer_compression(&blob.media_type) == Some(LayerCompression::Zstd)
+    };
+    let docker = options.docker_types && !blobs.iter().any(is_zstd);
+    let (media_type, config_type) = if docker {
+        (media_type::DOCKER_MANIFEST, media_type::DOCKER_CONFIG)
+    } else {
+        (media_type::OCI_MANIFEST, media_type::OCI_CONFIG)
+    };
+    let config = Blob { media_type: config_type.to_owned(), digest: image.id, size: config_size };
+    let layers: Vec<Blob> = blobs
+        .into_iter()
+        .map(|LayerBlob { digest, size, media_type }| {
+            let media_type = translate(&media_type, docker).to_owned();
+            Blob { media_type, digest, size }
+        })
+        .collect();
     let document = Document {
         schema_version: 2,
         media_type,
@@ -109,19 +131,29 @@ pub fn manifest(
     let bytes = serde_json::to_vec(&document)
         .map_err(|error| ExportError::malformed("the manifest", error))?;
     let digest = store.put_blob(&bytes)?;
-    Ok(Manifest { digest, bytes, media_type: media_type.to_owned(), config, layers })
+    let media_type = media_type.to_owned();
+    Ok(Manifest { digest, bytes, media_type, config, layers, _held: Arc::new(held) })
 }
 
+/// A blob of the layer that fits and is held from now on.
 fn known(
     store: &Store,
+    held: &Lease,
     diff_id: &Digest,
     options: &ManifestOptions,
 ) -> Result<Option<LayerBlob>, ExportError> {
-    let mut blob = store.layer_blob(diff_id, &options.compression.key())?;
-    if blob.is_none() && !options.force_compression {
-        blob = store.any_layer_blob(diff_id)?;
+    if let Some(blob) = store.layer_blob(diff_id, &options.compression.key())?
+        && held.hold_blob(&blob.digest)?
+    {
+        return Ok(Some(blob));
     }
-    Ok(blob.filter(|blob| store.has_blob(&blob.digest)))
+    if !options.force_compression
+        && let Some(blob) = store.any_layer_blob(diff_id)?
+        && held.hold_blob(&blob.digest)?
+    {
+        return Ok(Some(blob));
+    }
+    Ok(None)
 }
 
 /// Directory of the layer number `index`; `dirs` keeps them for the next call.
@@ -146,7 +178,7 @@ fn layer_dir(
 fn write_blob(
     store: &Store,
     diff_id: &Digest,
-    dir: &std::path::Path,
+    dir: &Path,
     compression: Compression,
 ) -> Result<LayerBlob, ExportError> {
     let writer = store.blob_writer()?;
@@ -167,14 +199,14 @@ fn oci_layer_type(compression: Compression) -> &'static str {
     }
 }
 
-/// The same kind of layer in the other family of media types. Docker has no name for zstd.
-fn translate(layer: &str, docker: bool) -> String {
+/// The same kind of layer in the other family of media types.
+fn translate(layer: &str, docker: bool) -> &str {
     match (layer, docker) {
         (media_type::OCI_LAYER, true) => media_type::DOCKER_LAYER,
         (media_type::OCI_LAYER_GZIP, true) => media_type::DOCKER_LAYER_GZIP,
         (media_type::DOCKER_LAYER, false) => media_type::OCI_LAYER,
         (media_type::DOCKER_LAYER_GZIP, false) => media_type::OCI_LAYER_GZIP,
+        (media_type::DOCKER_LAYER_ZSTD, false) => media_type::OCI_LAYER_ZSTD,
         (other, _) => other,
     }
-    .to_owned()
 }

@@ -41,7 +41,7 @@ impl LocalContext {
 
     /// Whether every file of the directory is part of the context.
     pub fn is_unfiltered(&self) -> bool {
-        self.ignore_file.is_none()
+        self.ignore.is_empty()
     }
 
     /// Whether `path`, relative to the root, is kept out.

@@ -36,7 +36,7 @@ pub struct NetworkSetup {
 /// What steps may use up.
 #[derive(Debug, Clone, Default)]
 pub struct Limits {
-    /// Most steps that run at the same time; none: as many as can.
+    /// Most steps that run at the same time; none or 0: as many as can.
     pub jobs: Option<usize>,
     /// Size of `/dev/shm`, bytes.
     pub shm_size: Option<u64>,

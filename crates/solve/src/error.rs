@@ -110,9 +110,13 @@ pub enum StepFailure {
         /// What the system said.
         source: std::io::Error,
     },
-    /// A value could not be written down.
-    #[error("encode the step: {0}")]
-    Encode(#[from] serde_json::Error),
+}
+
+impl StepFailure {
+    /// For `map_err`: `what` was tried.
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Io { what: what.into(), source }
+    }
 }
 
 /// Why a source of COPY or ADD is not there.

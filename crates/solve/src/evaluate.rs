@@ -1,12 +1,14 @@
 //! One step from lookup to record.
 
 use std::fmt;
-use std::time::SystemTime;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use bld_event::EventKind;
-use bld_graph::Op;
+use bld_graph::{Input, Op};
 use bld_oci::Digest;
-use bld_store::{Record, RecordInput, SnapshotId};
+use bld_store::{KeyLock, Record, RecordInput, SnapshotId, StoreError};
+use serde_json::Value;
 
 use crate::error::{StepError, StepFailure};
 use crate::solver::Build;
@@ -16,6 +18,9 @@ use crate::{content, execute, explain};
 /// Earlier records of one operation that are compared by content before the step runs.
 const CANDIDATES: usize = 8;
 
+/// Longest time between two looks at a lock that somebody else has.
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
 /// How a result was known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum How {
@@ -23,6 +28,8 @@ pub(crate) enum How {
     Definition,
     /// The same operation on inputs of the same content.
     Content,
+    /// The layer of a linked copy, on another root.
+    Linked,
     /// Another process made it while this one waited.
     Elsewhere,
     /// Nothing that runs needs it.
@@ -34,6 +41,7 @@ impl fmt::Display for How {
         f.write_str(match self {
             Self::Definition => "definition",
             Self::Content => "content",
+            Self::Linked => "linked layer",
             Self::Elsewhere => "made by another build",
             Self::Unneeded => "not needed",
         })
@@ -41,10 +49,7 @@ impl fmt::Display for How {
 }
 
 /// The recorded result of a step by its definition, unless the step has to be done again.
-pub(crate) fn by_definition(
-    build: &Build,
-    step: &Step,
-) -> Result<Option<SnapshotId>, bld_store::StoreError> {
+pub(crate) fn by_definition(build: &Build, step: &Step) -> Result<Option<SnapshotId>, StoreError> {
     match step.definition {
         Some(definition) if !step.forced => recorded(build, &definition),
         _ => Ok(None),
@@ -52,10 +57,7 @@ pub(crate) fn by_definition(
 }
 
 /// A recorded snapshot that still exists and is held from now on, so that no collection takes it.
-fn recorded(
-    build: &Build,
-    definition: &Digest,
-) -> Result<Option<SnapshotId>, bld_store::StoreError> {
+fn recorded(build: &Build, definition: &Digest) -> Result<Option<SnapshotId>, StoreError> {
     let Some(record) = build.env.store.find_record(definition)? else { return Ok(None) };
     match record.snapshot {
         Some(id) if build.env.lease.hold(id)? => Ok(Some(id)),
@@ -63,8 +65,8 @@ fn recorded(
     }
 }
 
-/// Brings the result of `index` about and puts it in its place.
-pub(crate) fn evaluate(build: &Build, index: usize) -> Result<(), Box<StepError>> {
+/// Brings the result of `index` about and puts it in its place; tells whether that took work.
+pub(crate) fn evaluate(build: &Build, index: usize) -> Result<bool, Box<StepError>> {
     let mut log = None;
     let result = if build.cancel.is_canceled() {
         Err(StepFailure::Canceled)
@@ -72,9 +74,9 @@ pub(crate) fn evaluate(build: &Build, index: usize) -> Result<(), Box<StepError>
         result(build, index, &mut log)
     };
     match result {
-        Ok(snapshot) => {
+        Ok((snapshot, worked)) => {
             let _ = build.trees[index].set(Tree::Snapshot(snapshot));
-            Ok(())
+            Ok(worked)
         }
         Err(cause) => {
             let cause = if build.cancel.is_canceled() { StepFailure::Canceled } else { cause };
@@ -84,51 +86,52 @@ pub(crate) fn evaluate(build: &Build, index: usize) -> Result<(), Box<StepError>
     }
 }
 
+/// The result of step `index`, and whether it had to be made.
 fn result(
     build: &Build,
     index: usize,
-    log: &mut Option<std::path::PathBuf>,
-) -> Result<SnapshotId, StepFailure> {
+    log: &mut Option<PathBuf>,
+) -> Result<(SnapshotId, bool), StepFailure> {
     let step = &build.steps[index];
     let vertex = build.vertex(index);
+    let store = &build.env.store;
     if let Op::Image(image) = &vertex.op {
         build.emit(index, EventKind::Started);
-        let id = build
-            .env
-            .images
-            .unpack(image, &vertex.platform, step.id)
-            .map_err(StepFailure::Image)?;
+        let unpacked = build.env.images.unpack(image, &vertex.platform, step.id);
+        let id = unpacked.map_err(StepFailure::Image)?;
+        if !build.env.lease.hold(id)? {
+            return Err(StoreError::MissingSnapshot { id }.into());
+        }
         build.emit(index, EventKind::Done);
-        return Ok(id);
+        return Ok((id, true));
     }
     let Some(definition) = step.definition else {
         return Err(StepFailure::Unsupported(format!("{} gives no result", vertex.op.kind())));
     };
-    let store = &build.env.store;
-    let record = |snapshot, log: Option<&std::path::Path>| Record {
-        definition,
-        op: step.op,
-        scope: step.scope.clone(),
-        snapshot: Some(snapshot),
-        inputs: step.inputs.iter().map(|input| record_input(build, input)).collect(),
-        fields: explain::fields(vertex),
-        created: SystemTime::now(),
-        log: log.map(|log| log.to_string_lossy().into_owned()),
+    let known = |snapshot, how: How| {
+        build.emit(index, EventKind::Cached { how: how.to_string() });
+        Ok((snapshot, false))
     };
-
     if !vertex.no_cache
         && let Some(snapshot) = by_content(build, index)?
     {
-        store.put_record(&record(snapshot, None))?;
-        build.emit(index, EventKind::Cached { how: How::Content.to_string() });
-        return Ok(snapshot);
+        let fields = explain::fields(build, index);
+        store.put_record(&record(build, index, definition, snapshot, fields))?;
+        return known(snapshot, How::Content);
     }
-    let _lock = store.lock(&definition.hex())?;
+    let _lock = build.lock(&definition.hex())?;
     if let Some(snapshot) = by_definition(build, step)? {
-        build.emit(index, EventKind::Cached { how: How::Elsewhere.to_string() });
-        return Ok(snapshot);
+        return known(snapshot, How::Elsewhere);
     }
-    if let Some(why) = explain::miss(build, index)? {
+    let fields = explain::fields(build, index);
+    if !vertex.no_cache
+        && let Some(layer) = by_link(build, index)?
+    {
+        let snapshot = execute::relink(build, index, layer)?;
+        store.put_record(&record(build, index, definition, snapshot, fields))?;
+        return known(snapshot, How::Linked);
+    }
+    if let Some(why) = explain::miss(build, index, &fields)? {
         build.emit(index, EventKind::Missed { why });
     }
     build.emit(index, EventKind::Started);
@@ -138,10 +141,51 @@ fn result(
                        the result is used, but not kept for later builds";
         build.emit(index, EventKind::Warning { message: message.to_owned() });
     } else {
-        store.put_record(&record(snapshot, log.as_deref()))?;
+        let record = record(build, index, definition, snapshot, fields);
+        let log = log.as_ref().map(|log| log.to_string_lossy().into_owned());
+        store.put_record(&Record { log, ..record })?;
     }
     build.emit(index, EventKind::Done);
-    Ok(snapshot)
+    Ok((snapshot, true))
+}
+
+/// What is kept of step `index` for later builds.
+fn record(
+    build: &Build,
+    index: usize,
+    definition: Digest,
+    snapshot: SnapshotId,
+    fields: Value,
+) -> Record {
+    let step = &build.steps[index];
+    Record {
+        definition,
+        op: step.op,
+        scope: step.scope.clone(),
+        snapshot: Some(snapshot),
+        inputs: step.inputs.iter().map(|input| record_input(build, input)).collect(),
+        fields,
+        created: SystemTime::now(),
+        log: None,
+    }
+}
+
+impl Build {
+    /// Waits until nobody else has the lock named `key`, or until the build is canceled: whoever
+    /// has it may have it for hours.
+    pub(crate) fn lock(&self, key: &str) -> Result<KeyLock, StepFailure> {
+        let mut pause = Duration::from_millis(1);
+        loop {
+            if let Some(lock) = self.env.store.try_lock(key)? {
+                return Ok(lock);
+            }
+            if self.cancel.is_canceled() {
+                return Err(StepFailure::Canceled);
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
 }
 
 fn record_input(build: &Build, input: &StepInput) -> RecordInput {
@@ -158,15 +202,37 @@ fn record_input(build: &Build, input: &StepInput) -> RecordInput {
 
 /// An earlier result of the same operation whose inputs had the content that they have now.
 fn by_content(build: &Build, index: usize) -> Result<Option<SnapshotId>, StepFailure> {
+    earlier(build, index, |_| true)
+}
+
+/// A linked copy's earlier result whose files were the same, whatever it was put on. Only its layer
+/// is of use.
+fn by_link(build: &Build, index: usize) -> Result<Option<SnapshotId>, StepFailure> {
+    match build.op(index) {
+        Op::Copy(op) if op.link => earlier(build, index, |input| input != Input::Root),
+        _ => Ok(None),
+    }
+}
+
+/// The newest result of the same operation that still exists and agrees in all inputs that `counts`
+/// is true of.
+fn earlier(
+    build: &Build,
+    index: usize,
+    counts: impl Fn(Input) -> bool,
+) -> Result<Option<SnapshotId>, StepFailure> {
     let step = &build.steps[index];
-    for candidate in build.env.store.find_by_op(&step.op, CANDIDATES)? {
+    'candidates: for candidate in build.env.store.find_by_op(&step.op, CANDIDATES)? {
         let Some(snapshot) = candidate.snapshot else { continue };
-        if candidate.inputs.len() == step.inputs.len()
-            && step.inputs.iter().try_fold(true, |same, input| {
-                Ok::<_, StepFailure>(same && same_input(build, index, input, &candidate.inputs)?)
-            })?
-            && build.env.lease.hold(snapshot)?
-        {
+        if candidate.inputs.len() != step.inputs.len() {
+            continue;
+        }
+        for input in step.inputs.iter().filter(|input| counts(input.input)) {
+            if !same_input(build, index, input, &candidate.inputs)? {
+                continue 'candidates;
+            }
+        }
+        if build.env.lease.hold(snapshot)? {
             return Ok(Some(snapshot));
         }
     }

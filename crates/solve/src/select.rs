@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bld_dockerfile::ignore::{Patterns, glob_match};
 use bld_graph::{CopyOp, CopySource, ExecOp, Input, MountKind, Op, Vertex};
 use bld_layer::copy::{self, CopyError, Item};
-use bld_layer::{Filter, StatCache, Verdict, View};
+use bld_layer::{Filter, Node, StatCache, Verdict, View};
 use bld_oci::{Digest, Hasher};
 use bld_store::SnapshotId;
 
@@ -76,35 +76,62 @@ fn digest(
     owner: Option<(u32, u32)>,
     cache: Option<&dyn StatCache>,
 ) -> Result<Digest, StepFailure> {
+    let mut hasher = Hasher::new();
+    for items in selected(vertex, input, view, place)? {
+        let digest = copy::selection_digest(view, &items, owner, None, cache)?;
+        hasher.update(digest.as_bytes());
+    }
+    Ok(hasher.finish())
+}
+
+/// The files and directories that `vertex` selects of `input`, each on its own.
+pub(crate) fn files(
+    vertex: &Vertex,
+    input: Input,
+    view: &View,
+    place: &Place<'_>,
+) -> Result<Vec<Node>, StepFailure> {
+    let mut files = Vec::new();
+    for item in selected(vertex, input, view, place)?.into_iter().flatten() {
+        if !item.node.meta.is_dir() {
+            files.push(item.node);
+            continue;
+        }
+        let mut below = view.tree(&item.node)?;
+        if let Some(filter) = &item.filter {
+            below.retain(|node| {
+                let path = node.path.strip_prefix(&item.node.path).unwrap_or(&node.path);
+                filter(path, node.meta.is_dir()) == Verdict::Take
+            });
+        }
+        files.append(&mut below);
+    }
+    Ok(files)
+}
+
+/// What `vertex` selects of `input`, source by source.
+fn selected(
+    vertex: &Vertex,
+    input: Input,
+    view: &View,
+    place: &Place<'_>,
+) -> Result<Vec<Vec<Item>>, StepFailure> {
     let Input::From(number) = input else {
         return Err(StepFailure::Unsupported("a context as root filesystem".to_owned()));
     };
-    let mut hasher = Hasher::new();
-    let mut add = |items: &[Item]| -> Result<(), StepFailure> {
-        let digest = copy::selection_digest(view, items, owner, None, cache)?;
-        hasher.update(digest.as_bytes());
-        Ok(())
-    };
     match &vertex.op {
         Op::Copy(op) => {
-            for source in &op.sources {
-                if let CopySource::Tree { input: Some(from), path, .. } = source
-                    && *from == number
-                {
-                    add(&sources(op, view, path, place)?)?;
-                }
-            }
+            let paths = op.sources.iter().filter_map(|source| match source {
+                CopySource::Tree { input, path, .. } if *input == Some(number) => Some(path),
+                _ => None,
+            });
+            paths.map(|path| sources(op, view, path, place)).collect()
         }
         Op::Exec(op) => {
-            for path in bind_sources(op, number) {
-                add(&[bind_source(view, path, place)?])?;
-            }
+            bind_sources(op, number).map(|path| Ok(vec![bind_source(view, path, place)?])).collect()
         }
-        other => {
-            return Err(StepFailure::Unsupported(format!("{} of a context", other.kind())));
-        }
+        other => Err(StepFailure::Unsupported(format!("{} of a context", other.kind()))),
     }
-    Ok(hasher.finish())
 }
 
 /// The paths within input `number` that the mounts of `op` show.

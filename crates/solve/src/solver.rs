@@ -55,13 +55,11 @@ pub fn solve(plan: Plan, source: &str, env: Environment) -> Result<Solved, Solve
     let root = build.plan.root.map(petgraph::graph::NodeIndex::index);
     let known = build.look_up()?;
     let missing = build.missing(root);
-    let run = missing.iter().filter(|&&step| !build.op(step).is_source()).count();
+    let unknown = missing.iter().filter(|&&step| !build.op(step).is_source()).count();
     let build = Arc::new(build);
-    if !missing.is_empty() {
-        drive(&build, &missing)?;
-    }
+    let run = if missing.is_empty() { 0 } else { drive(&build, &missing)? };
     let snapshot = root.and_then(|root| build.trees[root].get()).and_then(Tree::snapshot);
-    Ok(Solved { snapshot, run, cached: known })
+    Ok(Solved { snapshot, run, cached: known + unknown - run })
 }
 
 impl Build {
@@ -127,7 +125,10 @@ impl Build {
                         Some(chain) => self.env.store.snapshot_of_chain(&chain)?,
                         None => None,
                     };
-                    id.map(Tree::Snapshot)
+                    match id {
+                        Some(id) if self.env.lease.hold(id)? => Some(Tree::Snapshot(id)),
+                        _ => None,
+                    }
                 }
                 _ => evaluate::by_definition(self, step)?.map(Tree::Snapshot),
             };
@@ -169,8 +170,9 @@ impl Build {
     }
 }
 
-/// Works on `missing` until all is done or something fails.
-fn drive(build: &Arc<Build>, missing: &[usize]) -> Result<(), SolveError> {
+/// Works on `missing` until all is done or something fails; gives the number of steps that took
+/// work.
+fn drive(build: &Arc<Build>, missing: &[usize]) -> Result<usize, SolveError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(MAX_WORKERS)
         .thread_name("bld-step")
@@ -187,14 +189,16 @@ pub(crate) const CGROUP_PREFIX: &str = "build-";
 /// Threads for steps; each runs one step from lookup to commit, and mostly waits for its container.
 const MAX_WORKERS: usize = 256;
 
-async fn drive_steps(build: &Arc<Build>, missing: &[usize]) -> Result<(), SolveError> {
+async fn drive_steps(build: &Arc<Build>, missing: &[usize]) -> Result<usize, SolveError> {
     let position = |step: usize| missing.binary_search(&step).ok();
     let inputs: Vec<Vec<usize>> = missing
         .iter()
         .map(|&step| build.steps[step].inputs.iter().filter_map(|i| position(i.step)).collect())
         .collect();
     let mut schedule = Schedule::new(&inputs);
-    let slots = Arc::new(Semaphore::new(build.env.limits.jobs.unwrap_or(MAX_WORKERS)));
+    let jobs = build.env.limits.jobs.filter(|&jobs| jobs > 0);
+    let slots = Arc::new(Semaphore::new(jobs.unwrap_or(MAX_WORKERS)));
+    let mut run = 0;
     let mut workers = JoinSet::new();
     let mut failure: Option<SolveError> = None;
     let mut next = schedule.begin();
@@ -215,7 +219,10 @@ async fn drive_steps(build: &Arc<Build>, missing: &[usize]) -> Result<(), SolveE
         let (position, worked) = joined.map_err(|error| SolveError::Runtime(error.into()))?;
         let step = missing[position];
         let outcome = match worked {
-            Ok(Ok(())) => Outcome::Done,
+            Ok(Ok(worked)) => {
+                run += usize::from(worked && !build.op(step).is_source());
+                Outcome::Done
+            }
             Ok(Err(error)) if matches!(error.cause, StepFailure::Canceled) => {
                 build.emit(step, EventKind::Canceled);
                 Outcome::Canceled
@@ -240,6 +247,6 @@ async fn drive_steps(build: &Arc<Build>, missing: &[usize]) -> Result<(), SolveE
     match failure {
         Some(failure) => Err(failure),
         None if build.cancel.is_canceled() => Err(SolveError::Canceled),
-        None => Ok(()),
+        None => Ok(run),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bld_event::VertexId;
-use bld_graph::{Input, Op, Plan, Vertex};
+use bld_graph::{ContextOp, Input, Op, Plan, Vertex};
 use bld_oci::Digest;
 use bld_store::SnapshotId;
 use petgraph::graph::NodeIndex;
@@ -69,7 +69,8 @@ pub(crate) struct Step {
     pub(crate) inputs: Vec<StepInput>,
     /// The step or something it depends on is to be done again: definitions say nothing then.
     pub(crate) forced: bool,
-    /// Where the step stands in its Dockerfile, to find its earlier selves.
+    /// Where the step stands in the Dockerfile of which context, to find its earlier selves. It is
+    /// for explanations only.
     pub(crate) scope: String,
 }
 
@@ -78,6 +79,8 @@ pub(crate) struct Step {
 pub(crate) fn steps(plan: &Plan, env: &Environment) -> Result<Vec<Step>, (usize, StepFailure)> {
     let mut steps: Vec<Step> = Vec::with_capacity(plan.graph.node_count());
     let mut ordinals: BTreeMap<&str, usize> = BTreeMap::new();
+    let main = env.contexts.get(ContextOp::MAIN);
+    let project = main.map(|context| context.root().to_string_lossy()).unwrap_or_default();
     let mut remembered = BTreeMap::new();
     for node in plan.graph.node_indices() {
         let vertex = &plan.graph[node];
@@ -86,7 +89,7 @@ pub(crate) fn steps(plan: &Plan, env: &Environment) -> Result<Vec<Step>, (usize,
         let ordinal = ordinals.entry(&vertex.stage).or_default();
         *ordinal += 1;
         steps.push(Step {
-            scope: format!("{}/{}/{ordinal}", vertex.stage, vertex.op.kind()),
+            scope: format!("{project}:{}/{}/{ordinal}", vertex.stage, vertex.op.kind()),
             ..step
         });
     }

@@ -40,7 +40,7 @@ pub enum BuildError {
         error: Box<StepError>,
     },
     /// There is no Dockerfile where one was looked for.
-    #[error("failed to read dockerfile: {} not found{}", .path.display(), near(.similar))]
+    #[error("failed to read dockerfile: {} not found{}", .path.display(), near(.similar.as_deref()))]
     NoDockerfile {
         /// Where it was looked for.
         path: PathBuf,
@@ -100,6 +100,6 @@ fn first(diagnostics: &[Diagnostic]) -> &str {
         .map_or("the Dockerfile is wrong", |diagnostic| &diagnostic.message)
 }
 
-fn near(similar: &Option<String>) -> String {
-    similar.as_ref().map_or_else(String::new, |name| format!(" (did you mean {name}?)"))
+fn near(similar: Option<&str>) -> String {
+    similar.map_or_else(String::new, |name| format!(" (did you mean {name}?)"))
 }

@@ -1,13 +1,13 @@
 //! Handing the result of a build out.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use bld_event::{Events, Task};
+use bld_event::{Cancel, Events, Task};
 use bld_export::{ArchiveImage, Manifest, ManifestOptions, Recipe};
 use bld_graph::Plan;
-use bld_oci::Reference;
+use bld_oci::{Digest, Reference};
 use bld_solve::Solved;
 use bld_store::{ImageRecord, Store};
 
@@ -15,20 +15,70 @@ use super::error::BuildError;
 use super::request::{BuildRequest, BuildResult, Destination, ImageOptions, Output, StepCounts};
 use crate::{Engine, EngineError};
 
-/// The names of `-t`, checked before anything runs.
-pub(super) fn names(request: &BuildRequest) -> Result<Vec<Reference>, BuildError> {
-    let further = request.outputs.iter().flat_map(|output| match output {
-        Output::Image { names, .. } | Output::Oci { names, .. } | Output::Docker { names, .. } => {
-            names.as_slice()
+/// One output and the names of the image there, checked before anything runs.
+pub(super) struct Wanted {
+    output: Output,
+    names: Vec<Reference>,
+}
+
+/// All outputs of a request; the image store when it asks for none.
+pub(super) fn wanted(request: &BuildRequest) -> Result<Vec<Wanted>, BuildError> {
+    let store_image =
+        Output::Image { names: Vec::new(), push: false, options: ImageOptions::default() };
+    let outputs = match request.outputs.as_slice() {
+        [] => std::slice::from_ref(&store_image),
+        outputs => outputs,
+    };
+    let mut wanted = Vec::with_capacity(outputs.len());
+    let mut on_stdout = 0;
+    for output in outputs {
+        let own = match output {
+            Output::Image { names, .. }
+            | Output::Oci { names, .. }
+            | Output::Docker { names, .. } => names.as_slice(),
+            _ => &[],
+        };
+        let names = parse(request.tags.iter().chain(own))?;
+        if names.is_empty() && matches!(output, Output::Image { push: true, .. }) {
+            return Err(refused("tag is needed when pushing to registry"));
         }
-        _ => &[],
-    });
+        match output {
+            Output::Oci { dest: Destination::Stdout, tar: false, .. } => {
+                return Err(refused("tar=false needs a dest"));
+            }
+            Output::Oci { tar: false, .. } => {}
+            Output::Tar { dest }
+            | Output::Oci { dest, .. }
+            | Output::Docker { dest: Some(dest), .. } => match dest {
+                Destination::Path(path) if path.is_dir() => {
+                    let path = path.display();
+                    return Err(refused(format!("destination file {path} is a directory")));
+                }
+                Destination::Path(_) => {}
+                Destination::Stdout => on_stdout += 1,
+            },
+            _ => {}
+        }
+        wanted.push(Wanted { output: output.clone(), names });
+    }
+    if on_stdout > 1 {
+        return Err(refused("only one output can go to standard output"));
+    }
+    Ok(wanted)
+}
+
+fn refused(why: impl Into<String>) -> BuildError {
+    BuildError::Output(why.into())
+}
+
+/// Names for images, each once.
+fn parse<'a>(names: impl Iterator<Item = &'a String>) -> Result<Vec<Reference>, BuildError> {
     let mut parsed = Vec::new();
-    for name in request.tags.iter().chain(further) {
+    for name in names {
         let reference = Reference::parse(name)
             .map_err(|source| BuildError::Tag { name: name.clone(), source })?;
         if reference.digest().is_some() {
-            return Err(BuildError::Output(format!("a tag cannot hold a digest: {name}")));
+            return Err(refused(format!("a tag cannot hold a digest: {name}")));
         }
         if !parsed.contains(&reference) {
             parsed.push(reference);
@@ -37,108 +87,148 @@ pub(super) fn names(request: &BuildRequest) -> Result<Vec<Reference>, BuildError
     Ok(parsed)
 }
 
-impl Engine {
-    pub(super) fn hand_out(
-        &self,
-        request: &BuildRequest,
-        names: &[Reference],
-        plan: &Plan,
-        solved: &Solved,
-        events: &Events,
-    ) -> Result<BuildResult, BuildError> {
-        let store_image =
-            Output::Image { names: Vec::new(), push: false, options: ImageOptions::default() };
-        let outputs = match request.outputs.as_slice() {
-            [] => std::slice::from_ref(&store_image),
-            outputs => outputs,
-        };
-        let mut result = BuildResult {
-            image_id: None,
-            manifest: None,
-            names: names.iter().map(ToString::to_string).collect(),
-            steps: StepCounts { run: solved.run, cached: solved.cached },
-        };
-        let mut image = None;
-        for output in outputs {
-            let task = events.task(title(output));
-            let handed =
-                self.hand_out_one(output, names, plan, solved, &mut image, &mut result, &task);
-            task.finish(handed)?;
+/// Hands the result of one build out.
+pub(super) struct HandOut<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) plan: &'a Plan,
+    pub(super) solved: &'a Solved,
+    pub(super) events: &'a Events,
+    pub(super) cancel: &'a Cancel,
+    /// The image, once an output has needed it.
+    pub(super) image: Option<ImageRecord>,
+}
+
+impl HandOut<'_> {
+    /// To all of `wanted`, one after the other.
+    pub(super) fn all(mut self, wanted: &[Wanted]) -> Result<BuildResult, BuildError> {
+        let mut names: Vec<String> = Vec::new();
+        let mut manifest = None;
+        for wanted in wanted {
+            if self.cancel.is_canceled() {
+                return Err(BuildError::Canceled);
+            }
+            let task = self.events.task(title(&wanted.output));
+            let written = self.one(wanted, &task).map_err(|error| {
+                if self.cancel.is_canceled() { BuildError::Canceled } else { error }
+            });
+            manifest = task.finish(written)?.or(manifest);
+            for name in wanted.names.iter().map(ToString::to_string) {
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
         }
-        result.image_id = image.map(|image| image.id);
-        Ok(result)
+        Ok(BuildResult {
+            image_id: self.image.map(|image| image.id),
+            manifest,
+            names,
+            steps: StepCounts { run: self.solved.run, cached: self.solved.cached },
+        })
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one output among the things all outputs share")]
-    fn hand_out_one(
-        &self,
-        output: &Output,
-        names: &[Reference],
-        plan: &Plan,
-        solved: &Solved,
-        image: &mut Option<ImageRecord>,
-        result: &mut BuildResult,
-        task: &Task,
-    ) -> Result<(), BuildError> {
-        let store = self.store()?;
-        let mut assembled = || -> Result<ImageRecord, BuildError> {
-            match image {
-                Some(image) => Ok(image.clone()),
-                None => Ok(image.insert(assemble(store, plan, solved)?).clone()),
-            }
-        };
-        match output {
+    /// To one output; gives the digest of the manifest when one was written.
+    fn one(&mut self, wanted: &Wanted, task: &Task) -> Result<Option<Digest>, BuildError> {
+        let store = self.engine.store()?;
+        let names = wanted.names.as_slice();
+        match &wanted.output {
             Output::CacheOnly => {}
-            Output::Docker { dest: None, .. } => name(store, &assembled()?, names, task)?,
+            Output::Docker { dest: None, .. } => name(store, &self.image()?, names, task)?,
             Output::Image { push, options, .. } => {
-                let image = assembled()?;
+                let image = self.image()?;
                 name(store, &image, names, task)?;
                 if *push {
-                    let manifest = manifest(store, &image, options, task)?;
+                    let manifest = self.manifest(options, false, task)?;
                     for name in names {
-                        self.push_manifest(name, &image, &manifest, task.events(), task.id())?;
+                        self.engine.push_manifest(
+                            name,
+                            &image,
+                            &manifest,
+                            task.events(),
+                            task.id(),
+                        )?;
                         task.progress(format!("pushing {name}"), 1, Some(1), true);
                     }
-                    result.manifest = Some(manifest.digest);
+                    return Ok(Some(manifest.digest));
                 }
             }
-            Output::Oci { dest, tar, options, .. } => {
-                let manifest = manifest(store, &assembled()?, options, task)?;
-                result.manifest = Some(manifest.digest);
-                let image = ArchiveImage { manifest, names: names.to_vec() };
-                match (dest, tar) {
-                    (Destination::Path(dir), false) => {
-                        bld_export::write_layout(store, &[image], dir)?;
-                    }
-                    (Destination::Stdout, false) => {
-                        return Err(BuildError::Output("tar=false needs a dest".to_owned()));
-                    }
-                    (dest, true) => write_file(dest, &mut |out| {
-                        Ok(bld_export::write_archive(
-                            store,
-                            std::slice::from_ref(&image),
-                            false,
-                            out,
-                        )?)
-                    })?,
-                }
+            Output::Oci { dest: Destination::Path(dir), tar: false, options, .. } => {
+                let image = self.archived(options, false, names, task)?;
+                bld_export::write_layout(store, std::slice::from_ref(&image), dir)?;
+                return Ok(Some(image.manifest.digest));
+            }
+            Output::Oci { dest, options, .. } => {
+                let image = self.archived(options, false, names, task)?;
+                self.archive(dest, &image, false, task)?;
+                return Ok(Some(image.manifest.digest));
             }
             Output::Docker { dest: Some(dest), options, .. } => {
-                let manifest = manifest(store, &assembled()?, options, task)?;
-                result.manifest = Some(manifest.digest);
-                let image = ArchiveImage { manifest, names: names.to_vec() };
-                write_file(dest, &mut |out| {
-                    Ok(bld_export::write_archive(store, std::slice::from_ref(&image), true, out)?)
-                })?;
+                let image = self.archived(options, true, names, task)?;
+                self.archive(dest, &image, true, task)?;
+                return Ok(Some(image.manifest.digest));
             }
             Output::Local { dest } => {
-                bld_export::write_rootfs_dir(store, solved.snapshot, dest)?;
+                bld_export::write_rootfs_dir(store, self.solved.snapshot, dest)?;
             }
-            Output::Tar { dest } => write_file(dest, &mut |out| {
-                Ok(bld_export::write_rootfs_tar(store, solved.snapshot, out)?)
+            Output::Tar { dest } => write_file(dest, task, self.cancel, &mut |out| {
+                Ok(bld_export::write_rootfs_tar(store, self.solved.snapshot, out)?)
             })?,
         }
-        Ok(())
+        Ok(None)
+    }
+
+    fn image(&mut self) -> Result<ImageRecord, BuildError> {
+        match &self.image {
+            Some(image) => Ok(image.clone()),
+            None => {
+                let image = assemble(self.engine.store()?, self.plan, self.solved)?;
+                Ok(self.image.insert(image).clone())
+            }
+        }
+    }
+
+    /// Writes the manifest and the layers that are not there yet.
+    fn manifest(
+        &mut self,
+        options: &ImageOptions,
+        docker_types: bool,
+        task: &Task,
+    ) -> Result<Manifest, BuildError> {
+        let image = self.image()?;
+        let options = ManifestOptions {
+            compression: options.compression,
+            force_compression: options.force_compression,
+            docker_types: options.oci_mediatypes.map_or(docker_types, |oci| !oci),
+            annotations: options.annotations.clone(),
+            cancel: self.cancel.clone(),
+        };
+        let progress = |done, all| {
+            task.progress("exporting layers", done as u64, Some(all as u64), done == all);
+        };
+        Ok(bld_export::manifest(self.engine.store()?, &image, &options, &progress)?)
+    }
+
+    fn archived(
+        &mut self,
+        options: &ImageOptions,
+        docker_types: bool,
+        names: &[Reference],
+        task: &Task,
+    ) -> Result<ArchiveImage, BuildError> {
+        let manifest = self.manifest(options, docker_types, task)?;
+        Ok(ArchiveImage { manifest, names: names.to_vec() })
+    }
+
+    fn archive(
+        &self,
+        dest: &Destination,
+        image: &ArchiveImage,
+        docker: bool,
+        task: &Task,
+    ) -> Result<(), BuildError> {
+        let store = self.engine.store()?;
+        write_file(dest, task, self.cancel, &mut |out| {
+            Ok(bld_export::write_archive(store, std::slice::from_ref(image), docker, out)?)
+        })
     }
 }
 
@@ -183,48 +273,65 @@ fn assemble(store: &Store, plan: &Plan, solved: &Solved) -> Result<ImageRecord, 
     Ok(bld_export::assemble(store, recipe)?)
 }
 
-fn manifest(
-    store: &Store,
-    image: &ImageRecord,
-    options: &ImageOptions,
-    task: &Task,
-) -> Result<Manifest, BuildError> {
-    let options = ManifestOptions {
-        compression: options.compression,
-        force_compression: options.force_compression,
-        docker_types: options.oci_mediatypes == Some(false),
-        annotations: options.annotations.clone(),
-    };
-    Ok(bld_export::manifest(store, image, &options, &|done, all| {
-        task.progress("exporting layers", done as u64, Some(all as u64), done == all);
-    })?)
-}
-
-/// Writes a file that appears complete or not at all, or standard output.
+/// Writes a file that appears complete or not at all, or to where there is no such thing: standard
+/// output, a device, a pipe.
 fn write_file(
     dest: &Destination,
+    task: &Task,
+    cancel: &Cancel,
     write: &mut dyn FnMut(&mut dyn Write) -> Result<(), BuildError>,
 ) -> Result<(), BuildError> {
-    let Destination::Path(path) = dest else {
-        let mut out = BufWriter::new(io::stdout().lock());
+    let mut write_to = |out: &mut dyn Write, path: &Path| {
+        let mut out = BufWriter::with_capacity(BUFFER, Cancelable { out, cancel });
         write(&mut out)?;
-        return out.flush().map_err(|source| failed("write", Path::new("standard output"), source));
+        out.flush().map_err(|source| failed("write", path, source))
     };
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = Path::new(&partial);
-    let written = (|| {
-        let file = File::create(partial).map_err(|source| failed("create", path, source))?;
-        let mut out = BufWriter::with_capacity(1 << 20, file);
-        write(&mut out)?;
-        out.flush().map_err(|source| failed("write", path, source))?;
-        fs::rename(partial, path).map_err(|source| failed("rename", path, source))
-    })();
+    let path = match dest {
+        Destination::Stdout => {
+            return write_to(&mut io::stdout().lock(), Path::new("standard output"));
+        }
+        Destination::Path(path) => path,
+    };
+    // What a link leads to is meant, not the link.
+    let path = &path.canonicalize().unwrap_or_else(|_| path.clone());
+    if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        let opened = OpenOptions::new().write(true).open(path);
+        return write_to(&mut opened.map_err(|source| failed("open", path, source))?, path);
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let own = format!(".{name}.{}-{}.partial", std::process::id(), task.id());
+    let partial = path.with_file_name(own);
+    let written = File::create(&partial)
+        .map_err(|source| failed("create", path, source))
+        .and_then(|mut file| write_to(&mut file, path))
+        .and_then(|()| fs::rename(&partial, path).map_err(|source| failed("rename", path, source)));
     if written.is_err() {
         // What is left of it is useless; that it could not be removed as well says nothing new.
-        let _ = fs::remove_file(partial);
+        let _ = fs::remove_file(&partial);
     }
     written
+}
+
+/// Bytes collected before they are written.
+const BUFFER: usize = 1 << 20;
+
+/// A writer that fails when the build is canceled.
+struct Cancelable<'a> {
+    out: &'a mut dyn Write,
+    cancel: &'a Cancel,
+}
+
+impl Write for Cancelable<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.cancel.is_canceled() {
+            return Err(io::Error::other("canceled"));
+        }
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 fn failed(action: &'static str, path: &Path, source: io::Error) -> BuildError {

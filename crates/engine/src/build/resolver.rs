@@ -42,12 +42,12 @@ impl BuildResolver<'_> {
         {
             let config = config(store, &image)?;
             if config.platform().satisfies(&request.platform) {
-                return self.remember(request.reference.clone(), image, config);
+                return Ok(self.remember(request.reference.clone(), image, config));
             }
         }
         let image = self.engine.pull(&request.reference, Some(&request.platform), self.events)?;
         let config = config(store, &image)?;
-        self.remember(request.reference.clone(), image, config)
+        Ok(self.remember(request.reference.clone(), image, config))
     }
 
     fn remember(
@@ -55,15 +55,15 @@ impl BuildResolver<'_> {
         reference: Reference,
         image: ImageRecord,
         config: ImageConfig,
-    ) -> Result<ResolvedImage, EngineError> {
+    ) -> ResolvedImage {
         let digest = image.manifest;
         if let Some(chain) = chain_id(&image.layers) {
             self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(chain, image);
         }
-        Ok(ResolvedImage { reference, digest, manifest: digest, config })
+        ResolvedImage { reference, digest, manifest: digest, config }
     }
 
-    fn from_layout(
+    fn resolve_layout(
         &self,
         name: &str,
         path: &Path,
@@ -71,11 +71,11 @@ impl BuildResolver<'_> {
         platform: &Platform,
     ) -> Result<ResolvedImage, ResolveError> {
         let reference = Reference::parse(name).map_err(|error| failed(&error))?;
-        let resolve = || {
+        let resolve = || -> Result<ResolvedImage, EngineError> {
             let store = self.engine.store()?;
             let image = self.engine.import_layout(path, selector, platform)?;
             let config = config(store, &image)?;
-            self.remember(reference, image, config)
+            Ok(self.remember(reference, image, config))
         };
         resolve().map_err(|error| failed(&error))
     }
@@ -111,7 +111,7 @@ impl Resolver for BuildResolver<'_> {
                 Resolved::Image(Box::new(self.image(&request)?))
             }
             NamedContext::OciLayout { path, selector } => {
-                let image = self.from_layout(name, path, selector.as_deref(), platform)?;
+                let image = self.resolve_layout(name, path, selector.as_deref(), platform)?;
                 Resolved::Image(Box::new(image))
             }
         }))

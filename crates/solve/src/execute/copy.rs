@@ -1,14 +1,14 @@
 //! COPY and ADD.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bld_graph::{CopyOp, CopySource, Input};
 use bld_layer::View;
-use bld_layer::copy::{self, CopyRequest, Item};
+use bld_layer::copy::{self, CopyRequest, Item, Sharing};
 use bld_store::Active;
 
-use super::account;
+use super::{account, scratch};
 use crate::error::StepFailure;
 use crate::select::{self, Place};
 use crate::solver::Build;
@@ -25,9 +25,12 @@ pub(super) fn copy(
     active: &Active,
 ) -> Result<(), StepFailure> {
     let root = View::new(active.layers().to_vec());
+    let previous = previous(build, index)?;
     let target = Target {
         op,
+        previous: previous.as_deref(),
         upper: active.upper(),
+        scratch: scratch(active),
         owner: match op.chown.as_deref() {
             Some(spec) => {
                 let user = chown(&root, spec)?;
@@ -76,6 +79,17 @@ pub(super) fn copy(
     Ok(())
 }
 
+/// The layer that the same operation made last, whose files are as good as copies where they are
+/// equal.
+fn previous(build: &Build, index: usize) -> Result<Option<PathBuf>, StepFailure> {
+    let store = &build.env.store;
+    let newest = store.find_by_op(&build.steps[index].op, 1)?.pop();
+    match newest.and_then(|record| record.snapshot) {
+        Some(snapshot) if build.env.lease.hold(snapshot)? => Ok(store.layers(snapshot)?.pop()),
+        _ => Ok(None),
+    }
+}
+
 /// `--chown`: one number stands for both user and group.
 fn chown(root: &View, spec: &str) -> Result<bld_sandbox::User, StepFailure> {
     if !spec.contains(':') && spec.parse::<u32>().is_ok() {
@@ -86,7 +100,10 @@ fn chown(root: &View, spec: &str) -> Result<bld_sandbox::User, StepFailure> {
 
 struct Target<'a> {
     op: &'a CopyOp,
+    previous: Option<&'a Path>,
     upper: &'a Path,
+    /// Where inline files are made before they are copied.
+    scratch: PathBuf,
     owner: Option<(u32, u32)>,
     chmod: Option<copy::Chmod>,
     below: View,
@@ -133,16 +150,29 @@ impl Target<'_> {
     ) -> Result<(), StepFailure> {
         let dest = self.dest(items.len());
         if !unpack {
-            copy::copy(&self.request(view, items, dest.as_ref(), owner))?;
-            return Ok(());
+            return self.files(view, items, dest.as_ref(), owner);
         }
         for item in items {
             let one = std::slice::from_ref(item);
             // The owners an archive records are kept unless --chown says otherwise.
             if !copy::unpack(&self.request(view, one, dest.as_ref(), None), item)? {
-                copy::copy(&self.request(view, one, dest.as_ref(), owner))?;
+                self.files(view, one, dest.as_ref(), owner)?;
             }
         }
+        Ok(())
+    }
+
+    /// Copies `items`, or links what is in a layer already.
+    fn files(
+        &self,
+        view: &View,
+        items: &[Item],
+        dest: &Path,
+        owner: Option<(u32, u32)>,
+    ) -> Result<(), StepFailure> {
+        // Only what comes from layers keeps the owners it has.
+        let sharing = Sharing { previous: self.previous, source: owner.is_none() };
+        copy::copy_sharing(&self.request(view, items, dest, owner), &sharing)?;
         Ok(())
     }
 
@@ -150,12 +180,8 @@ impl Target<'_> {
     fn inline(&self, name: &str, content: &str) -> Result<(), StepFailure> {
         use std::os::unix::fs::PermissionsExt;
 
-        let io = |what: &str| {
-            let what = format!("{what} the file {name:?}");
-            move |source| StepFailure::Io { what, source }
-        };
-        let parent = self.upper.parent().unwrap_or(self.upper);
-        let dir = parent.join("inline");
+        let io = |what: &str| StepFailure::io(format!("{what} the file {name:?}"));
+        let dir = self.scratch.clone();
         fs::create_dir_all(&dir).map_err(io("prepare"))?;
         let file = dir.join(name);
         fs::write(&file, content).map_err(io("write"))?;
@@ -163,9 +189,8 @@ impl Target<'_> {
         let view = View::plain(dir.clone());
         let item = select::bind_source(&view, name, &Place::Tree("the Dockerfile"))?;
         let dest = self.dest(1);
-        let copied = copy::copy(&self.request(&view, &[item], dest.as_ref(), Some((0, 0))));
+        let copied = self.files(&view, &[item], dest.as_ref(), Some((0, 0)));
         fs::remove_dir_all(&dir).map_err(io("remove"))?;
-        copied?;
-        Ok(())
+        copied
     }
 }

@@ -1,23 +1,19 @@
 //! RUN.
 
 use std::fs::File;
-use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::OnceLock;
 
-use bld_event::{EventKind, Stream};
-use bld_graph::{ExecOp, Network, Security};
+use bld_graph::{ExecOp, MountKind, Network, Security};
 use bld_layer::View;
 use bld_network::{Bridge, Endpoint, hosts_file, new_netns, resolv_conf};
 use bld_sandbox::{CgroupSpec, ExitStatus, Handle, Resource, Rlimit, Root, Spec, Stdio};
 use bld_store::Active;
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::{Errno, read};
-use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::account;
+use super::mask::Mask;
 use super::mounts::Mounts;
+use super::output::Output;
 use crate::error::StepFailure;
 use crate::solver::{Build, CGROUP_PREFIX};
 
@@ -32,6 +28,10 @@ pub(super) fn run(
     active: &Active,
     log: &mut Option<PathBuf>,
 ) -> Result<(), StepFailure> {
+    if let Some(device) = op.devices.iter().find(|device| device.required) {
+        let what = format!("device {:?}: devices are not supported by this version", device.name);
+        return Err(StepFailure::Unsupported(what));
+    }
     let root = View::new(active.layers().to_vec());
     let account = account(&root, &op.user)?;
     let mut mounts = Mounts::new(build, index, active);
@@ -39,8 +39,7 @@ pub(super) fn run(
 
     let hostname = op.hostname.clone().unwrap_or_else(|| HOSTNAME.to_owned());
     let network = StepNetwork::new(build, op.network, active)?;
-    let (out_read, out_write) = pipe()?;
-    let (err_read, err_write) = pipe()?;
+    let (output, stdout, stderr) = Output::new(build, index, &mask(build, op), log)?;
     let mut spec = Spec::new(
         Root::Overlay {
             lowers: active.layers().to_vec(),
@@ -68,23 +67,30 @@ pub(super) fn run(
     });
     spec.network = network.mode()?;
     spec.stdio = Stdio::Fds {
-        stdin: File::open("/dev/null").map_err(io("open /dev/null"))?.into(),
-        stdout: out_write,
-        stderr: err_write,
+        stdin: File::open("/dev/null").map_err(StepFailure::io("open /dev/null"))?.into(),
+        stdout,
+        stderr,
     };
 
-    let mut output = Output::new(build, index, log)?;
     let mut process = bld_sandbox::spawn(spec)?;
     let handle: Handle = process.handle();
     let _kill = build.cancel.on_cancel(move || {
         // A process that ended at this moment needs no killing.
         let _ = handle.kill_all();
     });
-    output.forward([(out_read, Stream::Stdout), (err_read, Stream::Stderr)], process.pidfd())?;
+    output.forward(process.pidfd())?;
     let status = process.wait()?;
     drop(network);
     drop(mounts);
     verdict(op, status)
+}
+
+/// The secrets that the step can see.
+fn mask(build: &Build, op: &ExecOp) -> Mask {
+    Mask::new(op.mounts.iter().filter_map(|mount| match &mount.kind {
+        MountKind::Secret { id, .. } => build.env.secrets.get(id).map(Vec::as_slice),
+        _ => None,
+    }))
 }
 
 fn verdict(op: &ExecOp, status: ExitStatus) -> Result<(), StepFailure> {
@@ -160,7 +166,9 @@ impl StepNetwork {
     fn mode(&self) -> Result<bld_sandbox::Network, StepFailure> {
         Ok(match (&self.attached, self.kind) {
             (Some((_, namespace)), _) => bld_sandbox::Network::Namespace(
-                namespace.try_clone().map_err(io("duplicate the network namespace"))?,
+                namespace
+                    .try_clone()
+                    .map_err(StepFailure::io("duplicate the network namespace"))?,
             ),
             (None, Network::Host) => bld_sandbox::Network::Host,
             (None, _) => bld_sandbox::Network::None,
@@ -170,93 +178,3 @@ impl StepNetwork {
 
 /// Where systemd-resolved notes the real name servers when the host's own file names only its stub.
 const UPSTREAM_RESOLV_CONF: &str = "/run/systemd/resolve/resolv.conf";
-
-fn pipe() -> Result<(OwnedFd, OwnedFd), StepFailure> {
-    pipe_with(PipeFlags::CLOEXEC).map_err(|error| io("make a pipe")(error.into()))
-}
-
-fn io(what: &'static str) -> impl FnOnce(std::io::Error) -> StepFailure {
-    move |source| StepFailure::Io { what: what.to_owned(), source }
-}
-
-/// Where the output of a step goes: to the event stream, and whole into a file.
-struct Output<'a> {
-    build: &'a Build,
-    index: usize,
-    file: File,
-}
-
-/// Bytes read from a pipe at once; a pipe holds no more.
-const CHUNK: usize = 64 << 10;
-
-impl<'a> Output<'a> {
-    fn new(build: &'a Build, index: usize, log: &mut Option<PathBuf>) -> Result<Self, StepFailure> {
-        static STARTED: OnceLock<String> = OnceLock::new();
-        let session = STARTED.get_or_init(|| {
-            format!("{}-{}", jiff::Timestamp::now().as_millisecond(), std::process::id())
-        });
-        let dir = build.env.store.logs_dir().join(session);
-        let path = dir.join(format!("{}.log", build.steps[index].id));
-        let file =
-            std::fs::create_dir_all(&dir).and_then(|()| File::create(&path)).map_err(|source| {
-                StepFailure::Io { what: format!("create {}", path.display()), source }
-            })?;
-        *log = Some(path);
-        Ok(Self { build, index, file })
-    }
-
-    /// Passes on what arrives until the process has ended and both pipes are drained. A background
-    /// process that keeps a pipe open does not keep the step from ending.
-    fn forward(
-        &mut self,
-        pipes: [(OwnedFd, Stream); 2],
-        ended: impl AsFd,
-    ) -> Result<(), StepFailure> {
-        let mut open: Vec<(OwnedFd, Stream)> = pipes.into();
-        let mut buffer = vec![0; CHUNK];
-        while !open.is_empty() {
-            let mut polled: Vec<PollFd<'_>> =
-                open.iter().map(|(pipe, _)| PollFd::new(pipe, PollFlags::IN)).collect();
-            polled.push(PollFd::new(&ended, PollFlags::IN));
-            match poll(&mut polled, None) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => return Err(io("wait for output")(error.into())),
-            }
-            let ready: Vec<bool> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
-            let over = ready[open.len()];
-            let mut read_any = false;
-            let mut position = 0;
-            let mut failure = None;
-            open.retain(|(pipe, stream)| {
-                let is_ready = ready[position];
-                position += 1;
-                if !is_ready || failure.is_some() {
-                    return true;
-                }
-                match read(pipe, &mut buffer) {
-                    Ok(0) => false,
-                    Ok(length) => {
-                        read_any = true;
-                        failure = self.write(*stream, &buffer[..length]).err();
-                        true
-                    }
-                    Err(Errno::INTR) => true,
-                    Err(_) => false,
-                }
-            });
-            if let Some(failure) = failure {
-                return Err(failure);
-            }
-            if over && !read_any {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, stream: Stream, data: &[u8]) -> Result<(), StepFailure> {
-        self.file.write_all(data).map_err(io("write the log of the step"))?;
-        self.build.emit(self.index, EventKind::Log { stream, data: data.to_vec() });
-        Ok(())
-    }
-}

@@ -2,15 +2,18 @@
 
 mod copy;
 mod exec;
+mod mask;
 mod mounts;
+mod output;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use bld_graph::{Input, MkdirOp, Op};
 use bld_layer::View;
-use bld_layer::copy::{CopyRequest, Item, copy as copy_files};
+use bld_layer::copy::{CopyRequest, Item, Sharing, copy as copy_files, copy_sharing};
 use bld_sandbox::Account;
-use bld_store::{Active, SnapshotId};
+use bld_store::{Active, SnapshotId, StoreError};
 
 use crate::error::StepFailure;
 use crate::solver::Build;
@@ -42,6 +45,36 @@ pub(crate) fn execute(
     Ok(active.commit()?)
 }
 
+/// Puts the layer of `from`, which depends on nothing below it, on the root of step `index`.
+pub(crate) fn relink(
+    build: &Build,
+    index: usize,
+    from: SnapshotId,
+) -> Result<SnapshotId, StepFailure> {
+    let store = &build.env.store;
+    let root = build.tree(index, Input::Root).and_then(Tree::snapshot);
+    let active = store.prepare(root)?;
+    let Some(layer) = store.layers(from)?.pop() else {
+        return Err(StoreError::MissingSnapshot { id: from }.into());
+    };
+    let source = View::new(vec![layer]);
+    if let Some(node) = source.lookup("/")? {
+        let request = CopyRequest {
+            source: &source,
+            items: &[Item { name: node.name().to_owned(), node, filter: None }],
+            dest_view: &View::new(Vec::new()),
+            upper: active.upper(),
+            dest: Path::new("/"),
+            owner: None,
+            chmod: None,
+            follow_dest_symlinks: false,
+            mtime: None,
+        };
+        copy_sharing(&request, &Sharing { previous: None, source: true })?;
+    }
+    Ok(active.commit()?)
+}
+
 impl Build {
     /// What step `index` takes as `input`.
     pub(crate) fn tree(&self, index: usize, input: Input) -> Option<&Tree> {
@@ -57,7 +90,10 @@ const DIR_MODE: &str = "755";
 fn mkdir(op: &MkdirOp, active: &Active) -> Result<(), StepFailure> {
     let below = View::new(active.layers().to_vec());
     let user = account(&below, &op.user)?.user;
-    let empty = View::plain(active.work().to_owned());
+    let dir = scratch(active);
+    let io = |source| StepFailure::Io { what: format!("make {}", dir.display()), source };
+    fs::create_dir(&dir).map_err(io)?;
+    let empty = View::plain(&dir);
     let Some(node) = empty.lookup("/")? else { return Ok(()) };
     let chmod = DIR_MODE.parse().ok();
     copy_files(&CopyRequest {
@@ -71,7 +107,13 @@ fn mkdir(op: &MkdirOp, active: &Active) -> Result<(), StepFailure> {
         follow_dest_symlinks: true,
         mtime: op.mtime,
     })?;
-    Ok(())
+    fs::remove_dir(&dir).map_err(io)
+}
+
+/// A directory, not made yet, for what a step needs only while it is worked on. It lies beside the
+/// work directory, where what a killed process leaves is swept.
+fn scratch(active: &Active) -> PathBuf {
+    active.work().with_file_name(format!("scratch-{}", active.id()))
 }
 
 /// Looks `spec` (`user[:group]`, empty for root) up in the root filesystem.

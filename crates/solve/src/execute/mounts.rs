@@ -1,16 +1,18 @@
 //! RUN --mount.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use bld_graph::{ExecOp, Input, MountKind, MountOp, Sharing};
 use bld_layer::View;
-use bld_layer::copy::{CopyRequest, Item, copy};
+use bld_layer::copy::{CopyRequest, Item, Sharing as Shared, copy_sharing};
 use bld_oci::Digest;
 use bld_sandbox::Mount;
 use bld_store::{Active, KeyLock};
 
+use crate::context::LocalContext;
 use crate::error::StepFailure;
 use crate::select::{self, Place};
 use crate::solver::Build;
@@ -29,8 +31,7 @@ pub(super) struct Mounts<'a> {
 
 impl<'a> Mounts<'a> {
     pub(super) fn new(build: &'a Build, index: usize, active: &Active) -> Self {
-        let beside = active.upper().parent().unwrap_or(active.upper());
-        let scratch = beside.join("mounts");
+        let scratch = super::scratch(active);
         Self { build, index, prepared: Vec::new(), locks: Vec::new(), scratch, copies: 0 }
     }
 
@@ -40,10 +41,36 @@ impl<'a> Mounts<'a> {
         for script in &op.scripts {
             self.file(&script.path, script.content.clone().into_bytes(), script.mode, 0, 0);
         }
+        self.lock_caches(op)?;
         for mount in &op.mounts {
             self.mount(mount, &mut env)?;
         }
         Ok(env)
+    }
+
+    /// Waits for all caches that this step must have for itself: each once, and in one order
+    /// everywhere, so that no two steps wait for each other.
+    fn lock_caches(&mut self, op: &ExecOp) -> Result<(), StepFailure> {
+        let locked = op.mounts.iter().filter_map(|mount| match &mount.kind {
+            MountKind::Cache {
+                id,
+                sharing: Sharing::Locked,
+                input,
+                source,
+                mode,
+                uid,
+                gid,
+                ..
+            } => {
+                let first = First { mode: *mode, uid: *uid, gid: *gid, input: *input, source };
+                Some(self.cache_key(id, &first))
+            }
+            _ => None,
+        });
+        for key in locked.collect::<BTreeSet<_>>() {
+            self.locks.push(self.build.lock(&cache_lock(&key))?);
+        }
+        Ok(())
     }
 
     /// The mounts for the sandbox.
@@ -64,8 +91,7 @@ impl<'a> Mounts<'a> {
             }
             MountKind::Cache { id, sharing, input, source, mode, uid, gid, read_only } => {
                 let first = First { mode: *mode, uid: *uid, gid: *gid, input: *input, source };
-                let (dir, lock) = self.cache(id, *sharing, &first)?;
-                self.locks.extend(lock);
+                let dir = self.cache(id, *sharing, &first)?;
                 self.bind(target, dir, *read_only);
             }
             MountKind::Tmpfs { size } => self.prepared.push(Mount {
@@ -123,65 +149,75 @@ impl<'a> Mounts<'a> {
         path: &str,
         writable: bool,
     ) -> Result<PathBuf, StepFailure> {
-        if let Some(number) = input
-            && !writable
-            && let Some(shown) = self.build.shown_directly(self.index, number, path)?
-        {
-            return Ok(shown);
-        }
+        let mut dir = self.scratch.join(self.copies.to_string());
         self.copies += 1;
-        let dir = self.scratch.join(self.copies.to_string());
-        fs::create_dir_all(&dir).map_err(io("create", &dir))?;
-        self.build.fill(self.index, input, path, &dir)?;
-        // A file input is copied under its own name.
-        let name = Path::new(path).file_name().map(|name| dir.join(name));
-        match name.filter(|file| self.build.is_file(self.index, input, path) && file.exists()) {
-            Some(file) => Ok(file),
-            None => Ok(dir),
+        let Some(number) = input else {
+            fs::create_dir_all(&dir).map_err(io("create", &dir))?;
+            return Ok(dir);
+        };
+        let tree = self.build.input_tree(self.index, number)?;
+        let item = tree.item(path)?;
+        if !writable && tree.is_shown_by(&item) {
+            return Ok(item.node.real);
         }
+        fs::create_dir_all(&dir).map_err(io("create", &dir))?;
+        // What is only read may be linked, which asks for the same path as in the source.
+        let at = &item.node.path;
+        tree.copy(&item, &dir, at, !writable)?;
+        dir.push(at.strip_prefix("/").unwrap_or(at));
+        if item.node.meta.is_dir() {
+            let (uid, gid) = tree.owner().unwrap_or((item.node.meta.uid, item.node.meta.gid));
+            chown(&dir, Some(uid), Some(gid))
+                .and_then(|()| {
+                    fs::set_permissions(&dir, fs::Permissions::from_mode(item.node.meta.mode))
+                })
+                .map_err(io("set the owner and mode of", &dir))?;
+        }
+        Ok(dir)
     }
 
-    /// The directory of a cache mount, made and filled on first use, and the lock that goes with
-    /// it.
+    /// The directory of a cache mount, made and filled on first use.
     fn cache(
-        &self,
+        &mut self,
         id: &str,
         sharing: Sharing,
         first: &First<'_>,
-    ) -> Result<(PathBuf, Option<KeyLock>), StepFailure> {
+    ) -> Result<PathBuf, StepFailure> {
         let store = &self.build.env.store;
-        let key = Digest::of(self.cache_name(id, first).as_bytes()).hex();
+        let key = self.cache_key(id, first);
         let mut dir = store.cache_mounts_dir().join(&key);
-        let lock = match sharing {
-            Sharing::Shared => None,
-            Sharing::Locked => Some(store.lock(&format!("cache-mount-{key}"))?),
-            Sharing::Private => {
-                let lock = store.try_lock(&format!("cache-mount-{key}"))?;
-                if lock.is_none() {
-                    dir = self.scratch.join(&key);
-                }
-                lock
+        if sharing == Sharing::Private {
+            match store.try_lock(&cache_lock(&key))? {
+                Some(lock) => self.locks.push(lock),
+                // Somebody else has it: one of our own, for this step.
+                None => dir = self.scratch.join(&key),
             }
-        };
-        let _making = store.lock(&format!("cache-mount-make-{key}"))?;
+        }
+        let _making = self.build.lock(&format!("cache-mount-make-{key}"))?;
         if !dir.exists() {
             let partial = dir.with_extension("partial");
             if partial.exists() {
                 fs::remove_dir_all(&partial).map_err(io("remove", &partial))?;
             }
             fs::create_dir_all(&partial).map_err(io("create", &partial))?;
-            self.build.fill(self.index, first.input, first.source, &partial)?;
+            if let Some(number) = first.input {
+                let tree = self.build.input_tree(self.index, number)?;
+                tree.copy(&tree.item(first.source)?, &partial, Path::new("/"), false)?;
+            }
             fs::set_permissions(&partial, fs::Permissions::from_mode(first.mode))
                 .and_then(|()| chown(&partial, Some(first.uid), Some(first.gid)))
                 .and_then(|()| fs::write(dir.with_extension("id"), id))
                 .and_then(|()| fs::rename(&partial, &dir))
                 .map_err(io("create", &dir))?;
         }
-        Ok((dir, lock))
+        Ok(dir)
     }
-}
 
-impl Mounts<'_> {
+    /// What a cache directory is called.
+    fn cache_key(&self, id: &str, first: &First<'_>) -> String {
+        Digest::of(self.cache_name(id, first).as_bytes()).hex()
+    }
+
     /// What names a cache directory: its id, and how it begins where that is out of the ordinary.
     /// So two mounts of one id that disagree about the beginning are two caches.
     fn cache_name(&self, id: &str, first: &First<'_>) -> String {
@@ -216,72 +252,84 @@ impl Drop for Mounts<'_> {
     }
 }
 
+/// What a mount shows a part of.
+struct InputTree<'a> {
+    view: View,
+    layers: Vec<PathBuf>,
+    /// The context it is, if it is one; a snapshot otherwise.
+    context: Option<&'a LocalContext>,
+}
+
 impl Build {
-    fn view(&self, index: usize, number: usize) -> Result<(View, Option<(u32, u32)>), StepFailure> {
+    /// What step `index` takes as input `number`.
+    fn input_tree(&self, index: usize, number: usize) -> Result<InputTree<'_>, StepFailure> {
         match self.tree(index, Input::From(number)) {
-            Some(Tree::Context(context)) => Ok((select::context_view(context), Some((0, 0)))),
-            Some(Tree::Snapshot(id)) => Ok((select::snapshot_view(&self.env, *id)?, None)),
-            None => Ok((View::new(Vec::new()), None)),
+            Some(Tree::Context(context)) => Ok(InputTree {
+                view: select::context_view(context),
+                layers: Vec::new(),
+                context: Some(context),
+            }),
+            Some(Tree::Snapshot(id)) => {
+                let layers = self.env.store.layers(*id)?;
+                Ok(InputTree { view: View::new(layers.clone()), layers, context: None })
+            }
+            None => Err(StepFailure::Unsupported("a mount without a source".to_owned())),
+        }
+    }
+}
+
+impl InputTree<'_> {
+    /// The file or directory at `path`.
+    fn item(&self, path: &str) -> Result<Item, StepFailure> {
+        let place = self.context.map_or(Place::Tree("the stage"), Place::Context);
+        select::bind_source(&self.view, path, &place)
+    }
+
+    /// Who owns all of it, whoever does on disk: files of a context belong to root.
+    fn owner(&self) -> Option<(u32, u32)> {
+        self.context.map(|_| (0, 0))
+    }
+
+    /// Whether `item` lies on disk just as it should be seen.
+    fn is_shown_by(&self, item: &Item) -> bool {
+        let meta = &item.node.meta;
+        match self.context {
+            Some(context) => context.is_unfiltered() && self.owner() == Some((meta.uid, meta.gid)),
+            None if !meta.is_dir() => true,
+            // A directory that only one layer knows is not merged with anything.
+            None => {
+                let relative = item.node.path.strip_prefix("/").unwrap_or(&item.node.path);
+                let known = |layer: &&PathBuf| layer.join(relative).symlink_metadata().is_ok();
+                self.layers.iter().filter(known).count() == 1
+            }
         }
     }
 
-    /// Where `path` of an input lies on disk just as it should be seen.
-    fn shown_directly(
-        &self,
-        index: usize,
-        number: usize,
-        path: &str,
-    ) -> Result<Option<PathBuf>, StepFailure> {
-        let tree = self.tree(index, Input::From(number));
-        let whole = match tree {
-            Some(Tree::Context(context)) => context.is_unfiltered(),
-            Some(Tree::Snapshot(id)) => self.env.store.ancestry(*id)?.len() == 1,
-            None => false,
-        };
-        let (view, _) = self.view(index, number)?;
-        let item = select::bind_source(&view, path, &self.place(index, number))?;
-        let is_dir = item.node.meta.kind == bld_layer::Kind::Dir;
-        Ok((whole || (!is_dir && matches!(tree, Some(Tree::Snapshot(_)))))
-            .then_some(item.node.real))
-    }
-
-    fn is_file(&self, index: usize, input: Option<usize>, path: &str) -> bool {
-        let Some(number) = input else { return false };
-        let node = self.view(index, number).ok().and_then(|(view, _)| view.resolve(path).ok()?);
-        node.is_some_and(|node| node.meta.kind != bld_layer::Kind::Dir)
-    }
-
-    fn place(&self, index: usize, number: usize) -> Place<'_> {
-        match self.tree(index, Input::From(number)) {
-            Some(Tree::Context(context)) => Place::Context(context),
-            _ => Place::Tree("the stage"),
-        }
-    }
-
-    /// Copies `path` of an input into `dir`.
-    fn fill(
-        &self,
-        index: usize,
-        input: Option<usize>,
-        path: &str,
-        dir: &Path,
-    ) -> Result<(), StepFailure> {
-        let Some(number) = input else { return Ok(()) };
-        let (view, owner) = self.view(index, number)?;
-        let item: Item = select::bind_source(&view, path, &self.place(index, number))?;
-        copy(&CopyRequest {
-            source: &view,
-            items: &[item],
-            dest_view: &View::new(Vec::new()),
-            upper: dir,
-            dest: Path::new("/"),
-            owner,
-            chmod: None,
-            follow_dest_symlinks: true,
-            mtime: None,
-        })?;
+    /// Copies `item` to `dest` within `dir`: a directory's contents, or the file itself. With
+    /// `link`, files of layers are linked where that is possible.
+    fn copy(&self, item: &Item, dir: &Path, dest: &Path, link: bool) -> Result<(), StepFailure> {
+        let source = link && self.context.is_none();
+        copy_sharing(
+            &CopyRequest {
+                source: &self.view,
+                items: std::slice::from_ref(item),
+                dest_view: &View::new(Vec::new()),
+                upper: dir,
+                dest,
+                owner: self.owner(),
+                chmod: None,
+                follow_dest_symlinks: true,
+                mtime: None,
+            },
+            &Shared { previous: None, source },
+        )?;
         Ok(())
     }
+}
+
+/// Name of the lock on the cache directory called `key`.
+fn cache_lock(key: &str) -> String {
+    format!("cache-mount-{key}")
 }
 
 fn not_given(
@@ -298,6 +346,5 @@ fn not_given(
 }
 
 fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StepFailure {
-    let what = format!("{action} {}", path.display());
-    move |source| StepFailure::Io { what, source }
+    StepFailure::io(format!("{action} {}", path.display()))
 }
