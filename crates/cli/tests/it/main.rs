@@ -8,8 +8,10 @@ mod containers;
 mod crash;
 mod errors;
 mod interop;
+mod lifecycle;
 mod network;
 mod output;
+mod words;
 
 use bld_testkit::TestEnv;
 

@@ -57,12 +57,20 @@ fn it_removes_itself_even_if_it_never_ran() {
 #[test]
 fn input_signals_and_the_end_get_through() {
     let place = Place::new();
-    let container = place.create(&["sh", "-c", "trap 'exit 9' TERM; read word; echo got $word; while :; do sleep 0.05; done"], |request| {
-        request.host.open_stdin = true;
-    });
+    let container = place.create(
+        &[
+            "sh",
+            "-c",
+            "trap 'exit 9' TERM; read word; echo got $word; while :; do sleep 0.05; done",
+        ],
+        |request| {
+            request.host.open_stdin = true;
+        },
+    );
     let (reader, mut writer) = std::io::pipe().unwrap();
     let (out, control) = (Sink::default(), Control::new().unwrap());
-    let io = Io { stdin: Some(reader.into()), stdout: Some(Box::new(out.clone())), ..Io::default() };
+    let io =
+        Io { stdin: Some(reader.into()), stdout: Some(Box::new(out.clone())), ..Io::default() };
     let exit = std::thread::scope(|scope| {
         let run = scope.spawn(|| {
             place.engine.run_container(&container.id, io, &control, &mut |_| {}).unwrap()
@@ -123,7 +131,10 @@ fn names_are_unique_and_can_change() {
     place.engine.rename_container("first", "other").unwrap();
     assert_eq!(place.engine.find_container("/other").unwrap().id, first.id);
     assert_eq!(place.engine.find_container(&first.id[..8]).unwrap().name, "other");
-    assert!(matches!(place.engine.find_container("first"), Err(EngineError::NoSuchContainer { .. })));
+    assert!(matches!(
+        place.engine.find_container("first"),
+        Err(EngineError::NoSuchContainer { .. })
+    ));
     assert!(place.engine.rename_container("other", "a b").is_err());
     let unnamed = place.create(&["true"], |_| {});
     assert!(unnamed.name.contains('_'), "{}", unnamed.name);

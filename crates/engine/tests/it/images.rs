@@ -25,7 +25,8 @@ fn an_image_has_many_names() {
     assert!(engine.tag_image("busybox", &format!("x@{id}")).is_err());
     let details = engine.image_details("busybox").unwrap();
     assert_eq!((details.tags.len(), details.layer_dirs.len()), (2, 1));
-    let filter = ImageFilter { references: vec!["registry.example/*/app".into()], ..Default::default() };
+    let filter =
+        ImageFilter { references: vec!["registry.example/*/app".into()], ..Default::default() };
     let listed = engine.images(&filter).unwrap();
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0].tags[0].to_string(), "registry.example/team/app:1");
@@ -86,7 +87,8 @@ fn archive(layers: &[Vec<u8>], diff_ids: Vec<Digest>) -> Vec<u8> {
     let mut config = ImageConfig::for_platform(&Platform::host());
     config.rootfs.diff_ids = diff_ids;
     let names: Vec<_> = (0..layers.len()).map(|n| format!("{n}/layer.tar")).collect();
-    let manifest = serde_json::json!([{"Config": "c.json", "RepoTags": ["made:1"], "Layers": names}]);
+    let manifest =
+        serde_json::json!([{"Config": "c.json", "RepoTags": ["made:1"], "Layers": names}]);
     let mut tar = tar::Builder::new(Vec::new());
     let mut add = |name: &str, bytes: &[u8]| {
         let mut header = tar::Header::new_ustar();

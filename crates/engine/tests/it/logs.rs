@@ -1,7 +1,7 @@
 use std::ops::ControlFlow;
 
-use bld_engine::containers::{Control, Io, LogDriver, LogQuery};
 use bld_engine::EngineError;
+use bld_engine::containers::{Control, Io, LogDriver, LogQuery};
 use bld_event::Stream;
 
 use crate::Place;
@@ -24,7 +24,8 @@ fn both_streams_are_kept_over_several_runs() {
     let container = place.create(&["sh", "-c", script], |_| {});
     place.run(&container).unwrap();
     let seen = lines(&place, &container.id, &LogQuery::default());
-    let out: Vec<_> = seen.iter().filter(|(s, _)| *s == Stream::Stdout).map(|(_, t)| t.as_str()).collect();
+    let out: Vec<_> =
+        seen.iter().filter(|(s, _)| *s == Stream::Stdout).map(|(_, t)| t.as_str()).collect();
     assert_eq!(out, ["line 1\n", "line 2\n", "line 3\n", "rest"]);
     assert!(seen.contains(&(Stream::Stderr, "err\n".into())));
     let begun_again = std::time::SystemTime::now();
@@ -41,7 +42,8 @@ fn both_streams_are_kept_over_several_runs() {
 #[test]
 fn following_goes_on_until_the_end() {
     let place = Place::new();
-    let container = place.create(&["sh", "-c", "for n in 1 2 3; do echo $n; sleep 0.2; done"], |_| {});
+    let container =
+        place.create(&["sh", "-c", "for n in 1 2 3; do echo $n; sleep 0.2; done"], |_| {});
     let control = Control::new().unwrap();
     std::thread::scope(|scope| {
         let run = scope.spawn(|| {
@@ -49,7 +51,8 @@ fn following_goes_on_until_the_end() {
         });
         until(|| place.engine.find_container(&container.id).unwrap().state.is_running());
         let follow = LogQuery { follow: true, ..LogQuery::default() };
-        let seen: Vec<_> = lines(&place, &container.id, &follow).into_iter().map(|(_, t)| t).collect();
+        let seen: Vec<_> =
+            lines(&place, &container.id, &follow).into_iter().map(|(_, t)| t).collect();
         assert_eq!(seen, ["1\n", "2\n", "3\n"]);
         run.join().unwrap();
     });

@@ -44,7 +44,10 @@ fn an_empty_volume_takes_what_the_image_has() {
         let source = MountSource::Volume { name: "v2".into(), anonymous: false, copy: false };
         request.mounts = vec![Mount { source, target: "/data".into(), read_only: true }];
     };
-    assert_eq!(place.sh("ls /data; touch /data/x 2>/dev/null || echo read-only", bare).1, "read-only\n");
+    assert_eq!(
+        place.sh("ls /data; touch /data/x 2>/dev/null || echo read-only", bare).1,
+        "read-only\n"
+    );
 }
 
 #[test]
@@ -79,7 +82,9 @@ fn volumes_in_use_are_not_removed() {
     ));
     let container = place.create(&["true"], |request| request.mounts = vec![volume("v1", "/v")]);
     let refused = place.engine.remove_volume("v1", true);
-    assert!(matches!(refused, Err(EngineError::VolumeInUse { users, .. }) if users == [container.id.clone()]));
+    assert!(
+        matches!(refused, Err(EngineError::VolumeInUse { users, .. }) if users == [container.id.clone()])
+    );
     assert!(place.engine.prune_volumes(true).unwrap().removed.is_empty());
     place.engine.remove_container(&container.id, RemoveOptions::default()).unwrap();
     assert!(place.engine.prune_volumes(false).unwrap().removed.is_empty(), "it has a name");
