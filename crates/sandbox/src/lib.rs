@@ -42,8 +42,9 @@
 //!
 //! # What it needs
 //!
-//! Linux 5.12 (mount_setattr(2)); 6.7 for more layers than fit 255 characters. Root, for now: in a
-//! user namespace everything here works the same way but for mknod(2), which the `nodev` way does
+//! Linux 5.12 (mount_setattr(2)); 6.7 for more layers than fit 255 characters. A root directory of
+//! the caller's that is a mount's root, for pivot_root(2): not a chroot(2). Root, for now: in a user
+//! namespace everything here works the same way but for mknod(2), which the `nodev` way does
 //! without. Entering that namespace is the business of whoever calls, before any thread starts.
 //!
 //! # Modules

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -83,6 +84,13 @@ impl Process {
     /// when the last process with the terminal has ended.
     pub fn take_terminal(&mut self) -> Option<OwnedFd> {
         self.terminal.take()
+    }
+
+    /// Mount points that had to be made in the upper directory, absolute in the container. They are
+    /// there until the process has been waited for, and are none of its changes: whoever looks at
+    /// the upper directory before that has to pass over them.
+    pub fn stubs(&self) -> Vec<PathBuf> {
+        self.leftovers.stubs.iter().flat_map(Stubs::paths).map(Path::to_owned).collect()
     }
 
     /// A handle for other threads, which can signal while this one waits.

@@ -57,18 +57,16 @@ pub(crate) fn make(dir: &Path) -> Result<bool, CgroupError> {
     }
 }
 
-/// Removes a group and groups that were made below it. Processes that are just ending keep it busy
-/// for a moment.
-pub(crate) fn remove(dir: &Path) -> Result<(), CgroupError> {
-    let end = Instant::now() + Duration::from_secs(2);
+/// Removes a group and groups that were made below it, until `end` if need be: processes that are
+/// just ending keep it busy for a moment.
+pub(crate) fn remove(dir: &Path, end: Instant) -> Result<(), CgroupError> {
     loop {
-        let result = fs::remove_dir(dir);
-        match result {
+        match fs::remove_dir(dir) {
             Ok(()) => return Ok(()),
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(e) if e.kind() == io::ErrorKind::ResourceBusy && Instant::now() < end => {
                 for below in below(dir) {
-                    remove(&below)?;
+                    remove(&below, end)?;
                 }
                 std::thread::sleep(Duration::from_millis(2));
             }

@@ -317,11 +317,9 @@ impl Cgroup {
     /// # Errors
     /// Something still runs in it.
     pub fn remove(&self) -> Result<(), CgroupError> {
-        let mut result = Ok(());
-        for dir in self.dirs() {
-            result = result.and(file::remove(dir));
-        }
-        result
+        let end = Instant::now() + Duration::from_secs(2);
+        // All of them, even when one resists.
+        self.dirs().map(|dir| file::remove(dir, end)).fold(Ok(()), Result::and)
     }
 }
 

@@ -35,10 +35,10 @@ pub(super) fn attach_all(build: &Build) -> Result<OwnedFd, Failure> {
     for (n, (path, value)) in build.sysctls.iter().enumerate() {
         write_file(&mounts.root, path, value).at_index(Step::Sysctl, n)?;
     }
-    for path in &mounts.masked {
+    for path in mounts.masked {
         mask(mounts, path).at(Step::Mask)?;
     }
-    for path in &mounts.read_only {
+    for path in mounts.read_only {
         make_read_only(&mounts.root, path).at(Step::ReadOnlyPaths)?;
     }
     let null = openat(&mounts.dev, c"null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())

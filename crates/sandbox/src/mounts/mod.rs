@@ -9,6 +9,7 @@
 mod cgroupfs;
 mod dev;
 mod fs;
+mod hidden;
 mod overlay;
 mod stubs;
 mod tree;
@@ -72,9 +73,9 @@ pub(crate) struct Prepared {
     /// In order.
     pub(crate) attachments: Vec<Attachment>,
     /// Paths from the root directory to cover with nothing, where they exist.
-    pub(crate) masked: Vec<&'static CStr>,
+    pub(crate) masked: &'static [CString],
     /// Paths from the root directory to make read-only, where they exist.
-    pub(crate) read_only: Vec<&'static CStr>,
+    pub(crate) read_only: &'static [&'static CStr],
     /// The process's terminal.
     pub(crate) terminal: Option<Terminal>,
     /// What has to disappear from the writable layer.
@@ -83,26 +84,6 @@ pub(crate) struct Prepared {
 
 /// Name of the empty directory in [`Prepared::scratch`].
 pub(crate) const EMPTY: &CStr = c"empty";
-
-/// What Docker hides: the host's memory, keys, hardware and power.
-const MASKED: [&CStr; 12] = [
-    c"proc/acpi",
-    c"proc/asound",
-    c"proc/interrupts",
-    c"proc/kcore",
-    c"proc/keys",
-    c"proc/latency_stats",
-    c"proc/sched_debug",
-    c"proc/scsi",
-    c"proc/timer_list",
-    c"proc/timer_stats",
-    c"sys/devices/virtual/powercap",
-    c"sys/firmware",
-];
-
-/// What Docker keeps from being written: switches of the whole machine.
-const READ_ONLY: [&CStr; 5] =
-    [c"proc/bus", c"proc/fs", c"proc/irq", c"proc/sys", c"proc/sysrq-trigger"];
 
 /// Makes all mounts of `spec`.
 ///
@@ -369,8 +350,8 @@ impl Builder {
             scratch: self.scratch,
             dev: self.dev,
             attachments: self.attachments,
-            masked: if confined { MASKED.to_vec() } else { Vec::new() },
-            read_only: if confined { READ_ONLY.to_vec() } else { Vec::new() },
+            masked: if confined { hidden::masked() } else { &[] },
+            read_only: if confined { &hidden::READ_ONLY } else { &[] },
             terminal,
             stubs,
         })

@@ -73,6 +73,11 @@ impl Stubs {
         self.made.is_empty()
     }
 
+    /// What was made, absolute in the container.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.made.iter().map(|stub| stub.path.as_path())
+    }
+
     /// Opens a directory of the layer. The container had it in its hands, so no link is followed.
     fn open_dir(&self, path: &Path) -> rustix::io::Result<OwnedFd> {
         let inside = path.strip_prefix("/").unwrap_or(path);
