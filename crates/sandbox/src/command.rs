@@ -1,7 +1,8 @@
 //! From words to what execve(2) takes.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 
 use crate::error::SandboxError;
 use crate::init::{self, Role};
@@ -30,10 +31,11 @@ pub(crate) fn command(
         let second_argv = init::arguments(role, &path, &args);
         Program { path, second_argv }
     });
+    let programs = programs.collect();
     Ok(Command {
-        programs: programs.collect(),
+        programs,
         searched,
-        argv: Strings::new(args.clone()),
+        argv: Strings::new(args),
         envp: Strings::new(c_strings(env)?),
         second: init::file()
             .map_err(|e| SandboxError::setup("make the second program", e))?
@@ -49,6 +51,6 @@ pub(crate) fn c_string(text: String) -> Result<CString, SandboxError> {
     })
 }
 
-fn c_strings(texts: Vec<String>) -> Result<Vec<CString>, SandboxError> {
-    texts.into_iter().map(c_string).collect()
+fn c_strings(texts: Vec<String>) -> Result<Vec<Arc<CStr>>, SandboxError> {
+    texts.into_iter().map(|text| c_string(text).map(Arc::from)).collect()
 }

@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "arrays of pointers to C strings are not Send by themselves")]
 
 use core::ffi::c_char;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
@@ -91,7 +91,7 @@ pub(crate) enum By {
 /// One path.
 #[derive(Debug)]
 pub(crate) struct Program {
-    pub(crate) path: CString,
+    pub(crate) path: Arc<CStr>,
     /// Argument vector with which the second program executes this.
     pub(crate) second_argv: Strings,
 }
@@ -101,17 +101,17 @@ pub(crate) struct Program {
 pub(crate) struct Strings {
     pointers: Vec<*const c_char>,
     /// What the pointers point to.
-    owned: Vec<CString>,
+    owned: Vec<Arc<CStr>>,
 }
 
-// SAFETY: the pointers lead to memory that this value owns and nobody changes.
+// SAFETY: the pointers lead to memory that this value keeps alive and nobody changes.
 unsafe impl Send for Strings {}
 // SAFETY: as above.
 unsafe impl Sync for Strings {}
 
 impl Strings {
-    pub(crate) fn new(strings: Vec<CString>) -> Self {
-        // Moving a CString does not move what it points to.
+    pub(crate) fn new(strings: Vec<Arc<CStr>>) -> Self {
+        // Moving an Arc does not move what it points to.
         let mut pointers: Vec<_> = strings.iter().map(|s| s.as_ptr()).collect();
         pointers.push(core::ptr::null());
         Self { pointers, owned: strings }

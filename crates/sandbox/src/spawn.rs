@@ -140,6 +140,8 @@ fn is_namespaced(name: &str, own_network: bool) -> bool {
 
 /// Makes the control group and decides what keeps the container from the host's devices.
 fn control_devices(spec: &Spec, leftovers: &mut Leftovers) -> Result<DeviceControl, SandboxError> {
+    let rules = mounts::device_rules(&spec.devices)
+        .map_err(|(device, e)| SandboxError::setup(format!("use device {device:?}"), e))?;
     if let Some(group) = &spec.cgroup {
         leftovers.cgroup = Some(Cgroup::create(group)?);
     }
@@ -147,8 +149,6 @@ fn control_devices(spec: &Spec, leftovers: &mut Leftovers) -> Result<DeviceContr
         return Ok(DeviceControl::None);
     }
     let Some(cgroup) = &leftovers.cgroup else { return Ok(DeviceControl::Mounts) };
-    let rules = mounts::device_rules(&spec.devices)
-        .map_err(|(device, e)| SandboxError::setup(format!("use device {device:?}"), e))?;
     let controlled = cgroup.restrict_devices(&rules)?;
     Ok(if controlled { DeviceControl::Group } else { DeviceControl::Mounts })
 }

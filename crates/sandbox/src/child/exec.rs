@@ -12,6 +12,7 @@ use rustix::io::{Errno, FdFlags, Result as SysResult, fcntl_dupfd_cloexec};
 
 use super::report::{At, Failure, HANDED_OVER, Step};
 use super::{PARENT, REPORT, SECOND};
+use crate::init::MACHINE;
 use crate::plan::{By, Command, Plan, Program};
 use crate::sys;
 
@@ -97,12 +98,15 @@ pub(super) fn enter_cwd(plan: &Plan) -> Result<(), Failure> {
 /// beforehand would cost time in the usual case and prove nothing.
 pub(super) fn execute(command: &Command) -> Failure {
     for (n, program) in command.programs.iter().enumerate() {
-        let path = program.path.as_c_str();
-        let errno = if command.by == By::Child && is_binary(path) {
+        let path = &*program.path;
+        let errno = if command.by == By::Child && is_native_binary(path) {
             // SAFETY: both are null-terminated arrays of C strings.
             unsafe { sys::execve(path, command.argv.as_ptr(), command.envp.as_ptr()) }
         } else {
-            hand_over(program, command)
+            match foresee(path) {
+                Ok(()) => return hand_over(program, command),
+                Err(errno) => errno,
+            }
         };
         let failure = |step| Failure { step, index: n as u32, errno };
         match (errno, statat(CWD, path, AtFlags::empty())) {
@@ -123,35 +127,41 @@ fn is_directory(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::Directory
 }
 
-/// Whether a file is an ELF executable, and no link of the kernel's to something outside: only then
-/// can no path in it make the kernel execute `/proc/self/exe` for it, which is this program.
-fn is_binary(path: &CStr) -> bool {
+/// Whether a file is an ELF executable for this machine, and no link of the kernel's to something
+/// outside. For nothing else does the kernel take a path from the image and execute what it finds
+/// there: a script names its interpreter, and one for foreign programs may be registered by name
+/// (binfmt_misc). Either could be `/proc/self/exe`, which is the host's executable here.
+fn is_native_binary(path: &CStr) -> bool {
     // A pipe in its place must not make this wait.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let mut magic = [0; 4];
+    let mut header = [0; 20];
     openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
-        .and_then(|file| rustix::io::read(file, &mut magic))
-        .is_ok_and(|n| n == 4 && magic == *b"\x7fELF")
+        .and_then(|file| rustix::io::read(file, &mut header))
+        .is_ok_and(|n| {
+            n == header.len()
+                && header.starts_with(b"\x7fELF")
+                && header.ends_with(&MACHINE.to_le_bytes())
+        })
 }
 
-/// Lets the second program execute this one. Comes back when it is clear beforehand that it cannot.
-fn hand_over(program: &Program, command: &Command) -> Errno {
-    let path = program.path.as_c_str();
-    if let Err(errno) = accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS) {
-        return errno;
-    }
-    if statat(CWD, path, AtFlags::empty()).is_ok_and(|stat| is_directory(&stat)) {
-        return Errno::ACCESS;
-    }
+/// What execve(2) would say to a path, as far as that can be known beforehand.
+fn foresee(path: &CStr) -> SysResult<()> {
+    accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS)?;
+    let stat = statat(CWD, path, AtFlags::empty())?;
+    if is_directory(&stat) { Err(Errno::ACCESS) } else { Ok(()) }
+}
+
+/// Lets the second program execute this one. Comes back only when that itself cannot be executed.
+fn hand_over(program: &Program, command: &Command) -> Failure {
     // SAFETY: the pipe is there since the streams were connected.
     let pipe = unsafe { BorrowedFd::borrow_raw(REPORT) };
     // The parent learns that more may come after this process's memory is its own, and the pipe
     // stays open over the first of two executions.
     let told = rustix::io::write(pipe, &[HANDED_OVER])
         .and_then(|_| rustix::io::fcntl_setfd(pipe, FdFlags::empty()));
-    if let Err(errno) = told {
-        return errno;
-    }
-    // SAFETY: both are null-terminated arrays of C strings.
-    unsafe { sys::execve_fd(SECOND, program.second_argv.as_ptr(), command.envp.as_ptr()) }
+    let errno = told.err().unwrap_or_else(|| {
+        // SAFETY: both are null-terminated arrays of C strings.
+        unsafe { sys::execve_fd(SECOND, program.second_argv.as_ptr(), command.envp.as_ptr()) }
+    });
+    Failure::new(Step::HandOver, errno)
 }

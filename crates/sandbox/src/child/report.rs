@@ -45,11 +45,12 @@ pub(crate) enum Step {
     ProgramIsDirectory,
     ProgramNotPermitted,
     InterpreterMissing,
+    HandOver,
     Exec,
 }
 
 impl Step {
-    const ALL: [Self; 33] = [
+    const ALL: [Self; 34] = [
         Self::DieWithParent,
         Self::JoinCgroup,
         Self::CgroupNamespace,
@@ -82,6 +83,7 @@ impl Step {
         Self::ProgramIsDirectory,
         Self::ProgramNotPermitted,
         Self::InterpreterMissing,
+        Self::HandOver,
         Self::Exec,
     ];
 
@@ -115,6 +117,7 @@ impl Step {
             Self::NoNewPrivileges => "renounce new privileges",
             Self::Cwd | Self::CwdOutside => "change to the working directory",
             Self::Signals => "restore signals",
+            Self::HandOver => "execute the second program",
             Self::ProgramMissing
             | Self::ProgramIsDirectory
             | Self::ProgramNotPermitted

@@ -310,10 +310,8 @@ fn devices_on_request() {
         assert_eq!(run(given).ok(), "2\n1:5\n");
         let mut none = spec();
         none.devices = vec![device("/etc", true)];
-        let error = refused(none);
-        if grouped {
-            assert!(chain(&error).contains("not a device"), "{}", chain(&error));
-        }
+        let error = chain(&refused(none));
+        assert!(error.contains("\"/etc\": not a device"), "{error}");
     }
     // Not among the usual ones; here it may be read but not written.
     let script = "(: < /dev/sub/gift) && echo r; (: > /dev/sub/gift) && echo w; true";
@@ -352,6 +350,17 @@ fn the_hosts_executable_is_out_of_reach() {
     )
     .unwrap();
     std::os::unix::fs::symlink("/proc/self/exe", rootfs.lower().join("link")).unwrap();
+    // As if for another machine; an interpreter may be registered for those.
+    let mut foreign = std::fs::read("/bin/busybox").unwrap();
+    foreign[18] ^= 0xff;
+    std::fs::write(rootfs.lower().join("foreign"), foreign).unwrap();
+    std::fs::set_permissions(
+        rootfs.lower().join("foreign"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
+    let error = refused(rootfs.spec(["/foreign"]));
+    assert_eq!(error.to_string(), r#"exec: "/foreign": exec format error"#);
     for program in ["/script", "/link", "/proc/self/exe", "/proc/1/exe"] {
         // What runs is the stepping stone, which finds its second argument missing, or nothing.
         let output = crate::common::try_run(rootfs.spec([program]), b"");
