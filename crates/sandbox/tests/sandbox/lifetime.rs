@@ -95,6 +95,65 @@ fn a_killed_caller_takes_its_container_along() {
     }
 }
 
+/// Starts containers without end: run by `a_caller_killed_at_any_moment_leaves_no_process`.
+#[test]
+fn busy_caller() {
+    if !probing() {
+        return;
+    }
+    let rootfs = Rootfs::new();
+    println!("directory {}", rootfs.dir.path().display());
+    let mut running = Vec::new();
+    for n in 0.. {
+        let mut spec = rootfs.spec(["sleep", "1000"]);
+        spec.root = bld_sandbox::Root::Dir(rootfs.lower());
+        spec.user.uid = n % 2 * 1000;
+        let name = format!("test-busy-{n}");
+        spec.cgroup = Some(CgroupSpec { name, ..CgroupSpec::default() });
+        running.push(spawn(spec).unwrap());
+        if running.len() > 5 {
+            running.clear();
+        }
+    }
+}
+
+/// Processes in control groups whose name begins so.
+fn processes_in_groups(prefix: &str) -> Vec<i32> {
+    std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|e| e.unwrap().file_name().to_str()?.parse().ok())
+        .filter(|pid| {
+            std::fs::read_to_string(format!("/proc/{pid}/cgroup"))
+                .is_ok_and(|groups| groups.contains(prefix))
+        })
+        .filter(|pid| runs(*pid))
+        .collect()
+}
+
+#[test]
+fn a_caller_killed_at_any_moment_leaves_no_process() {
+    for n in 0..25 {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "lifetime::busy_caller", "--nocapture", "--test-threads=1"]);
+        command.env("BLD_PROBE", "1").stdout(ChildStdio::piped());
+        let mut caller = command.spawn().unwrap();
+        let mut lines = BufReader::new(caller.stdout.take().unwrap()).lines();
+        let dir = lines
+            .find_map(|line| line.unwrap().split_once("directory ").map(|(_, dir)| dir.to_owned()));
+        std::thread::sleep(Duration::from_micros(1500 * n));
+        caller.kill().unwrap();
+        caller.wait().unwrap();
+        let end = Instant::now() + Duration::from_secs(10);
+        while !processes_in_groups("test-busy-").is_empty() {
+            assert!(Instant::now() < end, "{:?}", processes_in_groups("test-busy-"));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        bld_sandbox::cgroup::sweep("test-busy-").unwrap();
+        std::fs::remove_dir_all(dir.unwrap()).unwrap();
+    }
+    assert_eq!(bld_sandbox::cgroup::sweep("test-busy-").unwrap(), 0);
+}
+
 #[test]
 fn killing_it_kills_everything_in_it() {
     let rootfs = Rootfs::new();
