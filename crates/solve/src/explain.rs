@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use bld_graph::Op;
-use bld_layer::{Kind, tree_digest};
+use bld_layer::copy::{Item, selection_digest};
+use bld_layer::{Kind, Node, View};
+use bld_oci::Digest;
 use bld_store::Record;
 use serde_json::{Map, Value};
 
@@ -45,10 +47,7 @@ fn files(build: &Build, index: usize) -> Option<Map<String, Value>> {
             let place = Place::Context(context);
             for node in select::files(build.vertex(index), input.input, &view, &place).ok()? {
                 let state = match node.meta.kind {
-                    Kind::File => {
-                        let path = [node.path.clone()];
-                        tree_digest(&view, &path, Some(&remembered)).ok()?.short()
-                    }
+                    Kind::File => contents(&view, &node, &remembered)?.short(),
                     Kind::Symlink => node.link_target().ok()?.to_string_lossy().into_owned(),
                     _ => String::new(),
                 };
@@ -61,6 +60,13 @@ fn files(build: &Build, index: usize) -> Option<Map<String, Value>> {
         }
     }
     (!files.is_empty()).then_some(files)
+}
+
+/// A digest of the contents of a file: of a copy that gets the owner and mode all copies get.
+fn contents(view: &View, node: &Node, remembered: &Remembered) -> Option<Digest> {
+    let item = Item { node: node.clone(), name: node.name().to_owned(), filter: None };
+    let mode = "644".parse().ok();
+    selection_digest(view, &[item], Some((0, 0)), mode.as_ref(), Some(remembered)).ok()
 }
 
 /// Why `index`, which is now as `fields` says, was not known; none if there is nothing to compare
