@@ -19,6 +19,10 @@ pub(crate) struct Options {
     /// Only the tests of this package, e.g. bld-store (may be repeated); no behaviour cases
     #[arg(short, long)]
     package: Vec<String>,
+    /// Fail when the corpus of other people's Dockerfiles and documents, ../shared/corpus, is missing;
+    /// without this, some tests do less where it is
+    #[arg(long)]
+    with_corpus: bool,
 }
 
 /// How many tests there were, by outcome.
@@ -73,6 +77,17 @@ pub(crate) fn run(options: &Options) -> ExitCode {
 fn run_all(options: &Options, tally: &mut Tally) -> Result<()> {
     need_root()?;
     packages::for_tests()?;
+    let corpus = root().join("../shared/corpus");
+    if !corpus.is_dir() {
+        if options.with_corpus {
+            bail!("the corpus is not at {}", corpus.display());
+        }
+        println!(
+            "no corpus at {}: the tests that read it pass over it, and the cases in testdata/ and in \
+             the tests themselves have to do",
+            corpus.display()
+        );
+    }
     let everything = options.package.is_empty();
     let bld = if everything { Some(build_release()?) } else { None };
     let before = HostState::now();

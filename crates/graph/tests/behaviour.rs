@@ -23,7 +23,7 @@ const FAIL_LATER: &[&str] = &[
 
 /// The cases; none: they are not part of this checkout.
 fn cases() -> Option<Vec<Value>> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/behaviour/cases.json");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/behaviour/cases.json");
     let cases: Value = serde_json::from_slice(&std::fs::read(file).ok()?).unwrap();
     Some(cases["cases"].as_array().unwrap().clone())
 }

@@ -6,7 +6,7 @@ use bld_dockerfile::value::PortRange;
 use bld_dockerfile::{Diagnostic, InstructionKind, KeyValue, lint, parse};
 use serde_json::Value;
 
-use crate::common::{json, shared};
+use crate::common::{json, testdata};
 
 /// Cases that fail, but not because of anything in the text.
 const FAIL_LATER: [&str; 9] = [
@@ -22,7 +22,7 @@ const FAIL_LATER: [&str; 9] = [
 ];
 
 fn cases() -> Vec<Value> {
-    let all = json(&shared("behaviour/cases.json"));
+    let all = json(&testdata("behaviour/cases.json"));
     let cases = all["cases"].as_array().cloned().unwrap_or_default();
     assert!(cases.len() > 100, "only {} cases", cases.len());
     cases

