@@ -98,15 +98,16 @@ fn processes() -> impl Iterator<Item = String> {
         .filter(move |name| name.bytes().all(|byte| byte.is_ascii_digit()) && *name != own)
 }
 
+/// The control groups of steps and containers: those inside of a group called `bld`, which itself may
+/// stay.
 fn control_groups(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) {
     if depth == 0 {
         return;
     }
+    let ours = directory.file_name().is_some_and(|name| name == "bld");
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            // The group above all containers' may stay: `bld` itself, without a container's name.
-            let name = entry.file_name();
-            if name.to_string_lossy().starts_with("bld-") {
+            if ours {
                 found.push(entry.path());
             }
             control_groups(&entry.path(), depth - 1, found);
