@@ -94,6 +94,10 @@ pub fn exec_in(pid: i32, spec: ExecSpec) -> Result<Process, SandboxError> {
         .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()))
         .map_err(|e| failed(e.into()))?;
     let group = Cgroup::of(pid)?;
+    if group.as_ref().is_some_and(Cgroup::is_frozen) {
+        // The new process would stop right there, and this one wait for it.
+        return Err(SandboxError::Invalid("the container is paused".to_owned()));
+    }
     let doors = group.as_ref().map(Cgroup::v1_doors).transpose()?.unwrap_or_default();
     let cgroup = group.as_ref().map(Cgroup::unified_fd).transpose()?.flatten();
 

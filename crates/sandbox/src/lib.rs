@@ -1,6 +1,6 @@
 //! Runs a process in a root filesystem, confined as Docker confines it.
 //!
-//! [`spawn`] takes a [`Spec`], which is plain data, and gives a [`Process`]. It knows nothing of
+//! [`spawn()`] takes a [`Spec`], which is plain data, and gives a [`Process`]. It knows nothing of
 //! images, builds or registries, reads no configuration, and prints nothing.
 //!
 //! # How a container starts

@@ -25,6 +25,16 @@ use crate::spec::{Network, Seccomp, Spec, Stdio};
 /// May be called from any thread, from many at once, and in a process of any size: the time it
 /// takes does not depend on the caller's memory.
 ///
+/// ```no_run
+/// use bld_sandbox::{Root, Spec, spawn};
+///
+/// let mut spec = Spec::new(Root::Dir("/srv/rootfs".into()), ["ls", "-l"]);
+/// spec.env.push("PATH=/usr/bin:/bin".into());
+/// let status = spawn(spec)?.wait()?;
+/// assert!(status.success());
+/// # Ok::<(), bld_sandbox::SandboxError>(())
+/// ```
+///
 /// # Errors
 /// [`SandboxError::NotFound`] and [`SandboxError::NotExecutable`] when the program is at fault,
 /// others when the set-up is. Nothing is left behind.

@@ -254,6 +254,15 @@ impl Cgroup {
         self.set_frozen(false)
     }
 
+    /// Whether it was told to stop and not yet to run again.
+    pub fn is_frozen(&self) -> bool {
+        let value = |dir: &PathBuf, name| file::read(dir, name).unwrap_or_default();
+        self.unified.as_ref().is_some_and(|dir| value(dir, "cgroup.freeze") == "1")
+            || self.v1.iter().any(|(controller, dir)| {
+                controller == "freezer" && value(dir, "freezer.state") != "THAWED"
+            })
+    }
+
     fn set_frozen(&self, frozen: bool) -> Result<(), CgroupError> {
         let legacy = self.v1.iter().find(|(controller, _)| controller == "freezer");
         let (dir, name, value) = match (&self.unified, legacy) {
@@ -369,7 +378,9 @@ mod tests {
 
         group.freeze().unwrap();
         let frozen = state(child.id());
+        assert!(group.is_frozen());
         group.thaw().unwrap();
+        assert!(!group.is_frozen());
         assert!(matches!(frozen, 'D' | 'S'), "{frozen}");
         group.freeze().unwrap();
         // Reaped on the side, as a dead process keeps a v1 group busy.

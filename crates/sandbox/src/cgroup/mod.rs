@@ -5,8 +5,8 @@
 //! group in it: a process can be born in it (`CLONE_INTO_CGROUP`), it is killed and frozen as one,
 //! and device access is controlled there. v1 groups are added only for what is asked of them.
 //!
-//! A group is named `NAME@PID.STARTTIME` after the process that made it, so that [`sweep`] can tell
-//! leftovers of a killed process from groups in use, without any record elsewhere.
+//! A group is named `NAME@PID.STARTTIME` after the process that made it, so that [`sweep()`] can
+//! tell leftovers of a killed process from groups in use, without any record elsewhere.
 
 mod devices;
 mod file;

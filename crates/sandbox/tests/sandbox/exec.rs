@@ -98,6 +98,8 @@ fn errors() {
         spec.cwd = cwd.into();
         assert_eq!(exec_in(container.pid(), spec).unwrap_err().exit_code(), 126, "{cwd}");
     }
+    container.handle().freeze().unwrap();
+    assert!(chain(&exec_in(container.pid(), sh("true")).unwrap_err()).contains("paused"));
     container.kill_all().unwrap();
     let pid = container.pid();
     container.wait().unwrap();
