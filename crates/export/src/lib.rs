@@ -11,6 +11,7 @@
 //! - what leaves is described by the digests that were taken while it was written.
 
 mod archive;
+mod cancel;
 mod error;
 mod image;
 mod layout;
@@ -18,6 +19,7 @@ mod manifest;
 mod rootfs;
 
 pub use archive::{ArchiveImage, write_archive};
+pub use cancel::Cancelable;
 pub use error::ExportError;
 pub use image::{Recipe, assemble};
 pub use layout::write_layout;

@@ -11,6 +11,7 @@ use bld_oci::{Digest, media_type};
 use bld_store::{ImageRecord, LayerBlob, Lease, Store};
 use serde::Serialize;
 
+use crate::cancel::Cancelable;
 use crate::error::ExportError;
 
 /// How a manifest is written.
@@ -25,7 +26,7 @@ pub struct ManifestOptions {
     pub docker_types: bool,
     /// Annotations of the manifest.
     pub annotations: BTreeMap<String, String>,
-    /// Gives up between two layers.
+    /// Ends it early.
     pub cancel: Cancel,
 }
 
@@ -98,7 +99,7 @@ pub fn manifest(
             Some(blob) => blob,
             None => {
                 let dir = layer_dir(store, image, index, &mut dirs)?;
-                write_blob(store, diff_id, &dir, options.compression)?
+                write_blob(store, diff_id, &dir, options)?
             }
         };
         blobs.push(blob);
@@ -179,11 +180,13 @@ fn write_blob(
     store: &Store,
     diff_id: &Digest,
     dir: &Path,
-    compression: Compression,
+    options: &ManifestOptions,
 ) -> Result<LayerBlob, ExportError> {
+    let compression = options.compression;
     let writer = store.blob_writer()?;
     let mut encoder = Encoder::new(writer, &compression)?;
-    write_layer(dir, &mut encoder, &TarOptions::default())?;
+    let mut out = Cancelable::new(&mut encoder, &options.cancel);
+    write_layer(dir, &mut out, &TarOptions::default())?;
     let writer = encoder.finish()?;
     let (digest, size) = writer.commit(None)?;
     let blob = LayerBlob { digest, size, media_type: oci_layer_type(compression).to_owned() };

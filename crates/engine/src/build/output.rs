@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use bld_event::{Cancel, Events, Task};
-use bld_export::{ArchiveImage, Manifest, ManifestOptions, Recipe};
+use bld_export::{ArchiveImage, Cancelable, Manifest, ManifestOptions, Recipe};
 use bld_graph::Plan;
 use bld_oci::{Digest, Reference};
 use bld_solve::Solved;
@@ -282,7 +282,7 @@ fn write_file(
     write: &mut dyn FnMut(&mut dyn Write) -> Result<(), BuildError>,
 ) -> Result<(), BuildError> {
     let mut write_to = |out: &mut dyn Write, path: &Path| {
-        let mut out = BufWriter::with_capacity(BUFFER, Cancelable { out, cancel });
+        let mut out = BufWriter::with_capacity(BUFFER, Cancelable::new(out, cancel));
         write(&mut out)?;
         out.flush().map_err(|source| failed("write", path, source))
     };
@@ -314,25 +314,6 @@ fn write_file(
 
 /// Bytes collected before they are written.
 const BUFFER: usize = 1 << 20;
-
-/// A writer that fails when the build is canceled.
-struct Cancelable<'a> {
-    out: &'a mut dyn Write,
-    cancel: &'a Cancel,
-}
-
-impl Write for Cancelable<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.cancel.is_canceled() {
-            return Err(io::Error::other("canceled"));
-        }
-        self.out.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-}
 
 fn failed(action: &'static str, path: &Path, source: io::Error) -> BuildError {
     EngineError::Io { action, path: path.to_owned(), source }.into()
