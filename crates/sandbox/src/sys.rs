@@ -466,7 +466,7 @@ pub(crate) unsafe fn clone3(
             "brk 1",
             "2:",
             in("x8") libc::SYS_clone3,
-            inlateout("x0") args as *const CloneArgs as isize => result,
+            inlateout("x0") &raw const *args as isize => result,
             in("x1") size_of::<CloneArgs>(),
             in("x20") argument,
             in("x21") entry,
