@@ -6,13 +6,15 @@
 //! on a thread of its own, in the order a pure [schedule](schedule) gives.
 //!
 //! A step that missed by definition is compared by content with earlier records of the same
-//! operation before it runs (see [`key`]). Work on one key is done by one process at a time: the
+//! operation before it runs (see [`key`]). The layer of a `COPY --link` depends on nothing below it:
+//! when only its root is another, the layer is put on that, its files linked. Work on one key is done by one process at a time: the
 //! store's key lock makes the others wait and then find the record.
 //!
 //! Invariants:
 //! - a record is written only after its snapshot is committed;
 //! - a step that fails or is canceled leaves no snapshot, mount, cgroup, network or process;
-//! - secrets reach the mounts and environment of the step that asks for them, and nothing else.
+//! - secrets reach the mounts and environment of the step that asks for them, and nothing else; where
+//!   the step prints one, its log and its events have `***`.
 
 mod content;
 mod context;
