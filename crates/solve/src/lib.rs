@@ -3,10 +3,10 @@
 //! [`solve`] goes through a [`Plan`](bld_graph::Plan) in two passes. The first works out every
 //! definition key and looks each one up, on the calling thread, without a runtime or a thread pool:
 //! a build whose steps are all known ends there. The second drives only what is missing, each step
-//! on a thread of its own, in the order a pure [schedule] gives.
+//! on a thread of its own, in the order a pure schedule gives.
 //!
 //! A step that missed by definition is compared by content with earlier records of the same
-//! operation before it runs (see [`key`]). The layer of a `COPY --link` depends on nothing below it:
+//! operation before it runs (see `key`). The layer of a `COPY --link` depends on nothing below it:
 //! when only its root is another, the layer is put on that, its files linked. Work on one key is done by one process at a time: the
 //! store's key lock makes the others wait and then find the record.
 //!

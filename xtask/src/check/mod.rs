@@ -44,13 +44,7 @@ pub(crate) fn run() -> Result<()> {
         }),
         ("documentation", || {
             let mut command = cargo();
-            command.args([
-                "doc",
-                "--quiet",
-                "--workspace",
-                "--no-deps",
-                "--document-private-items",
-            ]);
+            command.args(["doc", "--quiet", "--workspace", "--no-deps"]);
             // What clap prints as help is not Markdown.
             command.args(["--exclude", "bld-cli"]);
             shell::run(

@@ -115,6 +115,8 @@ pub(super) fn stack(
         let (snapshot, size) = adopt(store, top, unpacked)?;
         store.set_diff_id(snapshot, &layer.diff_id, size)?;
         store.set_chain(&layer.chain, snapshot)?;
+        // What a pulled layer holds is what its publisher says, times included.
+        store.set_content(snapshot, &layer.chain)?;
         top = Some(snapshot);
     }
     match top {
