@@ -34,11 +34,14 @@ fn owner(name: &str) -> Option<(u32, u64)> {
 }
 
 /// When a process started, in clock ticks since boot: field 22 of proc_pid_stat(5). With it, a
-/// process number that was given out again is told apart.
+/// process number that was given out again is told apart. `None` when it is dead, even if nobody has
+/// waited for it yet: some first processes never do.
 fn start_time(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the program's name, in parentheses, and may contain anything.
-    stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") { None } else { fields.nth(18)?.parse().ok() }
 }
 
 /// Removes control groups named `prefix...` below the default parent whose maker is dead, with
@@ -82,5 +85,17 @@ mod tests {
         assert!(is_tagged("x@1.2"));
         assert!(!is_tagged("session-1.scope"));
         assert!(!is_tagged("user@1000.service"));
+    }
+
+    #[test]
+    fn the_dead_that_nobody_waits_for_are_dead() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        assert!(start_time(child.id()).is_some());
+        child.kill().unwrap();
+        while start_time(child.id()).is_some() {
+            std::thread::yield_now();
+        }
+        assert!(Path::new(&format!("/proc/{}", child.id())).exists());
+        child.wait().unwrap();
     }
 }
