@@ -61,6 +61,9 @@ pub(crate) struct Args {
     /// Enable debug output: warnings in full
     #[arg(short = 'D', long)]
     debug: bool,
+    /// Say of every step why its result was known, or what changed
+    #[arg(long)]
+    explain: bool,
     /// Name of the Dockerfile (default: "PATH/Dockerfile")
     #[arg(short, long, value_name = "string")]
     file: Option<String>,
@@ -215,6 +218,9 @@ fn start(args: &Args, session: &Session) -> Outcome {
     let events = display.events();
     let built = build(session, &request, &events, &cancel);
     let summary = display.finish();
+    if args.explain {
+        session.tell_if_any(&summary.reasons.join("\n"));
+    }
     if mode == Mode::None && built.is_err() {
         return Err(Failure::silent(if cancel.is_canceled() { INTERRUPTED } else { 1 }));
     }

@@ -37,6 +37,8 @@ pub(super) struct Step {
     pub(super) started: Option<SystemTime>,
     pub(super) ended: Option<(SystemTime, End)>,
     pub(super) progress: BTreeMap<String, Progress>,
+    /// Why its result was known, or was not.
+    why: Option<String>,
     /// Lines that the reader has not shown yet.
     pub(super) fresh: Vec<LogLine>,
     streams: [Lines; 2],
@@ -52,6 +54,7 @@ impl Step {
             started: None,
             ended: None,
             progress: BTreeMap::new(),
+            why: None,
             fresh: Vec::new(),
             streams: <[Lines; 2]>::default(),
             log: VecDeque::new(),
@@ -123,14 +126,18 @@ impl Steps {
                 let lines = step.streams[stream].push(data);
                 step.keep(at, lines);
             }
-            EventKind::Cached { .. } => step.end(at, End::Cached),
+            EventKind::Cached { how } => {
+                step.why = Some(format!("cached: {how}"));
+                step.end(at, End::Cached);
+            }
+            EventKind::Missed { why } => step.why = Some(why.clone()),
             EventKind::Done => step.end(at, End::Done),
             EventKind::Failed { error } => {
                 step.end(at, End::Failed(error.clone()));
                 self.failed.push(event.id);
             }
             EventKind::Canceled => step.end(at, End::Canceled),
-            EventKind::Planned(_) | EventKind::Missed { .. } | EventKind::Warning { .. } => {}
+            EventKind::Planned(_) | EventKind::Warning { .. } => {}
         }
     }
 
@@ -160,6 +167,17 @@ impl Steps {
 
     /// What is left to say when all is over.
     pub(super) fn into_summary(mut self) -> Summary {
+        let mut steps: Vec<_> = self
+            .known
+            .values()
+            .filter(|step| !step.vertex.internal && step.ended.is_some())
+            .collect();
+        steps.sort_by_key(|step| step.vertex.id);
+        let reasons = steps.iter().map(|step| {
+            let why = step.why.as_deref().unwrap_or("nothing earlier to compare it with");
+            format!("{}\n    {why}", step.vertex.name.replace('\n', " "))
+        });
+        let reasons = reasons.collect();
         let failed = self.failed.iter().filter_map(|id| self.known.remove(id));
         let failed = failed
             .filter_map(|step| match step.ended {
@@ -169,7 +187,7 @@ impl Steps {
                 _ => None,
             })
             .collect();
-        Summary { failed }
+        Summary { failed, reasons }
     }
 }
 
@@ -178,6 +196,8 @@ impl Steps {
 pub(crate) struct Summary {
     /// The steps that failed, in order.
     pub(crate) failed: Vec<FailedStep>,
+    /// Every step that ended, in order, and why its result was known or was not.
+    pub(crate) reasons: Vec<String>,
 }
 
 /// A step that failed.
