@@ -68,7 +68,11 @@ fn arguments(command: &Command) -> String {
             .collect();
         let many = arg.get_num_args().is_some_and(|range| range.max_values() > 1);
         let shape = match (names.as_slice(), arg.is_required_set(), many) {
-            ([first, second, third], ..) => format!(" {first} [{second}] [{third}...]"),
+            ([first, second, third], ..) => {
+                let least = arg.get_num_args().map_or(0, |range| range.min_values());
+                let second = if least > 1 { (*second).to_owned() } else { format!("[{second}]") };
+                format!(" {first} {second} [{third}...]")
+            }
             ([first, rest], true, _) => format!(" {first} [{rest}...]"),
             ([first, rest, ..], _, _) => format!(" [{first}] [{rest}...]"),
             ([name], true, true) => format!(" {name} [{name}...]"),
@@ -156,6 +160,7 @@ pub(crate) fn answer(root: &Command, args: &[OsString], error: &clap::Error) -> 
             ))
         }
         ErrorKind::MissingRequiredArgument
+        | ErrorKind::TooFewValues
         | ErrorKind::UnknownArgument
         | ErrorKind::TooManyValues => Answer {
             text: format!(
@@ -210,7 +215,8 @@ fn typed(args: &[OsString], letter: char, flag: &str) -> String {
 fn arity(command: &Command) -> String {
     let (mut least, mut most) = (0, Some(0));
     for arg in command.get_positionals() {
-        least += usize::from(arg.is_required_set());
+        let least_values = arg.get_num_args().map_or(1, |range| range.min_values().max(1));
+        least += if arg.is_required_set() { least_values } else { 0 };
         // `COMMAND [ARG...]` and `NAME [NAME...]` take any number.
         let many = arg.get_num_args().is_some_and(|range| range.max_values() > 1);
         most = if many { None } else { most.map(|most: usize| most + 1) };

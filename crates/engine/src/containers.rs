@@ -5,11 +5,12 @@
 //! it in the foreground, or its [`monitor`]. The holder has the writable layer open, which only one
 //! process can; writes the output to the log; and enters how the container ended. When a holder is
 //! killed the kernel kills the container with it, and whoever looks at the container next enters
-//! that ([`liveness`]).
+//! that (`liveness`).
 
 mod commit;
 mod control;
 mod create;
+mod exec;
 mod find;
 mod lifecycle;
 mod liveness;
@@ -23,11 +24,13 @@ mod prune;
 mod relay;
 mod remove;
 mod spec;
+mod streams;
 mod supervise;
 
 pub use commit::CommitRequest;
 pub use control::Control;
 pub use create::CreateRequest;
+pub use exec::ExecRequest;
 pub use find::ContainerFilter;
 pub use logs::{LogEntry, LogQuery};
 pub use model::{

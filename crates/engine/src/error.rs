@@ -201,6 +201,12 @@ pub enum EngineError {
         /// Its id.
         container: String,
     },
+    /// The container is paused, so nothing can be started in it.
+    #[error("container {container} is paused, unpause the container before exec")]
+    Paused {
+        /// Its id.
+        container: String,
+    },
     /// The container is not paused.
     #[error("container {container} is not paused")]
     NotPaused {
@@ -223,7 +229,7 @@ pub enum EngineError {
         container: String,
     },
     /// The container's program could not be started, or its end not be learned.
-    #[error("failed to create task for container: {source}")]
+    #[error("failed to create task for container")]
     Start {
         /// The cause.
         source: SandboxError,
@@ -338,6 +344,21 @@ impl EngineError {
             _ => 125,
         }
     }
+}
+
+/// An error with all its causes in one line, for those who only take text.
+pub(crate) fn in_one_line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        // Some errors repeat their cause.
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
 }
 
 /// Names the file in a bare I/O result.

@@ -18,6 +18,7 @@ pub(crate) struct Container {
 enum ContainerCommand {
     Commit(c::commit::Args),
     Create(Box<c::create::Args>),
+    Exec(c::exec::Args),
     Inspect(c::inspect::ContainerArgs),
     Kill(c::kill::Args),
     Logs(c::logs::Args),
@@ -42,6 +43,7 @@ impl Container {
         match self.command {
             ContainerCommand::Commit(args) => c::commit::run(args, session),
             ContainerCommand::Create(args) => c::create::run(&args, session),
+            ContainerCommand::Exec(args) => c::exec::run(&args, session),
             ContainerCommand::Inspect(args) => c::inspect::containers(&args, session),
             ContainerCommand::Kill(args) => c::kill::run(&args, session),
             ContainerCommand::Logs(args) => c::logs::run(&args, session),

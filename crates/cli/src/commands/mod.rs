@@ -4,6 +4,7 @@ pub(crate) mod build;
 pub(crate) mod commit;
 pub(crate) mod completion;
 pub(crate) mod create;
+pub(crate) mod exec;
 pub(crate) mod filter;
 pub(crate) mod groups;
 pub(crate) mod history;

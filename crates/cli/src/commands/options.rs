@@ -185,6 +185,16 @@ pub(crate) struct Options {
     workdir: Option<String>,
 }
 
+/// The variables of files and then those of flags.
+pub(super) fn environment(files: &[PathBuf], words: &[String]) -> Result<Vec<String>, Failure> {
+    let mut env = Vec::new();
+    for file in files {
+        env.extend(parse::lines(file)?.iter().filter_map(|line| parse::variable(line)));
+    }
+    env.extend(words.iter().filter_map(|word| parse::variable(word)));
+    Ok(env)
+}
+
 impl Options {
     /// What is to be created from `words`: an image and maybe a command.
     pub(super) fn request(&self, words: &[String]) -> Result<CreateRequest, Failure> {
@@ -198,11 +208,7 @@ impl Options {
             labels.extend(parse::lines(file)?.iter().map(|line| parse::label(line)));
         }
         labels.extend(self.label.iter().map(|label| parse::label(label)));
-        let mut env = Vec::new();
-        for file in &self.env_file {
-            env.extend(parse::lines(file)?.iter().filter_map(|line| parse::variable(line)));
-        }
-        env.extend(self.env.iter().filter_map(|word| parse::variable(word)));
+        let env = environment(&self.env_file, &self.env)?;
         Ok(CreateRequest {
             image: image.clone(),
             name: self.name.clone(),

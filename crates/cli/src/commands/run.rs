@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd as _;
 
 use bld_engine::EngineError;
-use bld_engine::containers::{Container, Control, Io};
+use bld_engine::containers::{Container, Control, Exit, Io};
 use nix::sys::signal::Signal;
 
 use super::create;
@@ -100,26 +100,32 @@ pub(super) fn foreground(
     proxy: bool,
 ) -> Outcome {
     let control = Control::new()?;
-    let tty = container.host.tty;
+    let stdin = streams.stdin && container.host.open_stdin;
+    with_streams(&control, Streams { stdin, ..streams }, container.host.tty, proxy, |io| {
+        session.engine.run_container(&container.id, io, &control, &mut |_| {}).map_err(failed)
+    })
+}
+
+/// Does `work` with our streams as a process's, and with our terminal lent to it; its exit code.
+pub(super) fn with_streams(
+    control: &Control,
+    streams: Streams,
+    tty: bool,
+    proxy: bool,
+    work: impl FnOnce(Io) -> Result<Exit, Failure>,
+) -> Outcome {
     // Before any thread is started, so that every thread leaves the signals to the one that reads.
-    watch_signals(&control, proxy, tty)?;
+    watch_signals(control, proxy, tty)?;
     let raw = if tty && streams.stdin { Raw::enter()? } else { None };
     let io = Io {
-        stdin: if streams.stdin && container.host.open_stdin {
-            Some(io::stdin().as_fd().try_clone_to_owned()?)
-        } else {
-            None
-        },
+        stdin: if streams.stdin { Some(io::stdin().as_fd().try_clone_to_owned()?) } else { None },
         stdout: writer(streams.stdout, &io::stdout())?,
         stderr: writer(streams.stderr && !tty, &io::stderr())?,
         size: if tty { terminal::size() } else { None },
     };
-    let result = session.engine.run_container(&container.id, io, &control, &mut |_| {});
+    let exit = work(io);
     drop(raw);
-    match result {
-        Ok(exit) => Ok(u8::try_from(exit.code).unwrap_or(u8::MAX)),
-        Err(error) => Err(failed(error)),
-    }
+    Ok(u8::try_from(exit?.code).unwrap_or(u8::MAX))
 }
 
 /// Passes signals on to the container, and changes of the terminal's size.

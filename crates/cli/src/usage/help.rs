@@ -12,7 +12,10 @@ const WIDTH: usize = 100;
 
 /// Headings over the commands of the root, with those that come under them; all others come last.
 const GROUPS: [(&str, &[&str]); 2] = [
-    ("Common Commands", &["run", "ps", "build", "pull", "push", "images", "version", "info"]),
+    (
+        "Common Commands",
+        &["run", "exec", "ps", "build", "pull", "push", "images", "version", "info"],
+    ),
     ("Management Commands", &["builder", "container", "image", "system", "volume"]),
 ];
 

@@ -125,3 +125,22 @@ fn output_that_nobody_reads_does_not_stop_it() {
     assert_eq!((seen.stdout.as_str(), seen.stderr.as_str()), ("y\ny\n", "end\n"));
     env.bld(["rm", "busy"]).ok();
 }
+
+#[test]
+fn commands_are_executed_in_a_running_container() {
+    let env = env();
+    env.bld(["run", "-d", "--name", "web", "busybox", "sleep", "1000"]).ok();
+    let typed = env.bld(["exec", "-i", "web", "cat"]).stdin("typed\n").ok();
+    assert_eq!(typed.stdout, "typed\n");
+    let script = "echo $A; echo err >&2; exit 4";
+    let seen = env.bld(["exec", "-e", "A=b", "web", "sh", "-c", script]).run();
+    assert_eq!((seen.code, seen.stdout.as_str(), seen.stderr.as_str()), (4, "b\n", "err\n"));
+    let _ = env.bld(["exec", "web", "nosuch"]).run().expect_code(127);
+    let _ = env.bld(["exec", "web"]).run().expect_text("requires at least 2 arguments");
+    env.bld(["exec", "-d", "web", "sh", "-c", "sleep 0.2; echo done > /done"]).ok();
+    until(|| env.bld(["exec", "web", "cat", "/done"]).run().stdout == "done\n");
+    env.bld(["stop", "-t", "0", "web"]).ok();
+    let _ = env.bld(["exec", "web", "true"]).run().expect_text("is not running");
+    env.bld(["rm", "web"]).ok();
+    env.assert_nothing_left();
+}

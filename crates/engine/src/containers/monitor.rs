@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::model::Container;
 use super::{Control, Io};
-use crate::error::IoContext as _;
+use crate::error::{IoContext as _, in_one_line};
 use crate::{Engine, EngineError, Result};
 
 /// What a monitor says.
@@ -84,27 +84,23 @@ pub fn monitor(engine: &Engine, id: &str, report: &mut dyn Write) -> Result<()> 
     let _leader = rustix::process::setsid();
     let control = Control::new()?;
     let mut told = false;
-    let mut tell = |line: &Report| {
+    let result = engine.run_container(id, Io::default(), &control, &mut |_| {
         told = true;
-        // Whoever launched the monitor may have been killed; the container runs all the same.
-        let _unheard = serde_json::to_writer(&mut *report, line);
-        let _unheard = report.write_all(b"\n").and_then(|()| report.flush());
-    };
-    let result = engine.run_container(id, Io::default(), &control, &mut |_| tell(&Report::Started));
-    if let Err(error) = &result {
-        let mut text = error.to_string();
-        let mut cause = std::error::Error::source(error);
-        while let Some(error) = cause {
-            text = format!("{text}: {error}");
-            cause = error.source();
-        }
-        if !told {
-            let report_line = Report::Failed { error: text, code: error.exit_code() };
-            let _unheard = serde_json::to_writer(&mut *report, &report_line);
-            let _unheard = report.write_all(b"\n").and_then(|()| report.flush());
-        }
+        tell(report, &Report::Started);
+    });
+    if let Err(error) = &result
+        && !told
+    {
+        let failed = Report::Failed { error: in_one_line(error), code: error.exit_code() };
+        tell(report, &failed);
     }
     result.map(drop)
+}
+
+fn tell(report: &mut dyn Write, line: &Report) {
+    // Whoever launched the monitor may have been killed; the container runs all the same.
+    let _unheard = serde_json::to_writer(&mut *report, line);
+    let _unheard = report.write_all(b"\n").and_then(|()| report.flush());
 }
 
 /// Whether `arg` is the hidden command of [`monitor`], for callers that look before parsing.

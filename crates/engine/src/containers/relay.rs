@@ -41,17 +41,36 @@ impl fmt::Debug for Io {
 /// A log that several streams write to; none when nothing is to be kept.
 pub(super) type SharedLog = Arc<Mutex<Option<LogWriter>>>;
 
-/// Carries what the container writes to `from` until its end.
+/// Rings once, for everyone who listens, and never stops.
+#[derive(Debug, Clone)]
+pub(super) struct Bell(Arc<OwnedFd>);
+
+impl Bell {
+    /// A bell that has not rung.
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self(Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?)))
+    }
+
+    /// Rings.
+    pub(super) fn ring(&self) {
+        // Cannot fail: the counter is far from full.
+        let _rings = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+    }
+}
+
+/// Carries what a process writes to `from` until nobody can write there any more, or until `ended`
+/// has rung and nothing is left to read: what the process has started may live on and write.
 pub(super) fn output(
     from: OwnedFd,
     stream: Stream,
     mut to: Option<Box<dyn Write + Send>>,
     log: SharedLog,
+    ended: Bell,
 ) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name("container-output".to_owned()).spawn(move || {
         let mut from = File::from(from);
         let mut buffer = vec![0; 64 << 10];
-        loop {
+        while is_readable(&from, &ended) {
             let data = match from.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(length) => &buffer[..length],
@@ -76,17 +95,29 @@ pub(super) fn output(
     })
 }
 
+/// Waits until there is something to read, or no more will come.
+fn is_readable(from: &File, ended: &Bell) -> bool {
+    loop {
+        let mut fds = [PollFd::new(from, PollFlags::IN), PollFd::new(&ended.0, PollFlags::IN)];
+        match poll(&mut fds, None) {
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return false,
+            Ok(_) => return !fds[0].revents().is_empty(),
+        }
+    }
+}
+
 /// A running copy of standard input; ends when dropped.
 pub(super) struct Input {
-    stop: OwnedFd,
+    stop: Bell,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Input {
     /// Carries `from` to the container. At the end of `from` the container's side is closed, too.
     pub(super) fn start(from: OwnedFd, to: OwnedFd) -> io::Result<Self> {
-        let stop = eventfd(0, EventfdFlags::CLOEXEC)?;
-        let stopped = stop.try_clone()?;
+        let stop = Bell::new()?;
+        let stopped = stop.clone();
         let thread =
             thread::Builder::new().name("container-input".to_owned()).spawn(move || {
                 // However it ends, there is nobody to tell: the container sees the end of its input.
@@ -96,13 +127,13 @@ impl Input {
     }
 }
 
-fn carry(from: &OwnedFd, to: OwnedFd, stop: &OwnedFd) -> io::Result<()> {
+fn carry(from: &OwnedFd, to: OwnedFd, stop: &Bell) -> io::Result<()> {
     let mut to = File::from(to);
     let mut buffer = vec![0; 64 << 10];
     loop {
         let mut fds = [
             PollFd::new(from, PollFlags::IN),
-            PollFd::new(stop, PollFlags::IN),
+            PollFd::new(&stop.0, PollFlags::IN),
             // Asked for nothing, this one only tells that the container's end is closed.
             PollFd::from_borrowed_fd(to.as_fd(), PollFlags::empty()),
         ];
@@ -124,7 +155,7 @@ fn carry(from: &OwnedFd, to: OwnedFd, stop: &OwnedFd) -> io::Result<()> {
 
 impl Drop for Input {
     fn drop(&mut self) {
-        let _rings = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
+        self.stop.ring();
         if let Some(thread) = self.thread.take() {
             let _ended = thread.join();
         }

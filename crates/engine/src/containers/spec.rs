@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use bld_layer::View;
 use bld_sandbox::{
-    Capabilities, CgroupSpec, Device, Limits as CgroupLimits, MountKind, Resource, Rlimit, Root,
-    Seccomp, Spec, Stdio, lookup_user,
+    Account, Capabilities, CgroupSpec, Device, Limits as CgroupLimits, MountKind, Resource, Rlimit,
+    Root, Seccomp, Spec, Stdio, lookup_user,
 };
 use bld_store::ContainerLayer;
 
@@ -44,16 +44,7 @@ impl Engine {
             volatile: host.auto_remove,
         };
         stack.push(layer.upper().to_owned());
-        let view = View::new(stack);
-        let read = |path: &str| {
-            view.read(path, ACCOUNTS_LIMIT)
-                .map_err(|source| EngineError::Tree { path: PathBuf::from(path), source })
-        };
-        let account = lookup_user(
-            &config.user,
-            read("/etc/passwd")?.as_deref(),
-            read("/etc/group")?.as_deref(),
-        )?;
+        let account = account(&View::new(stack), &config.user)?;
         let hostname = match host.network {
             NetworkMode::Host => None,
             _ => Some(host.hostname.clone()),
@@ -61,7 +52,7 @@ impl Engine {
         let mounts: Result<Vec<_>> =
             container.mounts.iter().map(|mount| self.mount(mount)).collect();
         Ok(Spec {
-            env: environment(container, &account.home),
+            env: environment(container, host.tty, &account.home),
             cwd: if config.working_dir.is_empty() {
                 "/".to_owned()
             } else {
@@ -72,17 +63,8 @@ impl Engine {
             hostname,
             mounts: mounts?,
             capabilities: capabilities(host)?,
-            seccomp: if has_option(host, "seccomp", "unconfined") {
-                Seccomp::Unconfined
-            } else {
-                Seccomp::Default
-            },
-            no_new_privileges: host.security_opt.iter().any(|option| {
-                matches!(
-                    option.as_str(),
-                    "no-new-privileges" | "no-new-privileges:true" | "no-new-privileges=true"
-                )
-            }),
+            seccomp: seccomp(host),
+            no_new_privileges: no_new_privileges(host),
             privileged: host.privileged,
             read_only_root: host.read_only,
             rlimits: rlimits(host)?,
@@ -118,10 +100,21 @@ impl Engine {
     }
 }
 
-fn environment(container: &Container, home: &str) -> Vec<String> {
+/// Whom `user` names, by the account files of a root filesystem.
+pub(super) fn account(root: &View, user: &str) -> Result<Account> {
+    let read = |path: &str| {
+        root.read(path, ACCOUNTS_LIMIT)
+            .map_err(|source| EngineError::Tree { path: PathBuf::from(path), source })
+    };
+    let (passwd, group) = (read("/etc/passwd")?, read("/etc/group")?);
+    Ok(lookup_user(user, passwd.as_deref(), group.as_deref())?)
+}
+
+/// The environment of a process whose user's home is `home`.
+pub(super) fn environment(container: &Container, tty: bool, home: &str) -> Vec<String> {
     let mut env =
         vec![format!("PATH={DEFAULT_PATH}"), format!("HOSTNAME={}", container.host.hostname)];
-    if container.host.tty {
+    if tty {
         env.push("TERM=xterm".to_owned());
     }
     for variable in &container.config.env {
@@ -135,11 +128,22 @@ fn environment(container: &Container, home: &str) -> Vec<String> {
     env
 }
 
-fn has_option(host: &HostConfig, key: &str, value: &str) -> bool {
-    host.security_opt.iter().any(|option| option.split_once(['=', ':']) == Some((key, value)))
+/// `--security-opt seccomp=unconfined`
+pub(super) fn seccomp(host: &HostConfig) -> Seccomp {
+    let unconfined =
+        |option: &String| option.split_once(['=', ':']) == Some(("seccomp", "unconfined"));
+    if host.security_opt.iter().any(unconfined) { Seccomp::Unconfined } else { Seccomp::Default }
 }
 
-fn capabilities(host: &HostConfig) -> Result<Capabilities> {
+/// `--security-opt no-new-privileges`
+pub(super) fn no_new_privileges(host: &HostConfig) -> bool {
+    const SPELLINGS: [&str; 3] =
+        ["no-new-privileges", "no-new-privileges:true", "no-new-privileges=true"];
+    host.security_opt.iter().any(|option| SPELLINGS.contains(&option.as_str()))
+}
+
+/// Docker's default set with what was added and dropped.
+pub(super) fn capabilities(host: &HostConfig) -> Result<Capabilities> {
     let parse = |name: &String| {
         Capabilities::parse(name)
             .ok_or_else(|| EngineError::Invalid { what: format!("invalid capability: {name:?}") })
@@ -159,7 +163,8 @@ fn capabilities(host: &HostConfig) -> Result<Capabilities> {
     })
 }
 
-fn rlimits(host: &HostConfig) -> Result<Vec<Rlimit>> {
+/// `--ulimit`
+pub(super) fn rlimits(host: &HostConfig) -> Result<Vec<Rlimit>> {
     let limit = |(name, soft, hard): &(String, u64, u64)| {
         let resource = Resource::from_name(name)
             .ok_or_else(|| EngineError::Invalid { what: format!("invalid ulimit type: {name}") })?;

@@ -1,24 +1,17 @@
 //! Holding a container from its start to its end.
 
-use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::SystemTime;
 
-use bld_event::Stream;
-use bld_sandbox::{Process, Stdio};
 use bld_store::{ContainerLayer, StoreError};
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::termios::{Winsize, tcsetwinsize};
 
-use super::control::{Command, Control};
+use super::control::Control;
 use super::logs::LogWriter;
 use super::model::{Container, LogDriver, Status};
 use super::process::ProcessId;
-use super::relay::{self, Input, Io, SharedLog};
+use super::relay::Io;
+use super::streams::Streams;
 use super::{decode, encode};
-use crate::error::IoContext as _;
+use crate::error::{IoContext as _, in_one_line};
 use crate::{Engine, EngineError, Result};
 
 /// How a container ended.
@@ -91,7 +84,7 @@ impl Engine {
             }
             Err(error) => {
                 container.state.exit_code = error.exit_code();
-                container.state.error = error.to_string();
+                container.state.error = in_one_line(error);
             }
         }
         container.state.process = None;
@@ -113,7 +106,8 @@ impl Engine {
         log: Option<LogWriter>,
         started: &mut dyn FnMut(&Container),
     ) -> Result<Exit> {
-        let (stdio, streams) = Streams::open(container, &io)?;
+        let (stdio, streams) =
+            Streams::open(container.host.tty, container.host.open_stdin, io.size)?;
         let spec = self.spec(container, layer, network, stdio)?;
         let mut process =
             bld_sandbox::spawn(spec).map_err(|source| EngineError::Start { source })?;
@@ -135,126 +129,5 @@ impl Engine {
     pub(super) fn save(&self, container: &Container) -> Result<Container> {
         let document = encode(container)?;
         decode(self.store()?.update_container(&container.id, |state| *state = document)?)
-    }
-}
-
-/// Our ends of the container's standard streams.
-enum Streams {
-    Terminal,
-    Pipes { stdin: Option<OwnedFd>, stdout: OwnedFd, stderr: OwnedFd },
-}
-
-impl Streams {
-    fn open(container: &Container, io: &Io) -> Result<(Stdio, Self)> {
-        if container.host.tty {
-            let (rows, columns) = io.size.unwrap_or((0, 0));
-            return Ok((Stdio::Terminal { rows, columns }, Self::Terminal));
-        }
-        let pipe = || pipe_with(PipeFlags::CLOEXEC).at("create", "a pipe");
-        let ((out_read, stdout), (err_read, stderr)) = (pipe()?, pipe()?);
-        let (stdin, ours) = if container.host.open_stdin {
-            let (read, write) = pipe()?;
-            (read, Some(write))
-        } else {
-            let null = std::fs::File::open("/dev/null").at("open", "/dev/null")?;
-            (null.into(), None)
-        };
-        let streams = Self::Pipes { stdin: ours, stdout: out_read, stderr: err_read };
-        Ok((Stdio::Fds { stdin, stdout, stderr }, streams))
-    }
-
-    /// Starts the threads that carry the container's input and output.
-    fn carry(self, process: &mut Process, io: Io, log: Option<LogWriter>) -> Result<Relays> {
-        let log: SharedLog = Arc::new(Mutex::new(log));
-        let failed = "start a thread for";
-        let what = "the container's streams";
-        let mut relays =
-            Relays { outputs: Vec::new(), input: None, terminal: None, idle_stdin: None, log };
-        let mut output = |from, stream, to| -> Result<()> {
-            let log = Arc::clone(&relays.log);
-            relays.outputs.push(relay::output(from, stream, to, log).at(failed, what)?);
-            Ok(())
-        };
-        let stdin = match self {
-            Self::Terminal => {
-                let terminal = process.take_terminal().ok_or(EngineError::NoTerminal)?;
-                let duplicate = || terminal.try_clone().at("duplicate", "the terminal");
-                output(duplicate()?, Stream::Stdout, io.stdout)?;
-                let stdin = duplicate()?;
-                relays.terminal = Some(terminal);
-                Some(stdin)
-            }
-            Self::Pipes { stdin, stdout, stderr } => {
-                output(stdout, Stream::Stdout, io.stdout)?;
-                output(stderr, Stream::Stderr, io.stderr)?;
-                stdin
-            }
-        };
-        match (io.stdin, stdin) {
-            (Some(from), Some(to)) => relays.input = Some(Input::start(from, to).at(failed, what)?),
-            // Open, but nobody writes: the container waits instead of seeing an end.
-            (_, stdin) => relays.idle_stdin = stdin,
-        }
-        Ok(relays)
-    }
-}
-
-/// The threads that carry a container's streams.
-struct Relays {
-    outputs: Vec<JoinHandle<()>>,
-    input: Option<Input>,
-    terminal: Option<OwnedFd>,
-    idle_stdin: Option<OwnedFd>,
-    log: SharedLog,
-}
-
-impl Relays {
-    /// Does what `control` asks until the process ends.
-    fn attend(&self, process: &mut Process, control: &Control) -> Result<bld_sandbox::ExitStatus> {
-        let failed = |source| EngineError::Start { source };
-        loop {
-            let ended = {
-                let mut fds = [
-                    PollFd::from_borrowed_fd(process.pidfd(), PollFlags::IN),
-                    PollFd::from_borrowed_fd(control.bell(), PollFlags::IN),
-                ];
-                match poll(&mut fds, None) {
-                    Err(rustix::io::Errno::INTR) => continue,
-                    other => other.at("wait for", "the container")?,
-                };
-                !fds[0].revents().is_empty()
-            };
-            for command in control.take() {
-                match command {
-                    Command::Signal(signal) => process.signal(signal).map_err(failed)?,
-                    Command::Resize { rows, columns } => self.resize(rows, columns),
-                }
-            }
-            if ended {
-                return process.wait().map_err(failed);
-            }
-        }
-    }
-
-    fn resize(&self, rows: u16, columns: u16) {
-        if let Some(terminal) = &self.terminal {
-            let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-            // A terminal that is gone needs no size.
-            let _gone = tcsetwinsize(terminal, size);
-        }
-    }
-
-    /// Waits until everything the container wrote has arrived.
-    fn finish(self) {
-        drop(self.input);
-        drop(self.idle_stdin);
-        drop(self.terminal);
-        for output in self.outputs {
-            let _ended = output.join();
-        }
-        if let Some(log) = self.log.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // The disk may be full; the container has ended all the same.
-            let _unwritten = log.finish();
-        }
     }
 }

@@ -3,10 +3,10 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use bld_engine::EngineError;
-use bld_engine::containers::{CommitRequest, Control, Io, RemoveOptions, Status};
+use bld_engine::containers::{CommitRequest, Control, ExecRequest, Io, RemoveOptions, Status};
 use bld_event::Events;
 
-use crate::{Place, Sink, all};
+use crate::{Killer, Place, Sink, all};
 
 #[test]
 fn it_runs_and_is_kept() {
@@ -75,6 +75,7 @@ fn input_signals_and_the_end_get_through() {
         let run = scope.spawn(|| {
             place.engine.run_container(&container.id, io, &control, &mut |_| {}).unwrap()
         });
+        let _killer = Killer(&place, &container);
         writer.write_all(b"it\n").unwrap();
         until(|| out.text() == "got it\n");
         let running = place.engine.find_container(&container.id).unwrap();
@@ -98,6 +99,7 @@ fn stopping_ends_in_a_kill_and_pausing_freezes() {
         let run = scope.spawn(|| {
             place.engine.run_container(&container.id, Io::default(), &control, &mut |_| {}).unwrap()
         });
+        let _killer = Killer(&place, &container);
         until(|| place.engine.find_container(&container.id).unwrap().state.is_running());
         place.engine.pause_container(&container.id).unwrap();
         let paused = place.engine.find_container(&container.id).unwrap();
@@ -115,6 +117,57 @@ fn stopping_ends_in_a_kill_and_pausing_freezes() {
     place.engine.stop_container(&container.id, None, None).unwrap();
     let killed = place.engine.kill_container(&container.id, "KILL");
     assert!(matches!(killed, Err(EngineError::NotRunning { .. })));
+}
+
+#[test]
+fn further_commands_run_beside_the_first() {
+    let place = Place::new();
+    let container = place.create(&["sleep", "1000"], |request| {
+        request.env = vec!["A=container".into(), "B=container".into()];
+        request.working_dir = Some("/tmp".into());
+    });
+    let request = |script: &str| ExecRequest {
+        container: container.id.clone(),
+        command: ["sh", "-c", script].map(str::to_owned).to_vec(),
+        env: vec!["B=exec".into()],
+        ..ExecRequest::default()
+    };
+    let exec = |request: &ExecRequest| {
+        let out = Sink::default();
+        let io = Io { stdout: Some(Box::new(out.clone())), ..Io::default() };
+        let exit = place.engine.exec_container(request, io, &Control::new().unwrap())?;
+        Ok::<_, EngineError>((exit.code, out.text()))
+    };
+    let early = exec(&request("true"));
+    assert!(matches!(early, Err(EngineError::NotRunning { .. })));
+    let control = Control::new().unwrap();
+    std::thread::scope(|scope| {
+        let run = scope.spawn(|| {
+            place.engine.run_container(&container.id, Io::default(), &control, &mut |_| {}).unwrap()
+        });
+        let _killer = Killer(&place, &container);
+        until(|| place.engine.find_container(&container.id).unwrap().state.is_running());
+        // What it leaves running and writing does not keep it.
+        let script = "echo $A $B; pwd; id -u; (sleep 5; echo late) & exit 4";
+        let begun = Instant::now();
+        let seen = exec(&request(script)).unwrap();
+        assert_eq!(seen, (4, "container exec\n/tmp\n0\n".to_owned()));
+        assert!(begun.elapsed() < Duration::from_secs(4));
+        let other = ExecRequest {
+            user: Some("nobody".into()),
+            working_dir: Some("/etc".into()),
+            ..request("id -un; pwd; echo $HOME; cat /proc/1/comm")
+        };
+        assert_eq!(exec(&other).unwrap().1, "nobody\n/etc\n/home\nsleep\n");
+        let missing = ExecRequest { command: vec!["nosuch".into()], ..request("") };
+        assert_eq!(exec(&missing).unwrap_err().exit_code(), 127);
+        place.engine.exec_detached(&request("sleep 0.2; touch /done")).unwrap();
+        until(|| exec(&request("test -e /done")).unwrap().0 == 0);
+        place.engine.pause_container(&container.id).unwrap();
+        assert!(matches!(exec(&request("true")), Err(EngineError::Paused { .. })));
+        place.engine.kill_container(&container.id, "KILL").unwrap();
+        run.join().unwrap();
+    });
 }
 
 #[test]

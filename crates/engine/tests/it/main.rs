@@ -90,6 +90,15 @@ fn all() -> bld_engine::containers::ContainerFilter {
     bld_engine::containers::ContainerFilter { all: true, ..Default::default() }
 }
 
+/// Kills a container when dropped, so that a test that fails does not wait for its end.
+struct Killer<'a>(&'a Place, &'a Container);
+
+impl Drop for Killer<'_> {
+    fn drop(&mut self) {
+        let _ended = self.0.engine.kill_container(&self.1.id, "KILL");
+    }
+}
+
 /// Keeps what is written to it.
 #[derive(Clone, Default)]
 struct Sink(Arc<Mutex<Vec<u8>>>);

@@ -1,0 +1,108 @@
+//! Further processes in a container that runs.
+
+use std::thread;
+
+use bld_layer::View;
+use bld_sandbox::{ExecSpec, Process, Stdio, exec_in};
+
+use super::control::Control;
+use super::create::set_env;
+use super::model::{Container, Status};
+use super::relay::Io;
+use super::streams::Streams;
+use super::supervise::Exit;
+use super::{ProcessId, spec};
+use crate::error::IoContext as _;
+use crate::{Engine, EngineError, Result};
+
+/// What is to run in a container besides its first process.
+#[derive(Debug, Clone, Default)]
+pub struct ExecRequest {
+    /// The container.
+    pub container: String,
+    /// The command line.
+    pub command: Vec<String>,
+    /// `NAME=value`, or `NAME` to take a variable of the container out.
+    pub env: Vec<String>,
+    /// User, instead of the container's.
+    pub user: Option<String>,
+    /// Working directory, instead of the container's.
+    pub working_dir: Option<String>,
+    /// It gets a terminal.
+    pub tty: bool,
+    /// Its standard input is open.
+    pub open_stdin: bool,
+    /// It gets all rights, in the container's mounts and devices.
+    pub privileged: bool,
+}
+
+impl Engine {
+    /// Runs a command in a running container and waits for its end. It dies with this process.
+    ///
+    /// # Errors
+    /// [`EngineError::Start`] when the program could not be started.
+    pub fn exec_container(&self, request: &ExecRequest, io: Io, control: &Control) -> Result<Exit> {
+        let (stdio, streams) = Streams::open(request.tty, request.open_stdin, io.size)?;
+        let mut process = self.exec(request, stdio, true)?;
+        let relays = streams.carry(&mut process, io, None)?;
+        let status = relays.attend(&mut process, control)?;
+        relays.finish();
+        Ok(Exit { code: status.code, oom_killed: status.oom_killed })
+    }
+
+    /// Starts a command in a running container and leaves it alone. Nobody reads what it writes.
+    ///
+    /// # Errors
+    /// [`EngineError::Start`] when the program could not be started.
+    pub fn exec_detached(&self, request: &ExecRequest) -> Result<()> {
+        let mut process = self.exec(request, Stdio::Null, false)?;
+        // It is our child: as long as we live and do not reap it, its container cannot end.
+        let reap = move || drop(process.wait());
+        let reaper = thread::Builder::new().name("exec".to_owned()).spawn(reap);
+        reaper.map(drop).at("start a thread for", "the command")
+    }
+
+    fn exec(&self, request: &ExecRequest, stdio: Stdio, die_with_parent: bool) -> Result<Process> {
+        let container = self.find_container(&request.container)?;
+        if container.state.status == Status::Paused {
+            return Err(EngineError::Paused { container: container.id });
+        }
+        let first = container.state.process.filter(|process| process.is_alive());
+        let Some(ProcessId { pid, .. }) = first.filter(|_| container.state.is_running()) else {
+            return Err(EngineError::NotRunning { container: container.id });
+        };
+        let user = request.user.as_ref().unwrap_or(&container.config.user);
+        let account = spec::account(&self.container_view(&container)?, user)?;
+        let mut env = spec::environment(&container, request.tty, &account.home);
+        for variable in &request.env {
+            match variable.split_once('=') {
+                Some((name, value)) => set_env(&mut env, name, Some(value)),
+                None => set_env(&mut env, variable, None),
+            }
+        }
+        let host = &container.host;
+        let cwd = request.working_dir.as_ref().unwrap_or(&container.config.working_dir);
+        let exec = ExecSpec {
+            env,
+            cwd: if cwd.is_empty() { "/".to_owned() } else { cwd.clone() },
+            user: account.user,
+            capabilities: spec::capabilities(host)?,
+            seccomp: spec::seccomp(host),
+            no_new_privileges: spec::no_new_privileges(host),
+            privileged: request.privileged || host.privileged,
+            rlimits: spec::rlimits(host)?,
+            stdio,
+            die_with_parent,
+            ..ExecSpec::new(request.command.iter().cloned())
+        };
+        exec_in(pid, exec).map_err(|source| EngineError::Start { source })
+    }
+
+    /// The root filesystem of a container, without its mounts.
+    fn container_view(&self, container: &Container) -> Result<View> {
+        let store = self.store()?;
+        let missing = || EngineError::NoSuchContainer { name: container.id.clone() };
+        let layer = store.container(&container.id)?.and_then(|container| container.layer);
+        Ok(View::new(store.layers(layer.ok_or_else(missing)?)?))
+    }
+}

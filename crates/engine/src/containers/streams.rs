@@ -1,0 +1,153 @@
+//! The standard streams of a process in a container, and waiting for its end.
+
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use bld_event::Stream;
+use bld_sandbox::{ExitStatus, Process, Stdio};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::termios::{Winsize, tcsetwinsize};
+
+use super::control::{Command, Control};
+use super::logs::LogWriter;
+use super::relay::{self, Bell, Input, Io, SharedLog};
+use crate::error::IoContext as _;
+use crate::{EngineError, Result};
+
+/// Our ends of a process's standard streams.
+pub(super) enum Streams {
+    Terminal,
+    Pipes { stdin: Option<OwnedFd>, stdout: OwnedFd, stderr: OwnedFd },
+}
+
+impl Streams {
+    /// The streams of a process that is about to start, and our ends of them. With `stdin`, its
+    /// input is open; a terminal is given `size`.
+    pub(super) fn open(tty: bool, stdin: bool, size: Option<(u16, u16)>) -> Result<(Stdio, Self)> {
+        if tty {
+            let (rows, columns) = size.unwrap_or((0, 0));
+            return Ok((Stdio::Terminal { rows, columns }, Self::Terminal));
+        }
+        let pipe = || pipe_with(PipeFlags::CLOEXEC).at("create", "a pipe");
+        let ((out_read, stdout), (err_read, stderr)) = (pipe()?, pipe()?);
+        let (stdin, ours) = if stdin {
+            let (read, write) = pipe()?;
+            (read, Some(write))
+        } else {
+            let null = std::fs::File::open("/dev/null").at("open", "/dev/null")?;
+            (null.into(), None)
+        };
+        let streams = Self::Pipes { stdin: ours, stdout: out_read, stderr: err_read };
+        Ok((Stdio::Fds { stdin, stdout, stderr }, streams))
+    }
+
+    /// Starts the threads that carry the process's input and output.
+    pub(super) fn carry(
+        self,
+        process: &mut Process,
+        io: Io,
+        log: Option<LogWriter>,
+    ) -> Result<Relays> {
+        let log: SharedLog = Arc::new(Mutex::new(log));
+        let failed = "start a thread for";
+        let what = "the container's streams";
+        let mut relays = Relays {
+            outputs: Vec::new(),
+            ended: Bell::new().at("create", "an eventfd")?,
+            input: None,
+            terminal: None,
+            idle_stdin: None,
+            log,
+        };
+        let mut output = |from, stream, to| -> Result<()> {
+            let (log, ended) = (Arc::clone(&relays.log), relays.ended.clone());
+            relays.outputs.push(relay::output(from, stream, to, log, ended).at(failed, what)?);
+            Ok(())
+        };
+        let stdin = match self {
+            Self::Terminal => {
+                let terminal = process.take_terminal().ok_or(EngineError::NoTerminal)?;
+                let duplicate = || terminal.try_clone().at("duplicate", "the terminal");
+                output(duplicate()?, Stream::Stdout, io.stdout)?;
+                let stdin = duplicate()?;
+                relays.terminal = Some(terminal);
+                Some(stdin)
+            }
+            Self::Pipes { stdin, stdout, stderr } => {
+                output(stdout, Stream::Stdout, io.stdout)?;
+                output(stderr, Stream::Stderr, io.stderr)?;
+                stdin
+            }
+        };
+        match (io.stdin, stdin) {
+            (Some(from), Some(to)) => relays.input = Some(Input::start(from, to).at(failed, what)?),
+            // Open, but nobody writes: the container waits instead of seeing an end.
+            (_, stdin) => relays.idle_stdin = stdin,
+        }
+        Ok(relays)
+    }
+}
+
+/// The threads that carry a process's streams.
+pub(super) struct Relays {
+    outputs: Vec<JoinHandle<()>>,
+    ended: Bell,
+    input: Option<Input>,
+    terminal: Option<OwnedFd>,
+    idle_stdin: Option<OwnedFd>,
+    log: SharedLog,
+}
+
+impl Relays {
+    /// Does what `control` asks until the process ends.
+    pub(super) fn attend(&self, process: &mut Process, control: &Control) -> Result<ExitStatus> {
+        let failed = |source| EngineError::Start { source };
+        loop {
+            let ended = {
+                let mut fds = [
+                    PollFd::from_borrowed_fd(process.pidfd(), PollFlags::IN),
+                    PollFd::from_borrowed_fd(control.bell(), PollFlags::IN),
+                ];
+                match poll(&mut fds, None) {
+                    Err(rustix::io::Errno::INTR) => continue,
+                    other => other.at("wait for", "the container")?,
+                };
+                !fds[0].revents().is_empty()
+            };
+            for command in control.take() {
+                match command {
+                    Command::Signal(signal) => process.signal(signal).map_err(failed)?,
+                    Command::Resize { rows, columns } => self.resize(rows, columns),
+                }
+            }
+            if ended {
+                return process.wait().map_err(failed);
+            }
+        }
+    }
+
+    fn resize(&self, rows: u16, columns: u16) {
+        if let Some(terminal) = &self.terminal {
+            let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+            // A terminal that is gone needs no size.
+            let _gone = tcsetwinsize(terminal, size);
+        }
+    }
+
+    /// Waits until everything the process wrote has arrived.
+    pub(super) fn finish(self) {
+        self.ended.ring();
+        drop(self.input);
+        drop(self.idle_stdin);
+        drop(self.terminal);
+        for output in self.outputs {
+            let _ended = output.join();
+        }
+        if let Some(log) = self.log.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // The disk may be full; the container has ended all the same.
+            let _unwritten = log.finish();
+        }
+    }
+}
