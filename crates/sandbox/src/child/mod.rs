@@ -73,8 +73,9 @@ fn run(plan: &Plan, report: &mut RawFd) -> Result<Infallible, Failure> {
 
     let mask = rustix::fs::Mode::from_raw_mode(0o022);
     rustix::process::umask(mask);
-    restrict::set_limits(plan)?;
     exec::connect(plan, null, report)?;
+    // Only now: a low limit of open files counts the caller's descriptors until they are closed.
+    restrict::set_limits(plan)?;
     restrict::drop_rights(plan)?;
     if plan.parent.is_some() {
         // Changing the user has cleared it.
