@@ -41,6 +41,9 @@ pub(super) fn create(
             file.display()
         )));
     }
+    for note in options.without_effect() {
+        session.tell(note);
+    }
     pull::for_container(session, &request.image, options)?;
     let container = session.engine.create_container(request, &Events::none())?;
     if let Some(file) = &options.cidfile {

@@ -2,7 +2,7 @@
 //!
 //! Scripts written for docker hand over templates such as
 //! `{{range .Config.Env}}{{println .}}{{end}}`. This module reads them ([`lex`], [`parse`]) and
-//! applies them to JSON values ([`eval`]), printing values as Go does ([`print`]). Left out, because
+//! applies them to JSON values ([`eval`]), printing values as Go does ([`mod@print`]). Left out, because
 //! nothing in the field uses them here: `define`, `template`, `block`, complex numbers and method
 //! calls other than those a row of a list offers ([`Methods`]).
 //!

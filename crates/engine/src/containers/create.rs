@@ -8,8 +8,9 @@ use bld_event::Events;
 use bld_layer::View;
 use bld_oci::ContainerConfig;
 use bld_store::{ImageRecord, Store, StoreError};
+use rustix::system::uname;
 
-use super::model::{Container, HostConfig, Mount, MountSource, State};
+use super::model::{Container, HostConfig, Mount, MountSource, NetworkMode, State};
 use super::names;
 use crate::error::IoContext as _;
 use crate::{Engine, EngineError, Result, images};
@@ -71,7 +72,10 @@ impl Engine {
             id,
         };
         if container.host.hostname.is_empty() {
-            container.host.hostname = container.short_id();
+            container.host.hostname = match container.host.network {
+                NetworkMode::Host => uname().nodename().to_string_lossy().into_owned(),
+                _ => container.short_id(),
+            };
         }
         let active = store.prepare(Some(snapshot))?;
         let view = View::new(active.layers().to_vec());

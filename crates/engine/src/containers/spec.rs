@@ -20,9 +20,12 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// Account files larger than this are not account files.
 const ACCOUNTS_LIMIT: u64 = 16 << 20;
 
+/// What the names of all our control groups begin with.
+pub(super) const CGROUP_PREFIX: &str = "bld-";
+
 /// The control group of a container.
-pub(super) fn cgroup_name(id: &str) -> String {
-    format!("bld-{id}")
+fn cgroup_name(id: &str) -> String {
+    format!("{CGROUP_PREFIX}{id}")
 }
 
 impl Engine {
