@@ -28,6 +28,7 @@ use std::sync::{Arc, OnceLock};
 use bld_registry::Client;
 use bld_registry::auth::CredentialFiles;
 use bld_store::Store;
+use nix::sys::signal::SigSet;
 use tokio::runtime::{Builder, Runtime};
 
 use error::IoContext as _;
@@ -88,8 +89,16 @@ impl Engine {
         let runtime = match self.runtime.get() {
             Some(runtime) => runtime,
             None => {
-                let made = Builder::new_multi_thread().worker_threads(2).enable_all().build();
-                let made = made.at("start", "the network runtime")?;
+                let made = Builder::new_multi_thread()
+                    .worker_threads(2)
+                    .enable_all()
+                    // Signals are for those who run us: a thread of ours must not be the one that
+                    // gets them. It would be worse off without the mask, but not wrong.
+                    .on_thread_start(|| {
+                        let _kept = SigSet::all().thread_block();
+                    })
+                    .build()
+                    .at("start", "the network runtime")?;
                 self.runtime.get_or_init(|| made)
             }
         };

@@ -1,6 +1,7 @@
 //! Starting, stopping, waiting, renaming.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -84,7 +85,13 @@ impl Engine {
         }
         // A container that removes itself keeps its document while somebody has this lock.
         let path = self.container_dir(&container.id)?.join(WAITERS);
-        let waiters = File::create(&path).at("create", &path)?;
+        let waiters = match File::create(&path) {
+            // It has removed itself in between.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(EngineError::NoSuchContainer { name: name.to_owned() });
+            }
+            waiters => waiters.at("create", &path)?,
+        };
         waiters.lock_shared().at("lock", &path)?;
         self.wait_until_settled(&container)?;
         Ok(self.find_container(&container.id)?.state.exit_code)

@@ -5,12 +5,12 @@ use std::time::SystemTime;
 use bld_store::{ContainerLayer, StoreError};
 
 use super::control::Control;
+use super::encode;
 use super::logs::LogWriter;
 use super::model::{Container, LogDriver, Status};
 use super::process::ProcessId;
 use super::relay::Io;
 use super::streams::Streams;
-use super::{decode, encode};
 use crate::error::{IoContext as _, in_one_line};
 use crate::{Engine, EngineError, Result};
 
@@ -83,6 +83,11 @@ impl Engine {
                 container.state.finished = Some(SystemTime::now());
             }
             Err(error) => {
+                // One that has not run stays as it was; one that we lost was killed for it.
+                if container.state.is_running() {
+                    container.state.status = Status::Exited;
+                    container.state.finished = Some(SystemTime::now());
+                }
                 container.state.exit_code = error.exit_code();
                 container.state.error = in_one_line(error);
             }
@@ -126,8 +131,9 @@ impl Engine {
     }
 
     /// Writes the container's document. Its name is the store's business.
-    pub(super) fn save(&self, container: &Container) -> Result<Container> {
+    fn save(&self, container: &Container) -> Result<()> {
         let document = encode(container)?;
-        decode(self.store()?.update_container(&container.id, |state| *state = document)?)
+        self.store()?.update_container(&container.id, |state| *state = document)?;
+        Ok(())
     }
 }
