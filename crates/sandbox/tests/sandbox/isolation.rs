@@ -189,6 +189,29 @@ fn the_callers_memory_stays_debuggable() {
     }
 }
 
+/// What lies under the container's root after pivot_root(2) must be gone: `..` from the root, by
+/// whatever way, stays at the root.
+#[test]
+fn nothing_is_above_the_root() {
+    let host = tempfile::tempdir().unwrap();
+    let host = host.path().display();
+    for privileged in [false, true] {
+        let rootfs = Rootfs::new();
+        let mut spec = rootfs.sh(&format!(
+            "test -e {host} && echo plain
+             test -e /..{host} && echo above
+             test -e /../../..{host} && echo far above
+             cd / && test -e ../..{host} && echo from the working directory
+             test -e /proc/1/root/..{host} && echo through proc
+             test -e /proc/self/cwd/..{host} && echo through the working directory
+             test \"$(stat -c %i /)\" = \"$(stat -c %i /..)\" || echo not itself
+             true"
+        ));
+        spec.privileged = privileged;
+        assert_eq!(run(spec).ok(), "");
+    }
+}
+
 #[test]
 fn kernel_files_are_masked() {
     let rootfs = Rootfs::new();
