@@ -937,11 +937,9 @@ mod random {
                     assert_eq!(ours.is_ok(), theirs.is_ok(), "{ours:?}");
                     if ours.is_ok() {
                         let theirs = tree_on_disk(&path("mounted"));
-                        rustix::mount::unmount(
-                            path("mounted"),
-                            rustix::mount::UnmountFlags::empty(),
-                        )
-                        .unwrap();
+                        // What was closed a moment ago may still hold it.
+                        let detach = rustix::mount::UnmountFlags::DETACH;
+                        rustix::mount::unmount(path("mounted"), detach).unwrap();
                         // As the kernel sees it, and as we do.
                         let layers = [path("0"), path("1"), path("ours")];
                         mount_overlay(&layers, &path("empty"), &path("mounted"));

@@ -188,9 +188,10 @@ pub(crate) fn probe(name: &str, prepare: impl FnOnce(&mut Spec)) -> Output {
     let (upper, work) = (dir.path().join("upper"), dir.path().join("work"));
     fs::create_dir(&upper).unwrap();
     fs::create_dir(&work).unwrap();
-    let exe = std::env::current_exe().unwrap();
+    // Where it lies, a user without privileges may not get to it: in root's home, for example.
+    fs::copy(std::env::current_exe().unwrap(), upper.join("probe")).unwrap();
     let root = Root::Overlay { lowers: vec!["/".into()], upper, work, volatile: true };
-    let args = [exe.to_str().unwrap(), "--exact", name, "--nocapture", "--test-threads=1"];
+    let args = ["/probe", "--exact", name, "--nocapture", "--test-threads=1"];
     let mut spec = Spec::new(root, args);
     spec.env = vec!["BLD_PROBE=1".to_owned()];
     prepare(&mut spec);
