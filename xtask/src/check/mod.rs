@@ -35,6 +35,7 @@ pub(crate) fn run() -> Result<()> {
             run_cargo(&[
                 "clippy",
                 "--quiet",
+                "--locked",
                 "--workspace",
                 "--all-targets",
                 "--",
