@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bld_engine::{Engine, EngineConfig};
 
@@ -95,6 +95,12 @@ fn config(global: &Global) -> EngineConfig {
     if is_default {
         config.run_dir = PathBuf::from("/run/bld");
     }
+    config.known_hosts = known_hosts(home.as_deref());
+    config.ssh_agent = std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from);
+    config.git_environment = GIT_ENVIRONMENT
+        .iter()
+        .filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?)))
+        .collect();
     config.auth_files = auth_files(global, home);
     if let Some(bridge) = std::env::var_os("BLD_BRIDGE").and_then(|name| name.into_string().ok()) {
         config.bridge.table.clone_from(&bridge);
@@ -106,6 +112,27 @@ fn config(global: &Global) -> EngineConfig {
         std::iter::once(program.into_os_string()).chain(args).chain([command]).collect()
     });
     config
+}
+
+/// What git is handed of our environment: where programs are, and proxies.
+const GIT_ENVIRONMENT: [&str; 10] = [
+    "PATH",
+    "SSL_CERT_FILE",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+];
+
+/// The files that ssh looks into.
+fn known_hosts(home: Option<&Path>) -> Vec<PathBuf> {
+    let own = home.map(|home| home.join(".ssh/known_hosts"));
+    let candidates = own.into_iter().chain(["/etc/ssh/ssh_known_hosts".into()]);
+    candidates.filter(|path| path.exists()).collect()
 }
 
 /// Docker's configuration, then that of podman and skopeo.

@@ -1,8 +1,10 @@
 //! Building an image: read, lower, solve, hand out.
 
+mod contexts;
 mod definition;
 mod error;
 mod output;
+mod remotes;
 mod request;
 mod resolver;
 
@@ -12,17 +14,21 @@ use std::sync::Arc;
 use bld_dockerfile::Diagnostic;
 use bld_event::{Cancel, Events};
 use bld_graph::Plan;
-use bld_solve::{Environment, Limits, LocalContext, NetworkSetup, SolveError};
+use bld_solve::{Environment, Limits, NetworkSetup, SolveError};
 
+pub use bld_graph::Remote;
+pub use contexts::Incoming;
 pub use error::{BuildError, SourceText};
 pub use request::{
-    BuildRequest, BuildResult, Context, Destination, DockerfileSource, ImageOptions, NamedContext,
-    NetworkMode, Output, Secret, StepCounts,
+    ArchiveStream, BuildRequest, BuildResult, Context, Destination, DockerfileSource, ImageOptions,
+    NamedContext, NetworkMode, Output, Secret, StepCounts,
 };
 
 use crate::Engine;
+use contexts::Files;
 use definition::Definition;
 use output::HandOut;
+use remotes::BuildSources;
 use resolver::{BuildImages, BuildResolver, Found};
 
 /// A build that is lowered and ready to run.
@@ -32,7 +38,7 @@ pub struct PlannedBuild {
     pub source: SourceText,
     /// What to do.
     pub plan: Plan,
-    contexts: BTreeMap<String, Arc<LocalContext>>,
+    contexts: BTreeMap<String, Files>,
     found: Found,
 }
 
@@ -44,14 +50,15 @@ impl PlannedBuild {
 }
 
 impl Engine {
-    /// Reads and lowers a build without running anything.
+    /// Reads and lowers a build without running anything. Contexts that lie elsewhere are brought
+    /// here.
     pub fn plan(
         &self,
         request: &BuildRequest,
         events: &Events,
+        cancel: &Cancel,
     ) -> Result<PlannedBuild, BuildError> {
-        let task = events.task("[internal] load build definition from Dockerfile");
-        let definition = task.finish(Definition::read(request))?;
+        let definition = Definition::read(self, request, events, cancel)?;
         let parsed = bld_dockerfile::parse(&definition.source.text);
         let refused = |mut diagnostics: Vec<Diagnostic>| {
             // Mistakes in values show only where they are used; one look should find them all.
@@ -67,7 +74,7 @@ impl Engine {
             return Err(refused(parsed.diagnostics.clone()));
         }
         let found = Found::default();
-        let mut resolver = self.resolver(request, events, &found);
+        let mut resolver = self.resolver(request, &definition, events, &found);
         let (text, options) = (&definition.source.text, definition.options(request));
         match bld_graph::lower(&parsed.dockerfile, text, &options, &mut resolver) {
             Ok(plan) => Ok(PlannedBuild {
@@ -87,12 +94,12 @@ impl Engine {
         request: &BuildRequest,
         events: &Events,
     ) -> Result<(SourceText, Vec<Diagnostic>), BuildError> {
-        let definition = Definition::read(request)?;
+        let definition = Definition::read(self, request, events, &Cancel::new())?;
         let parsed = bld_dockerfile::parse(&definition.source.text);
         let mut diagnostics = parsed.diagnostics;
         if !diagnostics.iter().any(Diagnostic::is_error) {
             let found = Found::default();
-            let mut resolver = self.resolver(request, events, &found);
+            let mut resolver = self.resolver(request, &definition, events, &found);
             let (text, options) = (&definition.source.text, definition.options(request));
             let file = &parsed.dockerfile;
             diagnostics.extend(bld_graph::check(file, text, &options, &mut resolver));
@@ -104,14 +111,15 @@ impl Engine {
     fn resolver<'a>(
         &'a self,
         request: &'a BuildRequest,
+        definition: &'a Definition,
         events: &'a Events,
         found: &Found,
     ) -> BuildResolver<'a> {
         BuildResolver {
             engine: self,
             events,
-            contexts: &request.named_contexts,
-            pull: request.pull,
+            request,
+            files: &definition.contexts,
             found: Arc::clone(found),
             known: HashMap::new(),
         }
@@ -130,12 +138,20 @@ impl Engine {
     ) -> Result<BuildResult, BuildError> {
         let wanted = output::wanted(request)?;
         let store = self.store()?;
-        let PlannedBuild { source, plan, contexts, found } = planned;
+        let PlannedBuild { source, mut plan, contexts, found } = planned;
+        let remote = self.remote(request, cancel)?;
+        if let Err(diagnostics) = remotes::resolve(&mut plan, &remote, events) {
+            return Err(BuildError::Dockerfile { source_text: source, diagnostics });
+        }
         let environment = Environment {
             store: store.clone(),
             lease: store.lease(),
             images: Arc::new(BuildImages { store: store.clone(), events: events.clone(), found }),
-            contexts,
+            sources: Arc::new(BuildSources { remote, events: events.clone() }),
+            contexts: contexts
+                .iter()
+                .map(|(name, files)| (name.clone(), Arc::clone(&files.local)))
+                .collect(),
             secrets: request
                 .secrets
                 .iter()

@@ -16,6 +16,12 @@ pub struct EngineConfig {
     /// Files that hold credentials for registries (docker's `config.json`, podman's `auth.json`),
     /// the one to look into first in front. Those that do not exist count as empty.
     pub auth_files: Vec<PathBuf>,
+    /// Files with the keys of known SSH hosts, for git.
+    pub known_hosts: Vec<PathBuf>,
+    /// Socket of the SSH agent that git may use where a build names none.
+    pub ssh_agent: Option<PathBuf>,
+    /// Environment of git: the search path and proxies. It gets no other.
+    pub git_environment: Vec<(OsString, OsString)>,
     /// The bridge that containers are attached to by default.
     pub bridge: BridgeConfig,
     /// Command line that runs [`monitor`](crate::containers::monitor); the container's id is
@@ -31,6 +37,9 @@ impl EngineConfig {
             run_dir: root.join("run"),
             root,
             auth_files: Vec::new(),
+            known_hosts: Vec::new(),
+            ssh_agent: None,
+            git_environment: Vec::new(),
             bridge: BridgeConfig::default(),
             monitor: None,
         }

@@ -89,6 +89,14 @@ pub enum EngineError {
         /// The cause.
         source: LayerError,
     },
+    /// A context that came as an archive, or a file in a context, could not be read.
+    #[error("read the context {origin}")]
+    Context {
+        /// Where it came from.
+        origin: String,
+        /// The cause.
+        source: LayerError,
+    },
     /// The configuration of an image does not decode.
     #[error("the configuration of image {image} is malformed")]
     Config {

@@ -39,6 +39,7 @@ use crate::options::LowerOptions;
 use crate::plan::Plan;
 use crate::resolve::{NamedContext, ResolvedImage, Resolver};
 pub use outline::outline;
+pub use remote::Remote;
 
 use build::Builder;
 use globals::Globals;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bld_http::TransportError;
 use bld_oci::{Descriptor, DescriptorExt as _, Digest, Reference};
 use bld_store::{KeyLock, Lease, Store, StoreError};
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderValue, RANGE};
@@ -175,7 +176,7 @@ async fn receive_more(
         item.set(received);
     }
     if sink.received() < size {
-        let source = crate::error::TransportError::new("the connection was closed too early");
+        let source = TransportError::new("the connection was closed too early");
         return Err(repository.interrupted(&action, source));
     }
     Ok(())

@@ -29,15 +29,9 @@ struct Inner {
 impl Client {
     /// A client with these settings. Nothing is connected to yet.
     ///
-    /// If the process has no TLS provider installed, ring becomes it.
-    ///
     /// # Errors
     /// [`RegistryError::Config`] when a setting cannot be used.
     pub fn new(config: Config) -> Result<Self, RegistryError> {
-        if rustls::crypto::CryptoProvider::get_default().is_none() {
-            // Fails only if somebody else was faster, which is as good.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        }
         let authorities = config.registries.values().flat_map(|settings| &settings.authorities);
         for pem in config.authorities.iter().chain(authorities) {
             let certificates = reqwest::Certificate::from_pem_bundle(pem);

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use bld_http::{Options, Transport, TransportError, is_loopback};
 use reqwest::{Method, Request, Response, StatusCode, Url};
 
 use crate::auth::session::Session;
 use crate::config::{Config, RegistryConfig};
-use crate::error::{RegistryError, TransportError};
+use crate::error::RegistryError;
 use crate::retry::Backoff;
-use crate::transport::{Options, Transport, is_loopback};
 
 /// What Docker Hub is called in references, and where it is.
 const DOCKER_HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
@@ -36,11 +36,13 @@ impl Endpoint {
         let candidates = candidates(registry, insecure)?;
         let options = Options {
             verify: !insecure,
+            downgrade: insecure,
             authorities: [&config.authorities[..], &settings.authorities[..]].concat(),
             direct: candidates.iter().any(is_loopback),
             idle: config.idle_timeout,
         };
-        let transport = Transport::new(options)?;
+        let transport = Transport::new(options)
+            .map_err(|error| RegistryError::Config { reason: error.reason })?;
         let mut failure = None;
         for base in candidates {
             match probe(registry, &base, &transport, config).await {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use bld_http::TransportError;
 use bld_oci::{Digest, DocumentError, Platform};
 use bld_store::StoreError;
 use reqwest::{Method, StatusCode};
@@ -210,38 +211,6 @@ fn list(platforms: &[Platform]) -> String {
     match platforms {
         [] => "no platform at all".to_owned(),
         some => some.iter().map(Platform::to_string).collect::<Vec<_>>().join(", "),
-    }
-}
-
-/// Why bytes did not get through, in the words of the innermost cause.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}")]
-pub struct TransportError {
-    pub(crate) reason: String,
-    /// Whether there never was a connection.
-    pub(crate) before_connection: bool,
-}
-
-impl TransportError {
-    pub(crate) fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), before_connection: false }
-    }
-
-    pub(crate) fn timed_out(after: Duration) -> Self {
-        Self::new(format!("nothing was received for {} s", after.as_secs_f32()))
-    }
-}
-
-impl From<reqwest::Error> for TransportError {
-    /// The chain of an HTTP error is long and says little; its end says what happened.
-    fn from(error: reqwest::Error) -> Self {
-        let before_connection = error.is_connect();
-        let error = error.without_url();
-        let mut cause: &dyn std::error::Error = &error;
-        while let Some(source) = cause.source() {
-            cause = source;
-        }
-        Self { reason: cause.to_string(), before_connection }
     }
 }
 

@@ -32,12 +32,11 @@ mod retry;
 mod sink;
 mod sync;
 mod tags;
-mod transport;
 mod upload;
 
 pub use client::Client;
 pub use config::{Config, RegistryConfig, Retry};
-pub use error::{ErrorEntry, ErrorList, Refusal, RegistryError, TransportError};
+pub use error::{ErrorEntry, ErrorList, Refusal, RegistryError};
 pub use manifest::Manifest;
 pub use progress::Reporter;
 pub use pull::PulledImage;

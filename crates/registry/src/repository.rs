@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bld_http::{TransportError, redacted};
 use reqwest::header::{AUTHORIZATION, HeaderMap, RETRY_AFTER};
 use reqwest::{Method, Request, Response, StatusCode, Url};
 
 use crate::auth::session::Target;
 use crate::config::Retry;
 use crate::endpoint::Endpoint;
-use crate::error::{ErrorList, Refusal, RegistryError, TransportError};
+use crate::error::{ErrorList, Refusal, RegistryError};
 use crate::retry::Backoff;
-use crate::transport::redacted;
 
 /// The largest error message that is read.
 const ERROR_MAX: usize = 64 << 10;

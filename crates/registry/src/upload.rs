@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bld_http::TransportError;
 use bld_oci::Digest;
 use bld_store::{Store, StoreError};
 use futures_util::StreamExt as _;
@@ -20,7 +21,7 @@ use reqwest::{Body, Method, Request, Response, StatusCode, Url};
 use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
 
-use crate::error::{RegistryError, TransportError};
+use crate::error::RegistryError;
 use crate::progress::Item;
 use crate::repository::Repository;
 use crate::retry::Backoff;

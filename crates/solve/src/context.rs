@@ -1,5 +1,5 @@
 //! Directories of this machine that `COPY`, `ADD` and bind mounts read: the build context and named
-//! local contexts.
+//! contexts, those that were brought here included.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,13 +15,31 @@ pub struct LocalContext {
     root: PathBuf,
     ignore: Arc<Patterns>,
     ignore_file: Option<PathBuf>,
+    /// Where it was brought here from.
+    origin: Option<String>,
 }
 
 impl LocalContext {
     /// The files below `root` that `ignore` lets through. `ignore_file` is where the rules come
     /// from, for messages.
     pub fn new(root: PathBuf, ignore: Patterns, ignore_file: Option<PathBuf>) -> Self {
-        Self { root, ignore: Arc::new(ignore), ignore_file }
+        Self { root, ignore: Arc::new(ignore), ignore_file, origin: None }
+    }
+
+    /// The files below `root`, which were brought here from `origin`.
+    pub fn brought(root: PathBuf, origin: String) -> Self {
+        Self { root, ignore: Arc::default(), ignore_file: None, origin: Some(origin) }
+    }
+
+    /// Whether it lay elsewhere, so that nothing in it may lead out of it.
+    pub fn is_foreign(&self) -> bool {
+        self.origin.is_some()
+    }
+
+    /// What it is called in messages and what earlier builds of it are found by: the directory, or
+    /// where it was brought from.
+    pub fn name(&self) -> String {
+        self.origin.clone().unwrap_or_else(|| self.root.display().to_string())
     }
 
     /// The directory itself.
@@ -60,18 +78,19 @@ impl LocalContext {
     }
 }
 
-/// Digests of the files of one context, remembered from build to build.
-pub(crate) struct Remembered(StatCache);
+/// Digests of the files of one context, remembered from build to build if it stays where it is.
+pub(crate) struct Remembered(Option<StatCache>);
 
 impl Remembered {
     /// What is known of the files of `context`.
     pub(crate) fn open(store: &Store, context: &LocalContext) -> Self {
-        Self(store.stat_cache(&context.root().to_string_lossy()))
+        let stays = !context.is_foreign();
+        Self(stays.then(|| store.stat_cache(&context.root().to_string_lossy())))
     }
 
     /// Keeps what was learned for the next build.
     pub(crate) fn save(self) -> Result<(), StoreError> {
-        self.0.save()
+        self.0.map_or(Ok(()), StatCache::save)
     }
 }
 
@@ -82,10 +101,12 @@ fn key(stamp: &FileStamp) -> StatKey {
 
 impl bld_layer::StatCache for Remembered {
     fn get(&self, stamp: &FileStamp) -> Option<Digest> {
-        self.0.get(&key(stamp))
+        self.0.as_ref()?.get(&key(stamp))
     }
 
     fn put(&self, stamp: FileStamp, digest: Digest) {
-        self.0.insert(key(&stamp), digest);
+        if let Some(cache) = &self.0 {
+            cache.insert(key(&stamp), digest);
+        }
     }
 }

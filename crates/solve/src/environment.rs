@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bld_event::{Cancel, Events, VertexId};
-use bld_graph::ImageOp;
+use bld_graph::{ImageOp, Op};
 use bld_oci::Platform;
 use bld_store::{Lease, SnapshotId, Store};
 
@@ -20,6 +20,17 @@ pub trait Images: Send + Sync {
         &self,
         image: &ImageOp,
         platform: &Platform,
+        vertex: VertexId,
+    ) -> Result<SnapshotId, Box<dyn Error + Send + Sync>>;
+}
+
+/// Brings downloads and git checkouts into the store.
+pub trait Sources: Send + Sync {
+    /// A snapshot of what `source`, an [`Op::Http`] or [`Op::Git`] that is resolved, leads to.
+    /// Progress is reported on `vertex`.
+    fn fetch(
+        &self,
+        source: &Op,
         vertex: VertexId,
     ) -> Result<SnapshotId, Box<dyn Error + Send + Sync>>;
 }
@@ -52,6 +63,8 @@ pub struct Environment {
     pub lease: Lease,
     /// Where base images come from.
     pub images: Arc<dyn Images>,
+    /// Where downloads and git checkouts come from.
+    pub sources: Arc<dyn Sources>,
     /// The local contexts by the name that [`bld_graph::ContextOp`] gives.
     pub contexts: BTreeMap<String, Arc<LocalContext>>,
     /// Values of secrets by id.

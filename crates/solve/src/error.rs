@@ -102,6 +102,9 @@ pub enum StepFailure {
     /// A base image could not be brought in.
     #[error(transparent)]
     Image(Box<dyn Error + Send + Sync>),
+    /// A download or a git checkout could not be brought in.
+    #[error(transparent)]
+    Source(Box<dyn Error + Send + Sync>),
     /// A file could not be used.
     #[error("{what}: {source}")]
     Io {

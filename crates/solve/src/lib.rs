@@ -30,6 +30,6 @@ mod solver;
 mod step;
 
 pub use context::LocalContext;
-pub use environment::{Environment, Images, Limits, NetworkSetup};
+pub use environment::{Environment, Images, Limits, NetworkSetup, Sources};
 pub use error::{MissingSource, SolveError, StepError, StepFailure};
 pub use solver::{Solved, solve};

@@ -261,7 +261,7 @@ fn missing(path: &str, view: &View, place: &Place<'_>) -> StepFailure {
                 let file = context.ignore_file().map_or_else(PathBuf::new, Path::to_owned);
                 (file, rule.line, rule.pattern.clone())
             });
-            (format!("the context {}", context.root().display()), rule)
+            (format!("the context {}", context.name()), rule)
         }
     };
     StepFailure::MissingSource(Box::new(MissingSource {

@@ -80,7 +80,7 @@ pub(crate) fn steps(plan: &Plan, env: &Environment) -> Result<Vec<Step>, (usize,
     let mut steps: Vec<Step> = Vec::with_capacity(plan.graph.node_count());
     let mut ordinals: BTreeMap<&str, usize> = BTreeMap::new();
     let main = env.contexts.get(ContextOp::MAIN);
-    let project = main.map(|context| context.root().to_string_lossy()).unwrap_or_default();
+    let project = main.map(|context| context.name()).unwrap_or_default();
     let mut remembered = BTreeMap::new();
     for node in plan.graph.node_indices() {
         let vertex = &plan.graph[node];

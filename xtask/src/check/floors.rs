@@ -8,13 +8,15 @@ use serde::Deserialize;
 use crate::shell::{cargo, output, root};
 
 /// The floor of each crate; docs/architecture.md says what is behind each door.
-const FLOORS: [(&str, u8); 13] = [
+const FLOORS: [(&str, u8); 15] = [
     ("bld-cli", 4),
     ("bld-engine", 3),
     ("bld-export", 2),
     ("bld-registry", 2),
+    ("bld-remote", 2),
     ("bld-solve", 2),
     ("bld-graph", 1),
+    ("bld-http", 1),
     ("bld-layer", 1),
     ("bld-network", 1),
     ("bld-sandbox", 1),

@@ -248,7 +248,7 @@ fn build(
     events: &Events,
     cancel: &Cancel,
 ) -> Result<(BuildResult, report::Warnings), BuildError> {
-    let planned = session.engine.plan(request, events)?;
+    let planned = session.engine.plan(request, events, cancel)?;
     let warnings = report::Warnings::of(&planned);
     let result = session.engine.build(request, planned, events, cancel)?;
     Ok((result, warnings))

@@ -1,4 +1,4 @@
-//! What kind of thing a source of `ADD` is.
+//! What kind of thing a source of `ADD` is, and how it is shown.
 
 /// What a source of `ADD` names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,9 +40,44 @@ fn is_scp_like(source: &str) -> bool {
     plain(user) && plain(host) && !path.is_empty()
 }
 
+/// `location` without the password or token that a URL may hold before its host. Everything else
+/// stays as it is written.
+///
+/// ```
+/// assert_eq!(bld_dockerfile::value::redacted("https://me:pw@e.invalid/r.git#v1"), "https://me:xxxxx@e.invalid/r.git#v1");
+/// assert_eq!(bld_dockerfile::value::redacted("git@e.invalid:r"), "git@e.invalid:r");
+/// ```
+pub fn redacted(location: &str) -> String {
+    let Some((scheme, rest)) = location.split_once("://") else { return location.to_owned() };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let Some((user, host)) = authority.rsplit_once('@') else { return location.to_owned() };
+    // A lone name may be a token, except where it is only a login.
+    let shown = match user.split_once(':') {
+        Some((name, _)) => format!("{name}:xxxxx"),
+        None if scheme.eq_ignore_ascii_case("ssh") || user == "git" => user.to_owned(),
+        None => "xxxxx".to_owned(),
+    };
+    format!("{scheme}://{shown}@{host}{path}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_may_be_secret_is_hidden() {
+        for (location, shown) in [
+            ("https://e.invalid/a?b=c@d", "https://e.invalid/a?b=c@d"),
+            ("https://token@e.invalid/a", "https://xxxxx@e.invalid/a"),
+            ("https://a:b@c@e.invalid", "https://a:xxxxx@e.invalid"),
+            ("ssh://git@e.invalid/r", "ssh://git@e.invalid/r"),
+            ("ssh://me:pw@e.invalid/r", "ssh://me:xxxxx@e.invalid/r"),
+            ("a/b@c", "a/b@c"),
+        ] {
+            assert_eq!(redacted(location), shown);
+        }
+    }
 
     #[test]
     fn sources_are_told_apart() {

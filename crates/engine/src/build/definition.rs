@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use bld_dockerfile::ignore::Patterns;
+use bld_dockerfile::value::parse_bool;
+use bld_event::{Cancel, Events};
 use bld_graph::{ContextOp, Entitlements, LowerOptions, Network, NoCache};
 use bld_oci::Platform;
-use bld_solve::LocalContext;
 
+use super::contexts::{Bringer, Files, check_dir};
 use super::error::{BuildError, SourceText};
 use super::request::{BuildRequest, Context, DockerfileSource, NamedContext, NetworkMode};
-use crate::EngineError;
+use crate::{Engine, EngineError};
 
+/// The build argument that keeps the `.git` directory of a context.
+const KEEP_GIT_DIR: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
 /// Names looked for at the root of a context, in this order.
 const DEFAULT_NAMES: [&str; 3] = ["Dockerfile", "dockerfile", "Containerfile"];
 
@@ -22,22 +24,56 @@ const DEFAULT_NAMES: [&str; 3] = ["Dockerfile", "dockerfile", "Containerfile"];
 pub(super) struct Definition {
     /// The Dockerfile.
     pub(super) source: SourceText,
-    /// The local contexts by name.
-    pub(super) contexts: BTreeMap<String, Arc<LocalContext>>,
+    /// The contexts that are files, by name.
+    pub(super) contexts: BTreeMap<String, Files>,
 }
 
 impl Definition {
-    /// Reads the Dockerfile and the rules of the contexts.
-    pub(super) fn read(request: &BuildRequest) -> Result<Self, BuildError> {
-        let (source, path) = dockerfile(&request.dockerfile, &request.context)?;
+    /// Brings contexts here that lie elsewhere, and reads the Dockerfile and the rules of the
+    /// contexts.
+    pub(super) fn read(
+        engine: &Engine,
+        request: &BuildRequest,
+        events: &Events,
+        cancel: &Cancel,
+    ) -> Result<Self, BuildError> {
+        let bringer = || -> Result<Bringer<'_>, BuildError> {
+            let (remote, store) = (engine.remote(request, cancel)?, engine.store()?);
+            Ok(Bringer { remote, store, events })
+        };
+        let mut main = match &request.context {
+            Context::Dir(_) | Context::Empty => None,
+            Context::Remote(source) => {
+                let keep = request.build_args.get(KEEP_GIT_DIR);
+                let keep = keep.and_then(|value| parse_bool(value)).unwrap_or(false);
+                Some(bringer()?.main(source, keep)?)
+            }
+            Context::Archive(stream) => {
+                let archive = stream
+                    .take()
+                    .ok_or_else(|| BuildError::Output("the context was read before".to_owned()))?;
+                Some(Files::of_archive(archive, "-".to_owned(), engine.store()?)?)
+            }
+        };
+        let task = events.task("[internal] load build definition from Dockerfile");
+        let (source, path) = task.finish(match (&request.dockerfile, &mut main) {
+            (DockerfileSource::Url(url), _) => bringer()?.dockerfile(url).map(|text| (text, None)),
+            (DockerfileSource::Text(bytes), _) => Ok((given(bytes), None)),
+            (wanted, Some(files)) => in_context(wanted, files).map(|text| (text, None)),
+            (wanted, None) => dockerfile(wanted, &request.context),
+        })?;
         let mut contexts = BTreeMap::new();
         if let Context::Dir(dir) = &request.context {
-            contexts.insert(ContextOp::MAIN.to_owned(), context(dir, path.as_deref())?);
+            main = Some(Files::of_dir(dir, path.as_deref())?);
         }
+        contexts.extend(main.map(|files| (ContextOp::MAIN.to_owned(), files)));
         for (name, named) in &request.named_contexts {
-            if let NamedContext::Dir(dir) = named {
-                contexts.insert(name.clone(), context(dir, None)?);
-            }
+            let files = match named {
+                NamedContext::Dir(dir) => Files::of_dir(dir, None)?,
+                NamedContext::Remote(source) => bringer()?.named(source)?,
+                NamedContext::Image(_) | NamedContext::OciLayout { .. } => continue,
+            };
+            contexts.insert(name.clone(), files);
         }
         Ok(Self { source, contexts })
     }
@@ -66,24 +102,51 @@ impl Definition {
                 security_insecure: allowed("security.insecure"),
                 device: allowed("device"),
             },
-            ignore: self.contexts.get(ContextOp::MAIN).map(|context| context.patterns().clone()),
+            ignore: self
+                .contexts
+                .get(ContextOp::MAIN)
+                .filter(|files| !files.local.is_foreign())
+                .map(|files| files.local.patterns().clone()),
             ..LowerOptions::new(Platform::host())
         }
     }
 }
 
-/// The Dockerfile's text.
+/// A Dockerfile of its own.
+fn given(bytes: &[u8]) -> SourceText {
+    SourceText { name: "Dockerfile".to_owned(), text: text(bytes) }
+}
+
+/// The Dockerfile of a context that was brought here.
+fn in_context(wanted: &DockerfileSource, files: &mut Files) -> Result<SourceText, BuildError> {
+    if let Some(source) = files.dockerfile.take() {
+        return Ok(source);
+    }
+    let names: Vec<&Path> = match wanted {
+        DockerfileSource::Path(path) => vec![path],
+        _ => DEFAULT_NAMES.iter().map(Path::new).collect(),
+    };
+    for name in &names {
+        if let Some(bytes) = files.read(name)? {
+            let name = name.file_name().unwrap_or(name.as_os_str()).to_string_lossy();
+            return Ok(SourceText { name: name.into_owned(), text: text(&bytes) });
+        }
+    }
+    Err(BuildError::NoDockerfile {
+        path: PathBuf::from(files.local.name()).join(names.first().unwrap_or(&Path::new(""))),
+        similar: None,
+    })
+}
+
+/// The text of a Dockerfile of this machine, and where it lies.
 fn dockerfile(
     source: &DockerfileSource,
     context: &Context,
 ) -> Result<(SourceText, Option<PathBuf>), BuildError> {
     let path = match (source, context) {
-        (DockerfileSource::Text(bytes), _) => {
-            return Ok((SourceText { name: "Dockerfile".to_owned(), text: text(bytes) }, None));
-        }
         (DockerfileSource::Path(path), _) => path.clone(),
-        (DockerfileSource::Default, Context::Dir(dir)) => default_path(dir)?,
-        (DockerfileSource::Default, Context::Empty) => {
+        (_, Context::Dir(dir)) => default_path(dir)?,
+        _ => {
             return Err(BuildError::NoDockerfile { path: DEFAULT_NAMES[0].into(), similar: None });
         }
     };
@@ -108,15 +171,6 @@ fn default_path(dir: &Path) -> Result<PathBuf, BuildError> {
     found.ok_or_else(|| not_found(dir.join(DEFAULT_NAMES[0])))
 }
 
-fn check_dir(dir: &Path) -> Result<(), BuildError> {
-    let reason = match fs::metadata(dir) {
-        Ok(metadata) if metadata.is_dir() => return Ok(()),
-        Ok(_) => "it is not a directory".to_owned(),
-        Err(error) => error.to_string(),
-    };
-    Err(BuildError::Context { path: dir.to_owned(), reason })
-}
-
 fn not_found(path: PathBuf) -> BuildError {
     let wanted = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let names: Vec<String> = path
@@ -130,30 +184,4 @@ fn not_found(path: PathBuf) -> BuildError {
     let similar =
         bld_dockerfile::suggest(&wanted, names.iter().map(String::as_str)).map(str::to_owned);
     BuildError::NoDockerfile { path, similar }
-}
-
-/// The local context `dir`. The rules are those of `<Dockerfile>.dockerignore` beside the
-/// Dockerfile, else of `.dockerignore` at the root.
-fn context(dir: &Path, dockerfile: Option<&Path>) -> Result<Arc<LocalContext>, BuildError> {
-    check_dir(dir)?;
-    let beside = dockerfile.map(|path| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".dockerignore");
-        PathBuf::from(name)
-    });
-    for path in beside.into_iter().chain([dir.join(".dockerignore")]) {
-        match fs::read_to_string(&path) {
-            Ok(text) => {
-                let patterns = Patterns::parse(&text).map_err(|error| BuildError::IgnoreFile {
-                    path: path.clone(),
-                    line: error.line,
-                    reason: error.to_string(),
-                })?;
-                return Ok(Arc::new(LocalContext::new(dir.to_owned(), patterns, Some(path))));
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(source) => return Err(EngineError::Io { action: "read", path, source }.into()),
-        }
-    }
-    Ok(Arc::new(LocalContext::new(dir.to_owned(), Patterns::default(), None)))
 }

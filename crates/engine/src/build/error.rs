@@ -88,6 +88,15 @@ pub enum BuildError {
     /// Images could not be looked up, fetched or pushed.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The context or the Dockerfile could not be brought here.
+    #[error("load the context")]
+    Remote {
+        /// Why not.
+        #[source]
+        error: bld_remote::RemoteError,
+        /// What to do about it.
+        help: Option<&'static str>,
+    },
     /// The output cannot be made.
     #[error("{0}")]
     Output(String),

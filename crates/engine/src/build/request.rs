@@ -1,8 +1,11 @@
 //! What a build is asked to do, and what it gives back: plain data with public fields.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use bld_graph::{HttpOp, Remote};
 use bld_layer::Compression;
 use bld_oci::{Digest, Platform};
 
@@ -11,8 +14,34 @@ use bld_oci::{Digest, Platform};
 pub enum Context {
     /// A directory of this machine.
     Dir(PathBuf),
+    /// A git repository, or a URL that leads to an archive or a Dockerfile.
+    Remote(Remote),
+    /// What is in a tar archive, plain or compressed.
+    Archive(ArchiveStream),
     /// No files at all, e.g. a Dockerfile on standard input.
     Empty,
+}
+
+/// An archive that can be read once.
+#[derive(Clone)]
+pub struct ArchiveStream(Arc<Mutex<Option<Box<dyn Read + Send>>>>);
+
+impl ArchiveStream {
+    /// The archive that `reader` gives.
+    pub fn new(reader: impl Read + Send + 'static) -> Self {
+        Self(Arc::new(Mutex::new(Some(Box::new(reader)))))
+    }
+
+    /// The reader, unless somebody had it before.
+    pub(super) fn take(&self) -> Option<Box<dyn Read + Send>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl std::fmt::Debug for ArchiveStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ArchiveStream(..)")
+    }
 }
 
 /// Where the Dockerfile comes from.
@@ -20,8 +49,11 @@ pub enum Context {
 pub enum DockerfileSource {
     /// `Dockerfile` (or `dockerfile`) at the root of the context.
     Default,
-    /// The file at this path, which may lie outside the context.
+    /// The file at this path, which may lie outside the context; of a context that was brought
+    /// here, the path in it.
     Path(PathBuf),
+    /// A file to download.
+    Url(HttpOp),
     /// This text, e.g. read from standard input.
     Text(Vec<u8>),
 }
@@ -31,6 +63,8 @@ pub enum DockerfileSource {
 pub enum NamedContext {
     /// A directory of this machine.
     Dir(PathBuf),
+    /// A git repository, or a URL whose file is called `context`.
+    Remote(Remote),
     /// An image by reference, `docker-image://REF`.
     Image(String),
     /// An image in an OCI layout directory, `oci-layout://PATH[:TAG|@DIGEST]`.

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bld_event::{Events, VertexId};
+use bld_event::{Cancel, Events, VertexId};
 use bld_graph::{
     ContextOp, ImageOp, ImageRequest, NamedContext as Resolved, Op, ResolveError, ResolvedImage,
     Resolver,
@@ -14,7 +14,8 @@ use bld_oci::{Digest, ImageConfig, Platform, Reference, chain_id};
 use bld_solve::Images;
 use bld_store::{ImageRecord, SnapshotId, Store};
 
-use super::request::NamedContext;
+use super::contexts::Files;
+use super::request::{BuildRequest, NamedContext};
 use crate::{Engine, EngineError, images};
 
 /// The images a build resolved, by the identity their operations have.
@@ -24,10 +25,10 @@ pub(super) type Found = Arc<Mutex<HashMap<Digest, ImageRecord>>>;
 pub(super) struct BuildResolver<'a> {
     pub(super) engine: &'a Engine,
     pub(super) events: &'a Events,
-    /// `--build-context`.
-    pub(super) contexts: &'a BTreeMap<String, NamedContext>,
-    /// Ask the registry also for what the store has.
-    pub(super) pull: bool,
+    /// What is asked for.
+    pub(super) request: &'a BuildRequest,
+    /// The contexts that are files.
+    pub(super) files: &'a BTreeMap<String, Files>,
     pub(super) found: Found,
     /// What was asked for before.
     pub(super) known: HashMap<(String, String), ResolvedImage>,
@@ -36,7 +37,7 @@ pub(super) struct BuildResolver<'a> {
 impl BuildResolver<'_> {
     fn resolve(&self, request: &ImageRequest) -> Result<ResolvedImage, EngineError> {
         let store = self.engine.store()?;
-        if !self.pull
+        if !self.request.pull
             && let Some(id) = local(store, &request.reference)?
             && let Some(image) = store.image(&id)?
         {
@@ -93,18 +94,39 @@ impl Resolver for BuildResolver<'_> {
         Ok(resolved)
     }
 
+    fn time(&mut self, source: &Op) -> Result<Option<i64>, ResolveError> {
+        if let Op::Context(context) = source {
+            return Ok(self.files.get(&context.name).and_then(|files| files.time));
+        }
+        let remote = self.engine.remote(self.request, &Cancel::new());
+        let remote = remote.map_err(|error| failed(&error))?;
+        let time = match source {
+            Op::Http(op) => remote.modified(op),
+            Op::Git(op) => {
+                let mut op = op.clone();
+                let found = remote.resolve_git(&mut op);
+                found.and_then(|()| remote.checkout(&op)).map(|checkout| Some(checkout.time))
+            }
+            _ => Ok(None),
+        };
+        time.map_err(|error| failed(&error))
+    }
+
     fn context(
         &mut self,
         name: &str,
         platform: &Platform,
     ) -> Result<Option<Resolved>, ResolveError> {
         let names = [format!("{name}::{platform}"), name.to_owned(), format!("{name}:latest")];
-        let Some((name, context)) = names.iter().find_map(|name| self.contexts.get_key_value(name))
+        let Some((name, context)) =
+            names.iter().find_map(|name| self.request.named_contexts.get_key_value(name))
         else {
             return Ok(None);
         };
         Ok(Some(match context {
-            NamedContext::Dir(_) => Resolved::Files(Op::Context(ContextOp { name: name.clone() })),
+            NamedContext::Dir(_) | NamedContext::Remote(_) => {
+                Resolved::Files(Op::Context(ContextOp { name: name.clone() }))
+            }
             NamedContext::Image(image) => {
                 let reference = Reference::parse(image).map_err(|error| failed(&error))?;
                 let request = ImageRequest { reference, platform: platform.clone() };

@@ -37,8 +37,12 @@ impl Builder {
 
     /// Adds a source, or finds it if it is there.
     pub(super) fn source(&mut self, vertex: Vertex) -> NodeIndex {
-        // Not the key itself, which takes longer: all sources are written the same way here.
-        let key = serde_json::to_string(&(&vertex.platform, &vertex.op)).unwrap_or_default();
+        let key = match &vertex.op {
+            // What identifies these is not known yet.
+            op @ (Op::Http(_) | Op::Git(_)) => format!("{op:?}"),
+            // Not the key itself, which takes longer: all sources are written the same way here.
+            op => serde_json::to_string(&(&vertex.platform, op)).unwrap_or_default(),
+        };
         if let Some(&index) = self.sources.get(&key) {
             return index;
         }

@@ -1,7 +1,7 @@
 //! `COPY` and `ADD`.
 
 use bld_dockerfile::expand::Expander;
-use bld_dockerfile::value::Mode;
+use bld_dockerfile::value::{Mode, redacted};
 use bld_dockerfile::{self as dockerfile, Diagnostic, Heredoc, Source, Span, Spanned};
 use petgraph::graph::NodeIndex;
 
@@ -97,12 +97,17 @@ impl Lowering<'_> {
                 text.extend([" --", flag, "=", value]);
             }
         }
+        let mut shown = self.shown(stage, step);
         let mut inputs = Inputs::default();
         let mut sources = Vec::with_capacity(transfer.sources.len());
         for source in transfer.sources {
             if let Source::Path(word) = source {
                 let path = self.expand(&stage.scope, word)?;
-                text.extend([" ", &path]);
+                let hidden = redacted(&path);
+                text.extend([" ", &hidden]);
+                if hidden != path {
+                    shown = shown.replace(&path, &hidden);
+                }
                 let word = Spanned::new(path, word.span);
                 sources.push(self.path_source(transfer, &origin, &word, &mut inputs, stage)?);
             }
@@ -129,7 +134,6 @@ impl Lowering<'_> {
             excludes,
             ..CopyOp::new(sources, path::join_dest(&stage.workdir(), &dest))
         };
-        let shown = self.shown(stage, step);
         let vertex = self.vertex(stage, step, Op::Copy(Box::new(op)), &shown);
         let root = self.builder.add(vertex, stage.root, &inputs);
         stage.layer(text, root);
@@ -156,7 +160,7 @@ impl Lowering<'_> {
         stage: &Stage,
     ) -> Result<CopySource, Diagnostic> {
         let error = |message: String| Diagnostic::error(message, word.span);
-        let remote = remote::parse(&word.value)
+        let remote = Remote::parse(&word.value)
             .map_err(|why| error(format!("invalid git source {:?}: {why}", word.value)))?;
         if let Some(remote) = remote {
             let Some(add) = transfer.add else {
@@ -219,7 +223,7 @@ impl Lowering<'_> {
                 (Op::Git(git), "/".to_owned(), false)
             }
         };
-        let mut vertex = outside(op, word.value.clone(), &stage.platform);
+        let mut vertex = outside(op, redacted(&word.value), &stage.platform);
         vertex.stage.clone_from(&stage.label);
         vertex.span = word.span;
         let input = Some(inputs.number(self.builder.source(vertex)));

@@ -127,7 +127,7 @@ impl Lowering<'_> {
         let expanded = self.expander.word(&word.value, vars);
         let url = expanded.map_err(|error| error.diagnostic(word))?.text;
         let not_remote = |why: String| Diagnostic::error(why, word.span);
-        let parsed = remote::parse(&url).map_err(not_remote)?;
+        let parsed = Remote::parse(&url).map_err(not_remote)?;
         let Some(mut source) = parsed else {
             return Err(not_remote(format!("{url:?} is neither a URL nor a git repository")));
         };

@@ -1,4 +1,4 @@
-//! Git repositories as `ADD` names them.
+//! Downloads and git repositories as `ADD` and contexts name them.
 
 use bld_dockerfile::value::{SourceKind, parse_bool};
 use bld_oci::Digest;
@@ -6,29 +6,51 @@ use bld_oci::Digest;
 use super::path;
 use crate::op::{GitOp, HttpOp};
 
-/// What a source of `ADD` or `COPY` is, by its spelling.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Remote {
+/// What a source of `ADD` is, or a context, by its spelling.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remote {
     /// A file to download.
     Http(HttpOp),
     /// A repository to check out.
     Git(GitOp),
 }
 
-/// Recognises a remote source; none: it is a path. The error says what is wrong with it.
-pub(crate) fn parse(source: &str) -> Result<Option<Remote>, String> {
-    let (bare, query, fragment) = split_url(source);
-    match SourceKind::of(source) {
-        SourceKind::Path => Ok(None),
-        SourceKind::Git => git(bare, query, fragment).map(Some),
-        SourceKind::Http => {
-            let rest = bare.split_once("://").map_or(bare, |(_, rest)| rest);
-            let path = rest.split_once('/').map_or("", |(_, path)| path);
-            let filename = path::base(path).map_or_else(|| "__unnamed__".to_owned(), decode);
-            let url = source.to_owned();
-            Ok(Some(Remote::Http(HttpOp { url, filename, checksum: None, unpack: false })))
+impl Remote {
+    /// Recognises a source that lies elsewhere; none: it is a path.
+    ///
+    /// # Errors
+    /// What is wrong with a git repository, as it reads after its name.
+    pub fn parse(source: &str) -> Result<Option<Self>, String> {
+        let (bare, query, fragment) = split_url(source);
+        match SourceKind::of(source) {
+            SourceKind::Path => Ok(None),
+            SourceKind::Git => git(bare, query, fragment).map(Some),
+            SourceKind::Http => Ok(Some(Self::Http(HttpOp::new(source, file_name(bare))))),
         }
     }
+
+    /// Recognises a context that lies elsewhere; none: it is a directory. Besides what
+    /// [`parse`](Self::parse) knows, `github.com/owner/name` is a repository.
+    ///
+    /// # Errors
+    /// As of [`parse`](Self::parse).
+    pub fn parse_context(context: &str) -> Result<Option<Self>, String> {
+        match context.strip_prefix("github.com/") {
+            Some(_) => {
+                let (bare, query, fragment) = split_url(context);
+                git(&format!("https://{bare}"), query, fragment).map(Some)
+            }
+            None => Self::parse(context),
+        }
+    }
+}
+
+/// The name of the file that a URL, without query and fragment, leads to.
+fn file_name(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let path = decode(rest.split_once('/').map_or("", |(_, path)| path));
+    let name = path::base(&path).filter(|name| *name != ".." && !name.contains('\0'));
+    name.unwrap_or("__unnamed__").to_owned()
 }
 
 /// The parts of a URL: up to the query, the query, the fragment.
@@ -44,9 +66,7 @@ fn git(remote: &str, query: &str, fragment: &str) -> Result<Remote, String> {
         remote: remote.to_owned(),
         reference: Some(reference.to_owned()).filter(|reference| !reference.is_empty()),
         subdir: clean_subdir(subdir),
-        checksum: None,
-        keep_git_dir: false,
-        skip_submodules: false,
+        ..GitOp::default()
     };
     let mut seen: Vec<String> = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -87,8 +107,10 @@ fn set_query(op: &mut GitOp, key: &str, value: &str) -> Result<(), String> {
         "checksum" | "commit" => set_once(&mut op.checksum, "checksum", value.to_owned()),
         "keep-git-dir" => flag().map(|keep| op.keep_git_dir = keep),
         "submodules" => flag().map(|fetch| op.skip_submodules = !fetch),
-        // How to fetch, not what: the checksum decides what arrives either way.
-        "fetch-by-commit" => flag().map(drop),
+        "fetch-by-commit" => flag().map(|alone| op.fetch_by_commit = alone),
+        // Files have the time of the commit either way.
+        "mtime" if matches!(value, "checkout" | "commit") => Ok(()),
+        "mtime" => Err(format!("query {key:?} must be checkout or commit, not {value:?}")),
         _ => Err(format!("query {key:?} is unknown")),
     }
 }
@@ -140,7 +162,7 @@ mod tests {
     use super::*;
 
     fn git_of(source: &str) -> GitOp {
-        match parse(source).unwrap() {
+        match Remote::parse(source).unwrap() {
             Some(Remote::Git(op)) => op,
             other => panic!("{source} is {other:?}"),
         }
@@ -190,9 +212,10 @@ mod tests {
             "https://e.invalid/r.git?submodules=maybe",
             "https://e.invalid/r.git?colour=red",
             "https://e.invalid/r.git?branch=a&tag=b",
+            "https://e.invalid/r.git?mtime=now",
             "https://e.invalid/r.git?ref=a#b",
         ] {
-            assert!(parse(source).is_err(), "{source}");
+            assert!(Remote::parse(source).is_err(), "{source}");
         }
     }
 
@@ -203,8 +226,10 @@ mod tests {
             ("http://e.invalid", "__unnamed__"),
             ("http://e.invalid/", "__unnamed__"),
             ("http://e.invalid/d/", "d"),
+            ("http://e.invalid/..%2f..%2fetc%2fpasswd", "passwd"),
+            ("http://e.invalid/%2e%2e", "__unnamed__"),
         ] {
-            match parse(source).unwrap() {
+            match Remote::parse(source).unwrap() {
                 Some(Remote::Http(op)) => assert_eq!(op.filename, name, "{source}"),
                 other => panic!("{source} is {other:?}"),
             }
@@ -214,7 +239,7 @@ mod tests {
     #[test]
     fn everything_else_is_a_path() {
         for source in ["a", "./x.git", "github.com/o/r", "a:b", "dir@v1/x:y", "ftp://x/y", "@a:b"] {
-            assert_eq!(parse(source), Ok(None), "{source}");
+            assert_eq!(Remote::parse(source), Ok(None), "{source}");
         }
     }
 }

@@ -35,34 +35,55 @@ impl ContextOp {
 }
 
 /// A file fetched by HTTP: a tree of this one file.
+///
+/// What it holds is its identity, wherever it comes from: before a plan is executed, `content` is
+/// to be filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HttpOp {
-    /// Where from.
+    /// Where from. It may hold a login.
+    #[serde(skip)]
     pub url: String,
-    /// Name of the file in the tree.
+    /// Name of the file in the tree: one component.
     pub filename: String,
     /// What the file must hash to; a mismatch fails the build.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip)]
     pub checksum: Option<Digest>,
-    /// The response is an archive, and the tree is what is in it.
-    #[serde(skip_serializing_if = "is_false")]
-    pub unpack: bool,
+    /// What the URL leads to now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content: Option<Digest>,
+}
+
+impl HttpOp {
+    /// A download of `url` as a file called `filename`.
+    pub fn new(url: impl Into<String>, filename: impl Into<String>) -> Self {
+        Self { url: url.into(), filename: filename.into(), checksum: None, content: None }
+    }
 }
 
 /// A tree checked out with git.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+///
+/// The commit is its identity, wherever it comes from: before a plan is executed, `commit` is to
+/// be filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct GitOp {
-    /// What `git fetch` takes, without fragment or query.
+    /// What `git fetch` takes, without fragment or query. It may hold a login.
+    #[serde(skip)]
     pub remote: String,
     /// Branch, tag or commit; none: the remote's default.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip)]
     pub reference: Option<String>,
+    /// What the reference leads to now, all digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
     /// Directory of the checkout that becomes the root of the tree.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subdir: Option<String>,
     /// Commit (a prefix will do) that the reference must lead to.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip)]
     pub checksum: Option<String>,
+    /// Take the commit that `checksum` says, without asking where the reference leads.
+    #[serde(skip)]
+    pub fetch_by_commit: bool,
     /// Leave the `.git` directory in the tree.
     #[serde(skip_serializing_if = "is_false")]
     pub keep_git_dir: bool,

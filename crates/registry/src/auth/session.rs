@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use bld_http::{Transport, TransportError, is_loopback, redacted};
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Request, StatusCode, Url};
 
 use super::challenge::Challenge;
 use super::token::{self, Token, basic, bearer};
 use super::{Credential, CredentialError, Credentials};
-use crate::error::{ErrorList, Refusal, RegistryError, TransportError};
+use crate::error::{ErrorList, Refusal, RegistryError};
 use crate::sync::lock;
-use crate::transport::{Transport, is_loopback, redacted};
 
 /// The largest answer of a token server that is read.
 const ANSWER_MAX: usize = 1 << 20;

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bld_http::TransportError;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Body, Method, Request, Url};
 use serde::Deserialize;
 
 use super::Credential;
-use crate::error::TransportError;
 
 /// The specification's life of a token that does not say how long it lives.
 const DEFAULT_LIFE: u64 = 60;

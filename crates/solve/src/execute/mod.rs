@@ -29,9 +29,14 @@ pub(crate) fn execute(
     index: usize,
     log: &mut Option<PathBuf>,
 ) -> Result<SnapshotId, StepFailure> {
+    let op = build.op(index);
+    if matches!(op, Op::Http(_) | Op::Git(_)) {
+        let fetched = build.env.sources.fetch(op, build.steps[index].id);
+        return fetched.map_err(StepFailure::Source);
+    }
     let root = build.tree(index, Input::Root).and_then(Tree::snapshot);
     let active = build.env.store.prepare(root)?;
-    match build.op(index) {
+    match op {
         Op::Exec(op) => exec::run(build, index, op, &active, log)?,
         Op::Copy(op) => copy::copy(build, index, op, &active)?,
         Op::Mkdir(op) => mkdir(op, &active)?,

@@ -1,30 +1,82 @@
 //! Contexts other than a directory.
 
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use bld_engine::build::NamedContext;
+use bld_engine::build::{ArchiveStream, Context, DockerfileSource, Incoming, NamedContext, Remote};
 
 use crate::error::Failure;
 
-/// Standard input as a Dockerfile.
-pub(super) fn dockerfile_from_stdin() -> Result<Vec<u8>, Failure> {
-    let mut text = Vec::new();
-    std::io::stdin().lock().read_to_end(&mut text)?;
-    if bld_layer::detect(&text).is_some() || bld_layer::is_tar(&text) {
-        return Err(Failure::new("a context as an archive on standard input is not supported yet"));
+/// The context, and where the Dockerfile comes from. As docker has it, `file` is relative to the
+/// current directory, or to the root of a context that lies elsewhere.
+pub(super) fn main(
+    context: &str,
+    file: Option<&str>,
+) -> Result<(Context, DockerfileSource), Failure> {
+    let dockerfile = match file.filter(|file| !file.is_empty()) {
+        None => DockerfileSource::Default,
+        Some("-") if context == "-" => {
+            return Err(Failure::new(
+                "invalid argument: can't use stdin for both build context and dockerfile",
+            ));
+        }
+        Some("-") => {
+            let mut text = Vec::new();
+            std::io::stdin().lock().read_to_end(&mut text)?;
+            DockerfileSource::Text(text)
+        }
+        Some(path) => match remote(path, Remote::parse)? {
+            Some(Remote::Http(op)) => DockerfileSource::Url(op),
+            Some(Remote::Git(_)) => {
+                return Err(Failure::new(format!("{path:?} is a repository, not a Dockerfile"))
+                    .with_hint("name the repository as the context, and with -f the file in it"));
+            }
+            None => DockerfileSource::Path(PathBuf::from(path)),
+        },
+    };
+    if context == "-" {
+        return from_stdin(dockerfile);
     }
-    Ok(text)
+    let context = match remote(context, Remote::parse_context)? {
+        Some(remote) => Context::Remote(remote),
+        None => Context::Dir(PathBuf::from(context)),
+    };
+    Ok((context, dockerfile))
 }
 
-/// Whether a context is to be fetched from elsewhere.
-pub(super) fn is_remote(context: &str) -> bool {
-    ["http://", "https://", "git://", "ssh://", "git@", "github.com/"]
-        .iter()
-        .any(|prefix| context.starts_with(prefix))
+/// What `name` names elsewhere, unless it is a directory here.
+fn remote(
+    name: &str,
+    parse: impl Fn(&str) -> Result<Option<Remote>, String>,
+) -> Result<Option<Remote>, Failure> {
+    if Path::new(name).exists() {
+        return Ok(None);
+    }
+    parse(name).map_err(|why| Failure::new(format!("invalid location {name:?}: {why}")))
 }
 
-/// `NAME=SOURCE`: a directory, `docker-image://REF` or `oci-layout://PATH[:TAG|@DIGEST]`.
+/// Standard input as a context in an archive, or as a Dockerfile without any context.
+fn from_stdin(dockerfile: DockerfileSource) -> Result<(Context, DockerfileSource), Failure> {
+    match Incoming::look(std::io::stdin())? {
+        Incoming::Archive(archive) => {
+            Ok((Context::Archive(ArchiveStream::new(archive)), dockerfile))
+        }
+        Incoming::Text(mut rest) => {
+            if !matches!(dockerfile, DockerfileSource::Default) {
+                return Err(Failure::new(
+                    "invalid argument: -f names a file of the context, but standard input is a \
+                     Dockerfile",
+                ));
+            }
+            let mut text = Vec::new();
+            rest.read_to_end(&mut text)?;
+            Ok((Context::Empty, DockerfileSource::Text(text)))
+        }
+    }
+}
+
+/// `NAME=SOURCE`: a directory, a git repository, a URL, `docker-image://REF` or
+/// `oci-layout://PATH[:TAG|@DIGEST]`.
 pub(super) fn named(word: &str) -> Result<(String, NamedContext), Failure> {
     let invalid = |why: String| Failure::new(format!("invalid context {word:?}: {why}"));
     let (name, source) =
@@ -33,8 +85,10 @@ pub(super) fn named(word: &str) -> Result<(String, NamedContext), Failure> {
         NamedContext::Image(image.to_owned())
     } else if let Some(layout) = source.strip_prefix("oci-layout://") {
         layout_of(layout)
-    } else if is_remote(source) {
-        return Err(invalid("remote contexts are not supported yet".to_owned()));
+    } else if let Some(remote) = remote(source, Remote::parse_context)? {
+        NamedContext::Remote(remote)
+    } else if let Some(target) = source.strip_prefix("target:") {
+        return Err(invalid(format!("target {target:?} can only be named in a bake file")));
     } else if source.contains("://") {
         return Err(invalid(format!("unknown kind of context {source:?}")));
     } else {
@@ -71,10 +125,8 @@ mod tests {
         assert_eq!(kind("a=oci-layout:///x/y:v1").as_deref(), Some(layout));
         let layout = "OciLayout { path: \"x\", selector: None }";
         assert_eq!(kind("a=oci-layout://x").as_deref(), Some(layout));
-        assert!(
-            named("a=https://x/y.git").is_err()
-                && named("a=foo://x").is_err()
-                && named("a").is_err()
-        );
+        assert!(kind("a=https://x.invalid/y.git#v1").unwrap_or_default().contains("Git("));
+        assert!(kind("a=https://x.invalid/y").unwrap_or_default().contains("Http("));
+        assert!(named("a=foo://x").is_err() && named("a").is_err());
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use bld_dockerfile::{Diagnostic, LineIndex};
 use bld_engine::build::{BuildError, BuildRequest, PlannedBuild, SourceText};
-use bld_event::Events;
+use bld_event::{Cancel, Events};
 
 use crate::diagnostics::{colour, excerpt, render};
 use crate::error::{Failure, describe};
@@ -91,7 +91,11 @@ pub(super) fn failed(
         _ => {}
     }
     session.tell_if_any(&text);
-    Failure::new(format!("failed to build: failed to solve: {}", reason(error)))
+    let failure = Failure::new(format!("failed to build: failed to solve: {}", reason(error)));
+    match error {
+        BuildError::Remote { help: Some(help), .. } => failure.with_hint(*help),
+        _ => failure,
+    }
 }
 
 /// The reason in one line, without the step's name, which stands above it.
@@ -140,7 +144,7 @@ pub(super) fn print(session: &Session, request: &BuildRequest, what: &str) -> Ou
                 .with_hint("what can be printed is graph, graph=dot and graph=json"));
         }
     };
-    match session.engine.plan(request, &Events::none()) {
+    match session.engine.plan(request, &Events::none(), &Cancel::new()) {
         Ok(planned) => session.print(&form(&planned.plan)).map(|()| 0),
         Err(error) => Err(failed(session, &error, &Summary::default(), true)),
     }

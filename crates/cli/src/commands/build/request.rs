@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::PathBuf;
 
-use bld_engine::build::{BuildRequest, Context, DockerfileSource, NetworkMode, Secret};
+use bld_engine::build::{BuildRequest, NetworkMode, Secret};
 use bld_oci::Platform;
 
 use super::{Args, contexts, outputs};
@@ -15,7 +15,7 @@ const SECRET_LIMIT: usize = 500 << 10;
 
 /// The request that `args` make.
 pub(super) fn build(args: &Args) -> Result<BuildRequest, Failure> {
-    let (context, dockerfile) = context(args)?;
+    let (context, dockerfile) = contexts::main(&args.context, args.file.as_deref())?;
     Ok(BuildRequest {
         context,
         dockerfile,
@@ -85,34 +85,6 @@ pub(super) fn without_effect(args: &Args) -> Vec<String> {
 
 fn is_wanted(value: Option<&str>) -> bool {
     value.is_some_and(|value| value != "false")
-}
-
-/// The context, and where the Dockerfile comes from. As docker has it, `-f` is relative to the
-/// current directory.
-fn context(args: &Args) -> Result<(Context, DockerfileSource), Failure> {
-    let file = args.file.as_deref();
-    if args.context == "-" {
-        if file == Some("-") {
-            return Err(Failure::new(
-                "invalid argument: can't use stdin for both build context and dockerfile",
-            ));
-        }
-        let text = contexts::dockerfile_from_stdin()?;
-        return Ok((Context::Empty, DockerfileSource::Text(text)));
-    }
-    if contexts::is_remote(&args.context) {
-        return Err(Failure::new(format!(
-            "remote contexts are not supported yet: {}",
-            args.context
-        )));
-    }
-    let context = Context::Dir(PathBuf::from(&args.context));
-    let dockerfile = match file {
-        None | Some("") => DockerfileSource::Default,
-        Some("-") => DockerfileSource::Text(contexts::dockerfile_from_stdin()?),
-        Some(path) => DockerfileSource::Path(PathBuf::from(path)),
-    };
-    Ok((context, dockerfile))
 }
 
 fn build_args(args: &Args) -> BTreeMap<String, String> {

@@ -1,4 +1,4 @@
-//! HTTP as registries need it: redirects without leaks, and no wait without an end.
+//! Requests and their redirects.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use reqwest::{Certificate, Method, Request, Response, StatusCode, Url};
 use tokio::time::timeout;
 use tokio_util::bytes::Bytes;
 
-use crate::error::{RegistryError, TransportError};
+use crate::TransportError;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const REDIRECTS_MAX: usize = 10;
@@ -16,15 +16,17 @@ const USER_AGENT: &str = concat!("bld/", env!("CARGO_PKG_VERSION"));
 
 /// How connections to some hosts are made.
 #[derive(Debug, Clone)]
-pub(crate) struct Options {
-    /// Whether certificates are verified, and redirects from HTTPS to HTTP refused.
-    pub(crate) verify: bool,
+pub struct Options {
+    /// Whether certificates are verified.
+    pub verify: bool,
+    /// Whether a redirect may lead from HTTPS to plain HTTP.
+    pub downgrade: bool,
     /// Trusted besides the system's, PEM.
-    pub(crate) authorities: Vec<Vec<u8>>,
+    pub authorities: Vec<Vec<u8>>,
     /// Whether proxies are ignored.
-    pub(crate) direct: bool,
+    pub direct: bool,
     /// How long a connection may be silent.
-    pub(crate) idle: Duration,
+    pub idle: Duration,
 }
 
 /// Makes requests and follows redirects.
@@ -34,25 +36,32 @@ pub(crate) struct Options {
 /// turns into HTTP. It also lets plain HTTP do without certificates, which cost milliseconds to
 /// load and are missing on some machines.
 #[derive(Debug)]
-pub(crate) struct Transport {
+pub struct Transport {
     plain: reqwest::Client,
     tls: OnceLock<Result<reqwest::Client, String>>,
     options: Options,
 }
 
 impl Transport {
-    pub(crate) fn new(options: Options) -> Result<Self, RegistryError> {
+    /// A transport with these options. Nothing is connected to yet.
+    ///
+    /// If the process has no TLS provider installed, ring becomes it.
+    ///
+    /// # Errors
+    /// When TLS or a proxy of the environment cannot be set up.
+    pub fn new(options: Options) -> Result<Self, TransportError> {
+        if rustls::crypto::CryptoProvider::get_default().is_none() {
+            // Fails only if somebody else was faster, which is as good.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
         let no_roots = rustls::ClientConfig::builder_with_provider(Arc::new(
             rustls::crypto::ring::default_provider(),
         ))
         .with_safe_default_protocol_versions()
-        .map_err(|error| RegistryError::Config { reason: error.to_string() })?
+        .map_err(|error| TransportError::new(error.to_string()))?
         .with_root_certificates(rustls::RootCertStore::empty())
         .with_no_client_auth();
-        let plain = base(&options)
-            .tls_backend_preconfigured(no_roots)
-            .build()
-            .map_err(|error| RegistryError::Config { reason: innermost(error) })?;
+        let plain = base(&options).tls_backend_preconfigured(no_roots).build()?;
         Ok(Self { plain, tls: OnceLock::new(), options })
     }
 
@@ -82,7 +91,10 @@ impl Transport {
     ///
     /// A body that is streamed cannot be sent twice, so such a request is not redirected; nor does
     /// the time limit hold for it, since nothing comes back while a body is on its way.
-    pub(crate) async fn execute(&self, request: Request) -> Result<Response, TransportError> {
+    ///
+    /// # Errors
+    /// When there is no connection or it breaks, and when a redirect leads where none may.
+    pub async fn execute(&self, request: Request) -> Result<Response, TransportError> {
         let mut request = request;
         for _ in 0..=REDIRECTS_MAX {
             let again = request.try_clone();
@@ -115,7 +127,7 @@ impl Transport {
         let to = location.to_str().ok().and_then(|location| from.join(location).ok());
         let to = to.filter(|to| matches!(to.scheme(), "http" | "https"));
         let to = to.ok_or_else(|| TransportError::new("redirected to a malformed location"))?;
-        if self.options.verify && from.scheme() == "https" && to.scheme() == "http" {
+        if !self.options.downgrade && from.scheme() == "https" && to.scheme() == "http" {
             return Err(TransportError::new("redirected from HTTPS to plain HTTP"));
         }
         if from.origin() != to.origin() {
@@ -125,18 +137,21 @@ impl Transport {
         Ok(Some(request))
     }
 
-    /// The next piece of a body.
-    pub(crate) async fn chunk(
-        &self,
-        response: &mut Response,
-    ) -> Result<Option<Bytes>, TransportError> {
+    /// The next piece of a body; `None` at its end.
+    ///
+    /// # Errors
+    /// When the connection breaks or is silent for too long.
+    pub async fn chunk(&self, response: &mut Response) -> Result<Option<Bytes>, TransportError> {
         let idle = self.options.idle;
         let chunk = timeout(idle, response.chunk()).await;
         Ok(chunk.map_err(|_| TransportError::timed_out(idle))??)
     }
 
     /// A whole body of at most `limit` bytes; `None` when there are more.
-    pub(crate) async fn body(
+    ///
+    /// # Errors
+    /// When the connection breaks or is silent for too long.
+    pub async fn body(
         &self,
         mut response: Response,
         limit: usize,
@@ -175,7 +190,7 @@ fn innermost(error: reqwest::Error) -> String {
 }
 
 /// `url` without what may be secret: credentials and the query, which may be a signature.
-pub(crate) fn redacted(url: &Url) -> String {
+pub fn redacted(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
     url.set_fragment(None);
@@ -186,7 +201,7 @@ pub(crate) fn redacted(url: &Url) -> String {
 }
 
 /// Whether `url` points to this machine.
-pub(crate) fn is_loopback(url: &Url) -> bool {
+pub fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
     host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())

@@ -1,0 +1,247 @@
+//! Contexts: directories as they are, and what has to be brought to this machine first.
+
+use std::fs;
+use std::io::{self, Cursor, ErrorKind, Read};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bld_dockerfile::ignore::Patterns;
+use bld_dockerfile::value::redacted;
+use bld_event::Events;
+use bld_graph::{GitOp, HttpOp, Remote as Source};
+use bld_layer::{ApplyOptions, LayerError, View, Whiteouts};
+use bld_remote::Remote;
+use bld_solve::LocalContext;
+use bld_store::{Active, Store};
+
+use super::error::{BuildError, SourceText};
+use super::remotes;
+use crate::EngineError;
+
+/// Name of a download that is a context, as BuildKit has it.
+const DOWNLOAD: &str = "context";
+/// Longest Dockerfile that is read from a context, bytes.
+const DOCKERFILE_LIMIT: u64 = 64 << 20;
+/// Bytes by which an archive is told from a Dockerfile.
+const HEAD: usize = 1024;
+
+/// A context whose files are on this machine.
+#[derive(Debug)]
+pub(super) struct Files {
+    /// The directory and its rules.
+    pub(super) local: Arc<LocalContext>,
+    /// When it was made, in seconds since 1970, if that is known: of a checkout its commit, of a
+    /// download its `Last-Modified`, of an archive its newest file.
+    pub(super) time: Option<i64>,
+    /// The Dockerfile, where the context is nothing else.
+    pub(super) dockerfile: Option<SourceText>,
+    /// An unpacked archive, which goes when nobody needs it any more.
+    _unpacked: Option<Active>,
+}
+
+impl Files {
+    /// The directory `dir` of this machine. The rules are those of `<Dockerfile>.dockerignore`
+    /// beside the Dockerfile, else of `.dockerignore` at the root.
+    pub(super) fn of_dir(dir: &Path, dockerfile: Option<&Path>) -> Result<Self, BuildError> {
+        let local = Arc::new(local(dir, dockerfile)?);
+        Ok(Self { local, time: None, dockerfile: None, _unpacked: None })
+    }
+
+    /// The directory `dir`, which was brought here from `origin`. Ignore files in it do not count,
+    /// as with BuildKit: they say what is not to be sent, and nothing is.
+    fn brought(dir: PathBuf, origin: String, time: Option<i64>) -> Self {
+        let local = Arc::new(LocalContext::brought(dir, origin));
+        Self { local, time, dockerfile: None, _unpacked: None }
+    }
+
+    /// What is in a tar archive, plain or compressed, which came from `origin`.
+    pub(super) fn of_archive(
+        archive: impl Read + Send + 'static,
+        origin: String,
+        store: &Store,
+    ) -> Result<Self, BuildError> {
+        let broken = |source| EngineError::Context { origin: origin.clone(), source };
+        let mut decoded = bld_layer::decoder(archive)
+            .map_err(|source| broken(LayerError::Stream { action: "decompress", source }))?;
+        let active = store.prepare(None)?;
+        let options = ApplyOptions { whiteouts: Whiteouts::Literal, ..ApplyOptions::default() };
+        bld_layer::apply(&mut decoded, active.upper(), &options).map_err(broken)?;
+        let dir = active.upper().to_owned();
+        let time = newest(&dir);
+        Ok(Self { _unpacked: Some(active), ..Self::brought(dir, origin, time) })
+    }
+
+    /// Reads the file at `path` of the context; none: there is none.
+    pub(super) fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, BuildError> {
+        let read = View::plain(self.local.root()).read(path, DOCKERFILE_LIMIT);
+        let origin = self.local.name();
+        Ok(read.map_err(|source| EngineError::Context { origin, source })?)
+    }
+}
+
+/// Brings contexts to this machine.
+pub(super) struct Bringer<'a> {
+    pub(super) remote: Remote,
+    pub(super) store: &'a Store,
+    pub(super) events: &'a Events,
+}
+
+impl Bringer<'_> {
+    /// The main context. `keep_git_dir` is what the build argument says.
+    pub(super) fn main(&self, source: &Source, keep_git_dir: bool) -> Result<Files, BuildError> {
+        match source {
+            Source::Git(op) => {
+                let keep_git_dir = op.keep_git_dir || keep_git_dir;
+                self.checkout(GitOp { keep_git_dir, ..op.clone() })
+            }
+            Source::Http(op) => self.archive_or_dockerfile(&op.url),
+        }
+    }
+
+    /// A named context.
+    pub(super) fn named(&self, source: &Source) -> Result<Files, BuildError> {
+        match source {
+            Source::Git(op) => self.checkout(op.clone()),
+            // A download stays what it is, also when it is an archive.
+            Source::Http(op) => {
+                let (dir, time) = self.download(&op.url, DOWNLOAD)?;
+                Ok(Files::brought(dir, redacted(&op.url), time))
+            }
+        }
+    }
+
+    /// The text of a Dockerfile that lies elsewhere.
+    pub(super) fn dockerfile(&self, op: &HttpOp) -> Result<SourceText, BuildError> {
+        let (dir, _) = self.download(&op.url, &op.filename)?;
+        let path = dir.join(&op.filename);
+        let text =
+            fs::read(&path).map_err(|source| EngineError::Io { action: "read", path, source })?;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        Ok(SourceText { name: op.filename.clone(), text })
+    }
+
+    fn checkout(&self, mut op: GitOp) -> Result<Files, BuildError> {
+        let origin = redacted(&op.remote);
+        let task = self.events.task(format!("[internal] load git source {origin}"));
+        let brought = self.remote.resolve_git(&mut op).and_then(|()| self.remote.checkout(&op));
+        let checkout = task
+            .finish(brought)
+            .map_err(|error| BuildError::Remote { help: remotes::help(&error), error })?;
+        let dir = self.store.layers(checkout.snapshot)?.pop().unwrap_or_default();
+        Ok(Files::brought(dir, origin, Some(checkout.time)))
+    }
+
+    /// A directory with the file that `url` leads to, called `name`, and its time.
+    fn download(&self, url: &str, name: &str) -> Result<(PathBuf, Option<i64>), BuildError> {
+        let mut op = HttpOp::new(url, name);
+        let shown = redacted(url);
+        let task = self.events.task(format!("[internal] load remote build context {shown}"));
+        let progress =
+            |done, total| task.progress(shown.as_str(), done, total, Some(done) == total);
+        let brought = self
+            .remote
+            .resolve_http(&mut op, &progress)
+            .and_then(|()| self.remote.download(&op, &progress));
+        let snapshot = task
+            .finish(brought)
+            .map_err(|error| BuildError::Remote { help: remotes::help(&error), error })?;
+        let dir = self.store.layers(snapshot)?.pop().unwrap_or_default();
+        let modified = fs::metadata(dir.join(name)).map_or(0, |metadata| metadata.mtime());
+        Ok((dir, Some(modified).filter(|modified| *modified != 0)))
+    }
+
+    fn archive_or_dockerfile(&self, url: &str) -> Result<Files, BuildError> {
+        let (dir, modified) = self.download(url, DOWNLOAD)?;
+        let path = dir.join(DOWNLOAD);
+        let io = |source| EngineError::Io { action: "read", path: path.clone(), source };
+        let origin = redacted(url);
+        let file = fs::File::open(&path).map_err(io)?;
+        Ok(match Incoming::look(file).map_err(io)? {
+            Incoming::Archive(archive) => {
+                let files = Files::of_archive(archive, origin, self.store)?;
+                Files { time: modified.or(files.time), ..files }
+            }
+            Incoming::Text(mut text) => {
+                let mut bytes = Vec::new();
+                text.read_to_end(&mut bytes).map_err(io)?;
+                let text = String::from_utf8_lossy(&bytes).into_owned();
+                let dockerfile = Some(SourceText { name: DOWNLOAD.to_owned(), text });
+                Files { dockerfile, ..Files::brought(dir, origin, modified) }
+            }
+        })
+    }
+}
+
+/// Modification time of the newest regular file below `dir`, in seconds since 1970.
+fn newest(dir: &Path) -> Option<i64> {
+    let entries = fs::read_dir(dir).ok()?.flatten();
+    let times = entries.filter_map(|entry| {
+        let metadata = entry.metadata().ok()?;
+        match () {
+            () if metadata.is_dir() => newest(&entry.path()),
+            () if metadata.is_file() => Some(metadata.mtime()),
+            () => None,
+        }
+    });
+    times.max()
+}
+
+/// Bytes that are a context: an archive or a Dockerfile.
+#[derive(Debug)]
+pub enum Incoming<R> {
+    /// A tar archive, plain or compressed.
+    Archive(io::Chain<Cursor<Vec<u8>>, R>),
+    /// Anything else, which is taken for a Dockerfile.
+    Text(io::Chain<Cursor<Vec<u8>>, R>),
+}
+
+impl<R: Read> Incoming<R> {
+    /// Finds out what `reader` gives.
+    ///
+    /// # Errors
+    /// When its beginning can't be read.
+    pub fn look(mut reader: R) -> io::Result<Self> {
+        let mut head = Vec::with_capacity(HEAD);
+        reader.by_ref().take(HEAD as u64).read_to_end(&mut head)?;
+        let is_archive = bld_layer::detect(&head).is_some() || bld_layer::is_tar(&head);
+        let whole = Cursor::new(head).chain(reader);
+        Ok(if is_archive { Self::Archive(whole) } else { Self::Text(whole) })
+    }
+}
+
+/// The local context `dir`.
+fn local(dir: &Path, dockerfile: Option<&Path>) -> Result<LocalContext, BuildError> {
+    check_dir(dir)?;
+    let beside = dockerfile.map(|path| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".dockerignore");
+        PathBuf::from(name)
+    });
+    for path in beside.into_iter().chain([dir.join(".dockerignore")]) {
+        match fs::read_to_string(&path) {
+            Ok(text) => {
+                let patterns = Patterns::parse(&text).map_err(|error| BuildError::IgnoreFile {
+                    path: path.clone(),
+                    line: error.line,
+                    reason: error.to_string(),
+                })?;
+                return Ok(LocalContext::new(dir.to_owned(), patterns, Some(path)));
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(source) => return Err(EngineError::Io { action: "read", path, source }.into()),
+        }
+    }
+    Ok(LocalContext::new(dir.to_owned(), Patterns::default(), None))
+}
+
+/// # Errors
+/// When `dir` is no directory.
+pub(super) fn check_dir(dir: &Path) -> Result<(), BuildError> {
+    let reason = match fs::metadata(dir) {
+        Ok(metadata) if metadata.is_dir() => return Ok(()),
+        Ok(_) => "it is not a directory".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    Err(BuildError::Context { path: dir.to_owned(), reason })
+}
