@@ -3,6 +3,7 @@
 mod contexts;
 mod definition;
 mod error;
+mod listing;
 mod output;
 mod remotes;
 mod request;
@@ -19,6 +20,7 @@ use bld_solve::{Environment, Limits, NetworkSetup, SolveError};
 pub use bld_graph::Remote;
 pub use contexts::Incoming;
 pub use error::{BuildError, SourceText};
+pub use listing::{ContextListing, ExcludedFile, IncludedFile};
 pub use request::{
     ArchiveStream, BuildRequest, BuildResult, Context, Destination, DockerfileSource, ImageOptions,
     NamedContext, NetworkMode, Output, Secret, StepCounts,

@@ -6,6 +6,7 @@
 //!
 //! - [`TestEnv`]: runs `bld` with its own root and home, in a directory of its own.
 //! - [`Registry`]: an empty registry on loopback.
+//! - [`WebServer`], [`GitDaemon`], [`SshServer`]: where files are brought from.
 //! - [`rootfs`]: file system archives of a busybox and of a Debian.
 //! - [`Archive`], [`write_archive`]: read and write images as OCI archives.
 //! - [`peer`]: other container tools.
@@ -20,6 +21,7 @@ mod host;
 mod peers;
 mod registry;
 pub mod rootfs;
+mod servers;
 
 pub use archive::{Archive, Entry, Kind, write_archive};
 pub use command::{Cmd, Output};
@@ -27,3 +29,4 @@ pub use env::TestEnv;
 pub use host::HostState;
 pub use peers::{PODMAN_LIMITS, peer};
 pub use registry::Registry;
+pub use servers::{GitDaemon, Repository, SshAgent, SshServer, WebServer};

@@ -2,6 +2,7 @@
 
 mod contexts;
 mod outputs;
+mod print;
 mod report;
 mod request;
 
@@ -100,7 +101,8 @@ pub(crate) struct Args {
     /// Policy to evaluate for sources
     #[arg(long, value_name = "stringArray")]
     policy: Vec<String>,
-    /// Print what would be built instead of building: "graph", "graph=dot" or "graph=json"
+    /// Print instead of building: what would be done ("graph", "graph=dot", "graph=json") or which
+    /// files the context holds and what keeps others out ("context", "context=json")
     #[arg(long, value_name = "string")]
     print: Option<String>,
     /// Set type of progress output ("auto", "none", "plain", "quiet", "rawjson", "tty")
@@ -209,7 +211,7 @@ fn start(args: &Args, session: &Session) -> Outcome {
         return report::check(session, &request);
     }
     if let Some(what) = &args.print {
-        return report::print(session, &request, what);
+        return print::print(session, &request, what);
     }
     let cancel = Cancel::new();
     cancel_on_signal(&cancel)?;

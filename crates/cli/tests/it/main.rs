@@ -11,6 +11,7 @@ mod interop;
 mod lifecycle;
 mod network;
 mod output;
+mod remote;
 mod words;
 
 use bld_testkit::TestEnv;

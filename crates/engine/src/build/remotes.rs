@@ -65,6 +65,10 @@ pub(super) fn resolve(
 }
 
 fn resolve_http(op: &mut HttpOp, remote: &Remote, events: &Events) -> Result<(), RemoteError> {
+    // Nothing is asked then, so there is nothing to show.
+    if op.checksum.is_some() {
+        return remote.resolve_http(op, &|_, _| {});
+    }
     let shown = redacted(&op.url);
     let task = events.task(format!("[internal] load metadata for {shown}"));
     let progress = |done, total| task.progress(shown.as_str(), done, total, Some(done) == total);

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use bld_dockerfile::{Diagnostic, LineIndex};
 use bld_engine::build::{BuildError, BuildRequest, PlannedBuild, SourceText};
-use bld_event::{Cancel, Events};
+use bld_event::Events;
 
 use crate::diagnostics::{colour, excerpt, render};
 use crate::error::{Failure, describe};
@@ -131,21 +131,4 @@ pub(super) fn check(session: &Session, request: &BuildRequest) -> Outcome {
     let (count, s) = (warnings.warnings.len(), if warnings.warnings.len() == 1 { "" } else { "s" });
     session.print(&format!("{}Check complete, {count} warning{s} found!\n", warnings.reports()))?;
     Ok(1)
-}
-
-/// `--print graph[=text|dot|json]`
-pub(super) fn print(session: &Session, request: &BuildRequest, what: &str) -> Outcome {
-    let form = match what {
-        "graph" | "graph=text" => bld_graph::render::text,
-        "graph=dot" => bld_graph::render::dot,
-        "graph=json" => |plan: &bld_graph::Plan| format!("{:#}\n", bld_graph::render::json(plan)),
-        other => {
-            return Err(Failure::new(format!("cannot print {other:?}"))
-                .with_hint("what can be printed is graph, graph=dot and graph=json"));
-        }
-    };
-    match session.engine.plan(request, &Events::none(), &Cancel::new()) {
-        Ok(planned) => session.print(&form(&planned.plan)).map(|()| 0),
-        Err(error) => Err(failed(session, &error, &Summary::default(), true)),
-    }
 }
