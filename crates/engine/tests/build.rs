@@ -70,7 +70,7 @@ impl Place {
         request: &BuildRequest,
         cancel: &Cancel,
     ) -> Result<BuildResult, BuildError> {
-        let planned = self.engine.plan(request, &Events::none())?;
+        let planned = self.engine.plan(request, &Events::none(), cancel)?;
         self.engine.build(request, planned, &Events::none(), cancel)
     }
 

@@ -48,7 +48,7 @@ impl Remote {
             ("GIT_AUTH_HEADER", plain as fn(&[u8]) -> String),
             ("GIT_AUTH_TOKEN", token as fn(&[u8]) -> String),
         ] {
-            for (name, _) in &self.access().secrets {
+            for name in self.access().secrets.keys() {
                 let host = name.strip_prefix(kind).and_then(|rest| rest.strip_prefix('.'));
                 let (Some(host), Some(value)) = (host, self.access().secret(name)) else {
                     continue;

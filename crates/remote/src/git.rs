@@ -57,13 +57,13 @@ impl Remote {
                 let checksum = checksum.unwrap_or_default().to_owned();
                 return Err(RemoteError::NotACommit { checksum });
             };
-            let reference = op.reference.as_deref().map(|name| match name.starts_with("refs/") {
-                true => name.to_owned(),
-                false => format!("refs/heads/{name}"),
+            let reference = op.reference.as_deref().map(|name| {
+                let branch = || format!("refs/heads/{name}");
+                if name.starts_with("refs/") { name.to_owned() } else { branch() }
             });
             return Ok((commit.to_owned(), reference));
         }
-        let git = Git::new(self, &op.remote)?;
+        let git = Git::new(self, &op.remote);
         let name = match &op.reference {
             Some(reference) => reference.clone(),
             None => default_branch(&git)?,
@@ -115,7 +115,7 @@ impl Remote {
 
     /// Fetches `commit` and writes its files to the empty directory `dir`; the commit's time.
     fn check_out_into(&self, dir: &Path, op: &GitOp, commit: &str) -> Result<i64> {
-        let git = Git::new(self, &op.remote)?.at(dir);
+        let git = Git::new(self, &op.remote).at(dir);
         let format = if commit.len() == SHA256_DIGITS { "sha256" } else { "sha1" };
         git.run("prepare for", &["init", "-q", &format!("--object-format={format}")])?;
         git.run("prepare for", &["remote", "add", "--", "origin", &op.remote])?;
@@ -155,14 +155,9 @@ fn is_commit(text: &str) -> bool {
 
 /// What a checkout is remembered by.
 fn key(op: &GitOp, commit: &str) -> String {
-    let mut key = format!("{commit}\0{}", op.subdir.as_deref().unwrap_or(""));
-    if op.skip_submodules {
-        key.push_str("\0no-submodules");
-    }
-    if op.keep_git_dir {
-        // It says where it is from.
-        key.push_str(&format!("\0git-dir\0{}\0{:?}", op.remote, op.reference));
-    }
+    // A git directory says where it is from.
+    let origin = op.keep_git_dir.then_some((&op.remote, &op.reference));
+    let key = format!("{commit} {:?} {} {origin:?}", op.subdir, op.skip_submodules);
     Digest::of(key.as_bytes()).hex()
 }
 

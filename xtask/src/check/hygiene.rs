@@ -27,7 +27,7 @@ const FORBIDDEN: [(&str, &str); 4] = [
 ];
 
 /// The crates whose job includes starting programs of the machine; the sandbox starts those of images.
-const START_PROGRAMS: [&str; 5] = ["cli", "engine", "network", "registry", "testkit"];
+const START_PROGRAMS: [&str; 6] = ["cli", "engine", "network", "registry", "remote", "testkit"];
 
 pub(super) fn check() -> Result<()> {
     let root = root();

@@ -174,7 +174,7 @@ fn archives_are_unpacked_only_on_request() {
     let url = server.url();
     let mut dockerfile = format!("FROM scratch\nADD {url}/a.tar.gz /packed/\n");
     for name in ["a.tar", "a.tar.gz", "a.tar.bz2", "a.tar.xz", "a.tar.zst"] {
-        dockerfile.push_str(&format!("ADD --unpack=true {url}/{name} /{name}/\n"));
+        dockerfile += &["ADD --unpack=true ", &url, "/", name, " /", name, "/\n"].concat();
     }
     lab.build(&dockerfile, &[]);
     assert_eq!(paths(&lab.out("packed")), ["a.tar.gz"]);

@@ -33,7 +33,7 @@ pub(super) struct Git<'a> {
 }
 
 impl<'a> Git<'a> {
-    pub(super) fn new(context: &'a Remote, remote: &str) -> Result<Self> {
+    pub(super) fn new(context: &'a Remote, remote: &str) -> Self {
         let access = context.access();
         let mut environment = access.environment.clone();
         let mut set = |name: &str, value: &OsStr| environment.push((name.into(), value.to_owned()));
@@ -58,7 +58,7 @@ impl<'a> Git<'a> {
             set(&format!("GIT_CONFIG_KEY_{number}"), key.as_ref());
             set(&format!("GIT_CONFIG_VALUE_{number}"), value.as_ref());
         }
-        Ok(Self { context, remote: remote.to_owned(), dir: None, environment })
+        Self { context, remote: remote.to_owned(), dir: None, environment }
     }
 
     /// The same in the work tree `dir`.

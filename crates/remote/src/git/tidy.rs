@@ -23,10 +23,8 @@ pub(super) fn normalize(dir: &Path, keep: bool, time: i64) -> Result<()> {
         let path = entry.path();
         let metadata = path.symlink_metadata().map_err(at("look at", &path))?;
         if !keep && entry.file_name() == GIT_DIR {
-            let removed = match metadata.is_dir() {
-                true => fs::remove_dir_all(&path),
-                false => fs::remove_file(&path),
-            };
+            let is_dir = metadata.is_dir();
+            let removed = if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
             removed.map_err(at("remove", &path))?;
             continue;
         }

@@ -9,13 +9,15 @@ use std::sync::{Arc, Mutex, OnceLock};
 use bld_dockerfile::ignore::Patterns;
 use bld_event::{Cancel, Event, EventKind, Events, VertexId};
 use bld_graph::{
-    ContextOp, ImageOp, ImageRequest, LowerOptions, NamedContext, Network, NoCache, ResolveError,
-    ResolvedImage, Resolver,
+    ContextOp, ImageOp, ImageRequest, LowerOptions, NamedContext, Network, NoCache, Op,
+    ResolveError, ResolvedImage, Resolver,
 };
 use bld_layer::{ApplyOptions, TarOptions, View, apply, diff_id};
 use bld_network::BridgeConfig;
 use bld_oci::{Digest, ImageConfig, Platform, chain_id};
-use bld_solve::{Environment, Images, Limits, LocalContext, NetworkSetup, SolveError, Solved};
+use bld_solve::{
+    Environment, Images, Limits, LocalContext, NetworkSetup, SolveError, Solved, Sources,
+};
 use bld_store::{SnapshotId, Store};
 use tempfile::TempDir;
 
@@ -129,6 +131,7 @@ impl Lab {
             store: self.store.clone(),
             lease: self.store.lease(),
             images: Arc::new(Unpacked),
+            sources: Arc::new(Unpacked),
             contexts: BTreeMap::from([(ContextOp::MAIN.to_owned(), Arc::new(context))]),
             secrets: owned(&ask.secrets)
                 .into_iter()
@@ -260,6 +263,12 @@ impl Resolver for Local<'_> {
 }
 
 struct Unpacked;
+
+impl Sources for Unpacked {
+    fn fetch(&self, _: &Op, _: VertexId) -> Result<SnapshotId, Box<dyn Error + Send + Sync>> {
+        Err("nothing is brought here".into())
+    }
+}
 
 impl Images for Unpacked {
     fn unpack(
