@@ -271,7 +271,6 @@ fn missing_is_fine(error: std::io::Error) -> std::io::Result<()> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests may panic")]
 mod tests {
     use super::*;
 
