@@ -50,6 +50,7 @@ mod csv;
 pub mod device;
 mod diagnostic;
 pub mod expand;
+mod frontend;
 mod glob;
 mod heredoc;
 pub mod ignore;
@@ -66,6 +67,7 @@ pub mod value;
 
 pub use ast::*;
 pub use diagnostic::{Diagnostic, Severity};
+pub use frontend::check_frontend;
 pub use heredoc::Script;
 pub use keyword::Keyword;
 pub use mount::{MountError, MountErrorKind, MountKind, MountSpec, Sharing};

@@ -28,6 +28,7 @@ fn mistakes_in_the_dockerfile_are_explained() {
     let cases: &[(&str, &[&str])] = &[
         ("", &["empty"]),
         ("FROM busybox\nRUM true\n", &["RUM", "RUN"]),
+        ("# syntax=my/frontend:1\nFROM busybox\n", &["my/frontend:1", "docker/dockerfile:1"]),
         ("FROM busybox\nCOPY --chwon=1 present.txt /\n", &["chwon", "chown"]),
         ("FROM busybox\nCOPY presnt.txt /\n", &["presnt.txt"]),
         ("FROM busybox\nCOPY hidden.log /\n", &["hidden.log", ".dockerignore", "*.log"]),

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use bld_dockerfile::check_frontend;
 use bld_dockerfile::value::parse_bool;
 use bld_event::{Cancel, Events};
 use bld_graph::{ContextOp, Entitlements, LowerOptions, Network, NoCache};
@@ -15,6 +16,8 @@ use super::error::{BuildError, SourceText};
 use super::request::{BuildRequest, Context, DockerfileSource, NamedContext, NetworkMode};
 use crate::{Engine, EngineError};
 
+/// The build argument that says which frontend to use.
+const SYNTAX: &str = "BUILDKIT_SYNTAX";
 /// The build argument that keeps the `.git` directory of a context.
 const KEEP_GIT_DIR: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
 /// Names looked for at the root of a context, in this order.
@@ -62,6 +65,10 @@ impl Definition {
             (wanted, Some(files)) => in_context(wanted, files).map(|text| (text, None)),
             (wanted, None) => dockerfile(wanted, &request.context),
         })?;
+        let syntax = request.build_args.get(SYNTAX).map(String::as_str);
+        if let Err(error) = check_frontend(&source.text, syntax) {
+            return Err(BuildError::Dockerfile { source_text: source, diagnostics: vec![error] });
+        }
         let mut contexts = BTreeMap::new();
         if let Context::Dir(dir) = &request.context {
             main = Some(Files::of_dir(dir, path.as_deref())?);
