@@ -16,6 +16,7 @@ use reqwest::header::{
 };
 use reqwest::{Method, Request, Response, StatusCode, Url};
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
 use crate::Remote;
 use crate::error::{RemoteError, Result};
@@ -112,7 +113,17 @@ impl Remote {
             .enable_all()
             .build()
             .map_err(RemoteError::io("start the network runtime"))?;
-        match (runtime.block_on(self.fetch(op, known.as_ref(), progress))?, known) {
+        let (cancel, canceled) = oneshot::channel();
+        let _guard = self.cancel().on_cancel(move || {
+            let _ = cancel.send(());
+        });
+        let answer = runtime.block_on(async {
+            tokio::select! {
+                answer = self.fetch(op, known.as_ref(), progress) => answer,
+                Ok(()) = canceled => Err(RemoteError::Canceled),
+            }
+        })?;
+        match (answer, known) {
             (Answer::Unchanged, Some(known)) => Ok(known),
             (Answer::New(note), _) => {
                 let text = serde_json::to_vec(&note).unwrap_or_default();
@@ -167,7 +178,6 @@ impl Remote {
                 }
                 answer => return answer,
             }
-            self.check_canceled()?;
         }
         Err(broken(TransportError::new("it was not tried")))
     }
@@ -225,7 +235,6 @@ impl Remote {
             .await
             .map_err(|source| RemoteError::Transport { url: redacted(&op.url), source })?
         {
-            self.check_canceled()?;
             hasher.update(&chunk);
             file.write_all(&chunk).map_err(io("write"))?;
             done += chunk.len() as u64;
@@ -241,12 +250,6 @@ impl Remote {
             snapshot: active.commit()?,
         };
         Ok(Answer::New(note))
-    }
-
-    /// # Errors
-    /// [`RemoteError::Canceled`] once the caller asked to stop.
-    pub(crate) fn check_canceled(&self) -> Result<()> {
-        if self.cancel().is_canceled() { Err(RemoteError::Canceled) } else { Ok(()) }
     }
 }
 

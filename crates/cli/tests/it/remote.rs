@@ -200,6 +200,21 @@ fn a_checksum_is_believed_without_asking_and_verified_on_arrival() {
 }
 
 #[test]
+fn a_server_that_says_nothing_does_not_keep_anybody() {
+    let lab = Lab::new();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    lab.env.write("ctx/Dockerfile", format!("FROM scratch\nADD http://{address}/x /\n"));
+    let mut build = lab.env.bld(["build", "ctx"]).spawn(&lab.env.path(""));
+    let (_connection, _) = silent.accept().unwrap();
+    let asked = std::time::Instant::now();
+    Cmd::new("kill").args(["-INT", &build.id().to_string()]).ok();
+    assert_eq!(build.wait().unwrap().code(), Some(130));
+    assert!(asked.elapsed() < std::time::Duration::from_secs(5));
+    lab.env.assert_nothing_left();
+}
+
+#[test]
 fn what_a_server_refuses_is_said_where_it_is_asked_for() {
     let lab = Lab::new();
     let server = lab.serve();

@@ -74,7 +74,7 @@ impl<'a> Git<'a> {
 
     /// Runs git with `arguments` to `action` the repository, and gives what it writes.
     pub(super) fn run(&self, action: &'static str, arguments: &[&str]) -> Result<String> {
-        self.context.check_canceled()?;
+        self.check_canceled()?;
         let mut command = Command::new("git");
         command
             .args(arguments)
@@ -105,13 +105,19 @@ impl<'a> Git<'a> {
             read.transpose()
         });
         let status = child.wait().map_err(RemoteError::io("wait for git"))?;
-        self.context.check_canceled()?;
+        self.check_canceled()?;
         read.map_err(RemoteError::io("read what git writes"))?;
         if status.success() {
             return Ok(out);
         }
         let message = self.message(&String::from_utf8_lossy(&err), &status.to_string());
         Err(RemoteError::Git { action, remote: redacted(&self.remote), message })
+    }
+
+    /// # Errors
+    /// [`RemoteError::Canceled`] once the caller asked to stop.
+    fn check_canceled(&self) -> Result<()> {
+        if self.context.cancel().is_canceled() { Err(RemoteError::Canceled) } else { Ok(()) }
     }
 
     /// What git says, in one line and without passwords.
