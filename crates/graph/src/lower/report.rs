@@ -25,7 +25,13 @@ pub(super) struct Report {
     asked_at: Span,
     /// What is being lowered.
     place: Place,
+    /// Variables without a value for which a near name was looked for.
+    guesses: usize,
 }
+
+/// A name is compared with all that are known. Whoever has more unknown ones than this has made no
+/// slip of the finger.
+const MOST_GUESSES: usize = 50;
 
 /// What the findings are about.
 #[derive(Debug, Default)]
@@ -78,7 +84,10 @@ impl Report {
     pub(super) fn undefined(&mut self, unset: &[String], scope: &Scope, span: Span) {
         for name in unset {
             if !scope.is_declared(name) && !args::INVISIBLE.contains(&name.as_str()) {
-                self.push(warn::undefined_var(name, suggest(name, scope.names()), span));
+                self.guesses += 1;
+                let near = || suggest(name, scope.names());
+                let near = if self.guesses <= MOST_GUESSES { near() } else { None };
+                self.push(warn::undefined_var(name, near, span));
             }
         }
     }
