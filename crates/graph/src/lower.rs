@@ -124,7 +124,8 @@ impl<'a> Lowering<'a> {
         let expander = Expander::new(file.directives.escape);
         let mut report = Report::new(file, options);
         let globals = Globals::new(file, options, expander, &mut report);
-        let table = Table::new(file, &globals, expander);
+        let table = Table::new(file, &globals, expander, &options.stage_contexts);
+        table.bad_aliases().for_each(|error| report.push(error));
         let mut stages = Vec::new();
         stages.resize_with(file.stages.len(), || None);
         let mut lowering = Self {

@@ -16,6 +16,9 @@ pub struct LowerOptions {
     pub build_args: BTreeMap<String, String>,
     /// `--label`, which win over `LABEL`.
     pub labels: BTreeMap<String, String>,
+    /// Names that mean an earlier stage of the file (`--build-context NAME=target:STAGE`), whatever
+    /// image or stage they mean otherwise.
+    pub stage_contexts: BTreeMap<String, String>,
     /// The platform to build for; none: the one to build on, and the image says it is for whatever
     /// its base is for.
     pub platform: Option<Platform>,
@@ -65,6 +68,7 @@ impl LowerOptions {
             target: None,
             build_args: BTreeMap::new(),
             labels: BTreeMap::new(),
+            stage_contexts: BTreeMap::new(),
             platform: None,
             build_platform: platform,
             multi_platform: false,

@@ -452,6 +452,13 @@ fn named_contexts_may_lie_elsewhere() {
     let base = format!("base={url}/git/r.git");
     lab.build("FROM base\n", &["--build-context", &base]);
     assert_eq!(lab.read("file"), "two");
+
+    let dockerfile = "FROM scratch AS one\nCOPY <<E /one\nE\nFROM scratch AS two\nCOPY <<E /two\nE\n\
+                      FROM one\nCOPY --from=image / /i/\n";
+    let stages = ["--build-context", "one=target:two", "--build-context", "image=target:one"];
+    lab.build(dockerfile, &stages);
+    assert_eq!(paths(&lab.env.path("out")), ["i", "i/one", "two"]);
+    lab.bad(dockerfile, &["--build-context", "image=target:tow"], "did you mean two?");
 }
 
 #[test]

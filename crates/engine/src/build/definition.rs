@@ -78,7 +78,9 @@ impl Definition {
             let files = match named {
                 NamedContext::Dir(dir) => Files::of_dir(dir, None)?,
                 NamedContext::Remote(source) => bringer()?.named(source)?,
-                NamedContext::Image(_) | NamedContext::OciLayout { .. } => continue,
+                NamedContext::Stage(_)
+                | NamedContext::Image(_)
+                | NamedContext::OciLayout { .. } => continue,
             };
             contexts.insert(name.clone(), files);
         }
@@ -92,6 +94,7 @@ impl Definition {
             target: request.target.clone(),
             build_args: request.build_args.clone(),
             labels: request.labels.clone(),
+            stage_contexts: stage_contexts(request),
             platform: request.platform.clone(),
             no_cache: match (request.no_cache, request.no_cache_filter.is_empty()) {
                 (true, _) => NoCache::All,
@@ -117,6 +120,16 @@ impl Definition {
             ..LowerOptions::new(Platform::host())
         }
     }
+}
+
+/// The names that mean stages.
+fn stage_contexts(request: &BuildRequest) -> BTreeMap<String, String> {
+    let contexts = request.named_contexts.iter();
+    let stages = contexts.filter_map(|(name, context)| match context {
+        NamedContext::Stage(stage) => Some((name.clone(), stage.clone())),
+        _ => None,
+    });
+    stages.collect()
 }
 
 /// A Dockerfile of its own.

@@ -65,6 +65,8 @@ pub enum NamedContext {
     Dir(PathBuf),
     /// A git repository, or a URL whose file is called `context`.
     Remote(Remote),
+    /// An earlier stage of the same Dockerfile, `target:STAGE`.
+    Stage(String),
     /// An image by reference, `docker-image://REF`.
     Image(String),
     /// An image in an OCI layout directory, `oci-layout://PATH[:TAG|@DIGEST]`.

@@ -127,6 +127,8 @@ impl Resolver for BuildResolver<'_> {
             NamedContext::Dir(_) | NamedContext::Remote(_) => {
                 Resolved::Files(Op::Context(ContextOp { name: name.clone() }))
             }
+            // The file's own names are looked up before anybody is asked.
+            NamedContext::Stage(_) => return Ok(None),
             NamedContext::Image(image) => {
                 let reference = Reference::parse(image).map_err(|error| failed(&error))?;
                 let request = ImageRequest { reference, platform: platform.clone() };

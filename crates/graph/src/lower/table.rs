@@ -1,6 +1,6 @@
 //! The stages by name, and what each one is built from.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bld_dockerfile::expand::Expander;
 use bld_dockerfile::{Diagnostic, Dockerfile, InstructionKind, Span, Spanned};
@@ -38,6 +38,8 @@ pub(super) struct Table {
     count: usize,
     /// Where each name is given, in order: a name may be given again.
     names: HashMap<String, Vec<usize>>,
+    /// Names that mean another stage's name, in lower case.
+    aliases: HashMap<String, String>,
     /// There is one stage and nothing else to copy or mount from: step names leave it out.
     pub(super) lonely: bool,
 }
@@ -56,9 +58,21 @@ pub(super) enum Found {
 }
 
 impl Table {
-    pub(super) fn new(file: &Dockerfile, globals: &Globals, expander: Expander) -> Self {
-        let count = file.stages.len();
-        let mut table = Self { entries: Vec::new(), count, names: HashMap::new(), lonely: false };
+    pub(super) fn new(
+        file: &Dockerfile,
+        globals: &Globals,
+        expander: Expander,
+        aliases: &BTreeMap<String, String>,
+    ) -> Self {
+        let aliases =
+            aliases.iter().map(|(name, stage)| (name.to_lowercase(), stage.to_lowercase()));
+        let mut table = Self {
+            entries: Vec::new(),
+            count: file.stages.len(),
+            names: HashMap::new(),
+            aliases: aliases.collect(),
+            lonely: false,
+        };
         // Names first: an instruction may name a later stage, which is an error of its own.
         for (index, stage) in file.stages.iter().enumerate() {
             if let Some(name) = &stage.from.name {
@@ -105,7 +119,9 @@ impl Table {
 
     /// What stage `index` means by `name`: the nearest earlier stage of that name or number.
     pub(super) fn find(&self, name: &str, index: usize) -> Found {
-        if let Some(given) = self.names.get(&name.to_lowercase()) {
+        let name = name.to_lowercase();
+        let name = self.aliases.get(&name).unwrap_or(&name);
+        if let Some(given) = self.names.get(name) {
             return match given.partition_point(|stage| *stage < index) {
                 0 => Found::NotYet(given[0]),
                 earlier => Found::Earlier(given[earlier - 1]),
@@ -119,6 +135,16 @@ impl Table {
             Ok(stage) if stage < self.count => Found::NotYet(stage),
             _ => Found::NoSuchIndex(self.count),
         }
+    }
+
+    /// What is wrong with names that are to mean a stage which does not exist.
+    pub(super) fn bad_aliases(&self) -> impl Iterator<Item = Diagnostic> {
+        let missing = |stage: &String| self.find(stage, self.count) == Found::Nothing;
+        self.aliases.iter().filter(move |(_, stage)| missing(stage)).map(|(name, stage)| {
+            let near = did_you_mean(stage, self.stage_names());
+            let message = format!("context {name:?}: stage {stage:?} could not be found{near}");
+            Diagnostic::error(message, Span::default())
+        })
     }
 
     /// The stage to build: the last one unless a name or a number is given.

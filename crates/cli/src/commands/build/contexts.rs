@@ -75,8 +75,8 @@ fn from_stdin(dockerfile: DockerfileSource) -> Result<(Context, DockerfileSource
     }
 }
 
-/// `NAME=SOURCE`: a directory, a git repository, a URL, `docker-image://REF` or
-/// `oci-layout://PATH[:TAG|@DIGEST]`.
+/// `NAME=SOURCE`: a directory, a git repository, a URL, `docker-image://REF`,
+/// `oci-layout://PATH[:TAG|@DIGEST]` or `target:STAGE`.
 pub(super) fn named(word: &str) -> Result<(String, NamedContext), Failure> {
     let invalid = |why: String| Failure::new(format!("invalid context {word:?}: {why}"));
     let (name, source) =
@@ -87,8 +87,8 @@ pub(super) fn named(word: &str) -> Result<(String, NamedContext), Failure> {
         layout_of(layout)
     } else if let Some(remote) = remote(source, Remote::parse_context)? {
         NamedContext::Remote(remote)
-    } else if let Some(target) = source.strip_prefix("target:") {
-        return Err(invalid(format!("target {target:?} can only be named in a bake file")));
+    } else if let Some(stage) = source.strip_prefix("target:") {
+        NamedContext::Stage(stage.to_owned())
     } else if source.contains("://") {
         return Err(invalid(format!("unknown kind of context {source:?}")));
     } else {
