@@ -35,22 +35,18 @@ pub fn assemble(store: &Store, recipe: Recipe) -> Result<ImageRecord, ExportErro
     let layers = layers(store, recipe.snapshot)?;
     let diff_ids = diff_ids(store, &layers)?;
     let mut config = recipe.config;
-    let mut last = config.created.clone();
     let mut added = layers.iter().skip(config.rootfs.diff_ids.len());
-    for mut entry in recipe.history {
+    let mut history = recipe.history;
+    for entry in &mut history {
         let layer = if entry.empty_layer { None } else { added.next() };
-        last = match (recipe.epoch, layer) {
+        entry.created = match (recipe.epoch, layer) {
             (Some(epoch), _) => Some(timestamp(epoch, 0)?),
             (None, Some(layer)) => Some(created(layer)?),
-            (None, None) => last,
+            (None, None) => None,
         };
-        entry.created.clone_from(&last);
-        config.history.push(entry);
     }
-    if let Some(epoch) = recipe.epoch {
-        last = Some(timestamp(epoch, 0)?);
-    }
-    config.created = last;
+    config.created = fill_times(&config.history, &mut history);
+    config.history.extend(history);
     config.rootfs.diff_ids = diff_ids.iter().map(|(digest, _)| *digest).collect();
     for (index, layer) in layers.iter().enumerate() {
         if let Some(chain) = chain_id(&config.rootfs.diff_ids[..=index])
@@ -77,6 +73,20 @@ pub fn assemble(store: &Store, recipe: Recipe) -> Result<ImageRecord, ExportErro
             Ok(record)
         }
     }
+}
+
+/// Gives each of the `new` entries that made no layer the time of the one before it. What precedes
+/// the first new layer takes its time: the base may be years older. Returns the time of the image.
+fn fill_times(base: &[History], new: &mut [History]) -> Option<String> {
+    let time = |entry: &History| entry.created.clone();
+    let mut last = new.iter().find_map(time).or_else(|| base.iter().rev().find_map(time));
+    for entry in new {
+        match &entry.created {
+            Some(created) => last = Some(created.clone()),
+            None => entry.created.clone_from(&last),
+        }
+    }
+    last
 }
 
 fn layers(store: &Store, top: Option<SnapshotId>) -> Result<Vec<SnapshotInfo>, ExportError> {

@@ -194,6 +194,30 @@ fn an_image_keeps_its_id_and_its_times_come_from_its_layers() {
 }
 
 #[test]
+fn what_makes_no_layer_is_as_old_as_what_is_below_or_the_first_that_does() {
+    let lab = Lab::new();
+    let old = "2001-02-03T04:05:06Z";
+    let built = |mut recipe: Recipe| {
+        recipe.config.history = vec![History {
+            created: Some(old.to_owned()),
+            empty_layer: true,
+            ..History::default()
+        }];
+        let id = assemble(&lab.store, recipe).unwrap().id;
+        ImageConfig::parse(&lab.store.read_blob(&id).unwrap()).unwrap()
+    };
+    let config = built(recipe(None));
+    assert_eq!(config.history[1].created.as_deref(), Some(old));
+    assert_eq!(config.created.as_deref(), Some(old));
+
+    let mut layered = recipe(Some(lab.snapshot()));
+    layered.history.swap(0, 1);
+    let config = built(layered);
+    assert_eq!(config.history[1].created, config.history[2].created);
+    assert_ne!(config.history[1].created.as_deref(), Some(old));
+}
+
+#[test]
 fn layouts_are_valid_and_keep_other_images() {
     let lab = Lab::new();
     let dir = lab.path("layout");
