@@ -253,7 +253,7 @@ pub struct Add {
 }
 
 /// The operands of `HEALTHCHECK`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Healthcheck {
     /// How to find out; none for `HEALTHCHECK NONE`.
     pub test: Option<Command>,

@@ -31,7 +31,8 @@ impl Lower<'_> {
     pub(super) fn copy(&mut self, statement: &Statement) -> Option<Copy> {
         let flags = self.flags(statement, &COPY)?;
         let (sources, dest) = self.sources(statement)?;
-        let from = flags.value("from");
+        // An empty one counts as not given, as with every flag that takes a value.
+        let from = flags.value("from").filter(|from| !from.value.is_empty());
         if let Some(from) = from.as_ref().filter(|from| from.value.contains('$')) {
             self.error(
                 "variable expansion is not supported for --from",

@@ -36,7 +36,7 @@ impl Lower<'_> {
             );
             return None;
         }
-        let platform = flags?.value("platform");
+        let platform = flags?.value("platform").filter(|platform| !platform.value.is_empty());
         // The base of every stage is looked at, built or not.
         let expander = Expander::new(self.escape);
         for word in platform.iter().chain([image]) {

@@ -60,14 +60,16 @@ impl Lower<'_> {
                 return None;
             }
         };
-        Some(Healthcheck {
-            test,
-            interval: self.interval(&flags, "interval")?,
-            timeout: self.interval(&flags, "timeout")?,
-            start_period: self.interval(&flags, "start-period")?,
-            start_interval: self.interval(&flags, "start-interval")?,
-            retries: self.retries(&flags)?,
-        })
+        let interval = self.interval(&flags, "interval")?;
+        let timeout = self.interval(&flags, "timeout")?;
+        let start_period = self.interval(&flags, "start-period")?;
+        let start_interval = self.interval(&flags, "start-interval")?;
+        let retries = self.retries(&flags)?;
+        if test.is_none() {
+            // There is nothing to time: flags must be right, and are dropped.
+            return Some(Healthcheck::default());
+        }
+        Some(Healthcheck { test, interval, timeout, start_period, start_interval, retries })
     }
 
     /// A duration; the outer none is an error.

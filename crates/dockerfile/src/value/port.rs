@@ -33,6 +33,9 @@ pub enum PortError {
     /// The number is none, or out of range.
     #[error("invalid port `{0}`: expected a number from 0 to 65535 or a range such as 8000-8010")]
     Number(String),
+    /// A range of the container behind one of the host of another length.
+    #[error("invalid port `{0}`: as many ports must be named of the host as of the container")]
+    Mapping(String),
 }
 
 impl FromStr for PortRange {
@@ -46,19 +49,29 @@ impl FromStr for PortRange {
             return Err(PortError::Protocol { port: text.into(), protocol: protocol.into() });
         }
         let invalid = || PortError::Number(text.to_owned());
-        let number = |digits: &str| {
-            let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
-            digits.parse::<u16>().ok().filter(|_| plain).ok_or_else(invalid)
-        };
-        let (first, last) = match numbers.split_once('-') {
-            Some((first, last)) => (number(first)?, number(last)?),
-            None => (number(numbers)?, number(numbers)?),
-        };
-        if last < first {
-            return Err(invalid());
+        let (first, last) = range(numbers).ok_or_else(invalid)?;
+        // What is in front of the last colon but one is an address.
+        let published = host.map(|host| host.rsplit_once(':').map_or(host, |(_, port)| port));
+        if let Some(published) = published.filter(|published| !published.is_empty()) {
+            let (low, high) = range(published).ok_or_else(invalid)?;
+            // One port of the container may be given a choice of several.
+            if last - first != high - low && first != last {
+                return Err(PortError::Mapping(text.to_owned()));
+            }
         }
         Ok(Self { first, last, protocol: protocol.to_owned(), mapped: host.is_some() })
     }
+}
+
+/// `80` or `8000-8010`.
+fn range(text: &str) -> Option<(u16, u16)> {
+    let number = |digits: &str| {
+        let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+        digits.parse::<u16>().ok().filter(|_| plain)
+    };
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (number(first)?, number(last)?);
+    (first <= last).then_some((first, last))
 }
 
 impl PortRange {
@@ -83,12 +96,26 @@ mod tests {
         assert_eq!(entries("80/UDP"), Ok(vec!["80/udp".into()]));
         assert_eq!(entries("8000-8001/sctp"), Ok(vec!["8000/sctp".into(), "8001/sctp".into()]));
         assert_eq!(entries("127.0.0.1:80:8080"), Ok(vec!["8080/tcp".into()]));
+        assert_eq!(entries("8000-8001:80-81"), Ok(vec!["80/tcp".into(), "81/tcp".into()]));
+        assert_eq!(entries("8000-8009:80"), Ok(vec!["80/tcp".into()]));
         assert_eq!("1:2".parse::<PortRange>().map(|range| range.mapped), Ok(true));
     }
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["", "/tcp", "80/ftp", "70000", "9-8", "a", "+80", "80-", "-1"] {
+        for text in [
+            "",
+            "/tcp",
+            "80/ftp",
+            "70000",
+            "9-8",
+            "a",
+            "+80",
+            "80-",
+            "-1",
+            "8080:80-82",
+            "1-2:80-82",
+        ] {
             assert!(entries(text).is_err(), "{text}");
         }
     }

@@ -1,10 +1,10 @@
 //! The signals that `STOPSIGNAL` takes.
 
 /// The names of Linux signals without `SIG`, see signal(7).
-const NAMES: [&str; 36] = [
+const NAMES: [&str; 35] = [
     "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL",
     "PIPE", "POLL", "PROF", "PWR", "QUIT", "SEGV", "STKFLT", "STOP", "SYS", "TERM", "TRAP", "TSTP",
-    "TTIN", "TTOU", "UNUSED", "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ", "RTMIN",
+    "TTIN", "TTOU", "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ", "RTMIN",
 ];
 
 /// Whether `text` names a signal: a number from 1 to 64, or a name with or without `SIG`, in any

@@ -42,18 +42,18 @@ impl Lowering<'_> {
     ) -> Result<Vec<(String, String)>, Diagnostic> {
         let expand = |pair: &KeyValue| {
             let key = self.expand(&stage.scope, &pair.key)?;
-            if key.is_empty() {
-                return Err(Diagnostic::error("names can not be blank", pair.key.span));
-            }
             Ok((key, self.expand(&stage.scope, &pair.value)?))
         };
         pairs.iter().map(expand).collect()
     }
 
     pub(super) fn env(&mut self, stage: &mut Stage, pairs: &[KeyValue]) -> Outcome {
-        let pairs = self.pairs(stage, pairs)?;
-        let text = listed("ENV", &pairs);
-        for (name, value) in pairs {
+        let expanded = self.pairs(stage, pairs)?;
+        let text = listed("ENV", &expanded);
+        for (pair, (name, value)) in pairs.iter().zip(expanded) {
+            if name.is_empty() {
+                return Err(Diagnostic::error("ENV names can not be blank", pair.key.span));
+            }
             stage.scope.set_env(&name, value);
         }
         stage.note(text);
