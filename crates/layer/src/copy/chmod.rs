@@ -6,7 +6,10 @@ use std::str::FromStr;
 /// A change of permission bits, as given to `--chmod`.
 ///
 /// Symbolic modes are those of POSIX: `[ugoa]*([-+=]([rwxXst]*|[ugo]))+`, several separated by
-/// commas, with a umask of zero: who is not named means everybody.
+/// commas, with a umask of zero: who is not named means everybody. Where POSIX leaves a choice it
+/// is that of BSD, as with BuildKit: `=` leaves the sticky bit alone unless `t` is among the
+/// letters, copying (`u=g`) leaves all three special bits alone, and `X` asks for the mode before
+/// any change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chmod {
     change: Change,
@@ -46,9 +49,11 @@ enum Bits {
 
 const USER: u32 = 0o4700;
 const GROUP: u32 = 0o2070;
-const OTHER: u32 = 0o1007;
-/// Without a named one the sticky bit counts too; with `u` or `g` alone it does not.
+const OTHER: u32 = 0o0007;
 const ALL: u32 = USER | GROUP | OTHER;
+/// Nobody's bit: it counts when a `t` is written, and not for others alone.
+const STICKY: u32 = 0o1000;
+const PERMISSIONS: u32 = 0o0777;
 
 /// A text that is no mode.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,37 +69,38 @@ impl Chmod {
         match &self.change {
             Change::Octal(mode) => *mode,
             Change::Symbolic(steps) => {
-                steps.iter().fold(mode, |mode, step| step.apply(mode, is_dir))
+                let executable = is_dir || mode & 0o111 != 0;
+                steps.iter().fold(mode, |mode, step| step.apply(mode, executable))
             }
         }
     }
 
-    /// The mode of directories that have to be made up: the octal one, or 0755, as there is
-    /// nothing a symbolic one could change.
+    /// The mode of directories that have to be made up: the octal one without its special bits, or
+    /// 0755, as there is nothing a symbolic one could change.
     pub(crate) fn implied_dir(&self) -> u32 {
         match self.change {
-            Change::Octal(mode) => mode,
+            Change::Octal(mode) => mode & PERMISSIONS,
             Change::Symbolic(_) => 0o755,
         }
     }
 }
 
 impl Step {
-    fn apply(&self, mode: u32, is_dir: bool) -> u32 {
-        let bits = match self.bits {
+    /// `executable`: what `X` asks for.
+    fn apply(&self, mode: u32, executable: bool) -> u32 {
+        let (bits, who) = match self.bits {
             Bits::Given { bits, conditional } => {
-                let execute = conditional && (is_dir || mode & 0o111 != 0);
-                bits | if execute { 0o111 } else { 0 }
+                (bits | if conditional && executable { 0o111 } else { 0 }, self.who)
             }
             Bits::From(shift) => {
                 let bits = mode >> shift & 0o7;
-                bits << 6 | bits << 3 | bits
+                (bits << 6 | bits << 3 | bits, self.who & PERMISSIONS)
             }
         };
         match self.op {
-            Op::Add => mode | bits & self.who,
-            Op::Remove => mode & !(bits & self.who),
-            Op::Set => mode & !self.who | bits & self.who,
+            Op::Add => mode | bits & who,
+            Op::Remove => mode & !(bits & who),
+            Op::Set => mode & !who | bits & who,
         }
     }
 }
@@ -152,7 +158,8 @@ fn symbolic(text: &str) -> Option<Vec<Step>> {
             actions = &actions[1..];
             let end = actions.find(['+', '-', '=']).unwrap_or(actions.len());
             let (letters, rest) = actions.split_at(end);
-            steps.push(Step { who, op, bits: bits(letters)? });
+            let sticky = if letters.contains('t') && who != OTHER { STICKY } else { 0 };
+            steps.push(Step { who: who | sticky, op, bits: bits(letters)? });
             actions = rest;
         }
     }
@@ -206,7 +213,14 @@ mod tests {
             ("u+s", 0o755, false, 0o4755),
             ("g+s", 0o755, false, 0o2755),
             ("+t", 0o755, true, 0o1755),
+            ("o+t", 0o755, true, 0o755),
+            ("u+t", 0o755, true, 0o1755),
             ("=", 0o4755, false, 0),
+            ("a=rx", 0o1777, true, 0o1555),
+            ("a=rxt", 0o777, true, 0o1555),
+            ("u=g", 0o4750, false, 0o4550),
+            ("o=u", 0o6750, false, 0o6757),
+            ("a-rwx,u+X", 0o755, false, 0o100),
             ("a=rwx,u-x+x", 0, false, 0o777),
         ] {
             let chmod: Chmod = text.parse().unwrap();
