@@ -38,7 +38,8 @@ pub enum UserError {
 
 /// Looks `spec` up, which is `[user][:group]`, each a name or a number. An empty user is root.
 ///
-/// As Docker does it: a number without an entry in passwd has group 0; a user without a named group
+/// As Docker does it: a number without an entry in passwd has group 0, and `root` needs no entry in
+/// either file, since images without accounts are run by it; a user without a named group
 /// gets all groups that list it; with a named group, that is the only one. The primary group is
 /// among the supplementary ones, since a process that could shed it might gain rights from files
 /// that deny its group something.
@@ -71,7 +72,9 @@ pub fn lookup_user(
         },
         None => Account {
             user: User {
-                uid: number.ok_or_else(|| UserError::UnknownUser(wanted.to_owned()))?,
+                uid: number
+                    .or_else(|| root(wanted))
+                    .ok_or_else(|| UserError::UnknownUser(wanted.to_owned()))?,
                 ..User::default()
             },
             home: "/".to_owned(),
@@ -85,7 +88,9 @@ pub fn lookup_user(
         let number = parse_id(wanted)?;
         user.gid = match groups.find(|e| e.is(wanted, number)) {
             Some(entry) => entry.id,
-            None => number.ok_or_else(|| UserError::UnknownGroup(wanted.to_owned()))?,
+            None => number
+                .or_else(|| root(wanted))
+                .ok_or_else(|| UserError::UnknownGroup(wanted.to_owned()))?,
         };
         user.groups = vec![user.gid];
     } else {
@@ -99,6 +104,11 @@ pub fn lookup_user(
         }
     }
     Ok(account)
+}
+
+/// The number of the one account that everybody knows.
+fn root(name: &str) -> Option<u32> {
+    (name == "root").then_some(0)
 }
 
 /// A line of passwd(5) or group(5): both begin with a name, a password and a number.
@@ -182,6 +192,13 @@ mod tests {
         let bare = lookup_user("12:13", None, None).unwrap();
         assert_eq!(bare.user, User { uid: 12, gid: 13, groups: vec![13] });
         assert_eq!((bare.home.as_str(), bare.name), ("/", None));
+    }
+
+    #[test]
+    fn root_needs_no_entry() {
+        let bare = lookup_user("root:root", None, None).unwrap();
+        assert_eq!(bare.user, User { uid: 0, gid: 0, groups: vec![0] });
+        assert!(lookup_user("daemon", None, None).is_err());
     }
 
     #[test]

@@ -76,7 +76,7 @@ pub(super) fn connect(
     Ok(())
 }
 
-/// Enters the working directory, as the user, and makes sure that it is inside.
+/// Enters the working directory and makes sure that it is inside.
 pub(super) fn enter_cwd(plan: &Plan) -> Result<(), Failure> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     // `/proc/self/fd/7` and the like would lead to whatever is open (CVE-2024-21626). All is

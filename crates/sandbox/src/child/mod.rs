@@ -17,6 +17,8 @@ use core::convert::Infallible;
 use core::ffi::c_void;
 use std::os::fd::RawFd;
 
+use rustix::io::Errno;
+
 use self::report::At;
 use crate::plan::{Build, Entry, Plan};
 use crate::sys;
@@ -76,12 +78,20 @@ fn run(plan: &Plan, report: &mut RawFd) -> Result<Infallible, Failure> {
     exec::connect(plan, null, report)?;
     // Only now: a low limit of open files counts the caller's descriptors until they are closed.
     restrict::set_limits(plan)?;
+    // Like runc: a directory that is closed to the user is still where the user begins, and one that
+    // is closed to root (on a network filesystem, say) may be open to the user.
+    let entered = match exec::enter_cwd(plan) {
+        Err(Failure { errno: Errno::ACCESS | Errno::PERM, .. }) => false,
+        result => result.map(|()| true)?,
+    };
     restrict::drop_rights(plan)?;
     if plan.parent.is_some() {
         // Changing the user has cleared it.
         restrict::die_with_parent(PARENT)?;
     }
-    exec::enter_cwd(plan)?;
+    if !entered {
+        exec::enter_cwd(plan)?;
+    }
     sys::set_signal_mask(0).at(Step::Signals)?;
     Err(exec::execute(&plan.command))
 }
