@@ -82,8 +82,11 @@ impl Planner<'_> {
             if !dest_is_dir && self.is_in_the_way(&target)? {
                 return Err(CopyError::DirOntoFile { from: item.node.path.clone(), to: target });
             }
-            self.plan.parents.push((target.clone(), made));
-            self.plan.tops.push((target, item.node.clone()));
+            // Nothing into what is there leaves no trace.
+            if !taken.is_empty() || !self.is_dir(&target)? {
+                self.plan.parents.push((target.clone(), made));
+                self.plan.tops.push((target, item.node.clone()));
+            }
             return self.merge(index, taken);
         }
         let (parent, path) = if dest_is_dir {

@@ -187,6 +187,17 @@ fn only_changes_are_written() {
 }
 
 #[test]
+fn nothing_into_what_is_there_leaves_no_trace() {
+    let mut stage = Stage::new();
+    mkdirs(stage.source("empty"));
+    mkdirs(stage.base("there"));
+    stage.copy(&["empty"], "/there");
+    stage.copy(&["empty"], "/new");
+    assert!(tree_on_disk(&stage.uppers[0]).is_empty());
+    assert!(stage.tree().contains_key(Path::new("/new")));
+}
+
+#[test]
 fn directories_in_a_tree_take_over() {
     let mut stage = Stage::new();
     write(stage.source("t/etc/new"), "", 0o644);

@@ -8,7 +8,7 @@ use bld_layer::View;
 use bld_layer::copy::{self, CopyRequest, Item, Sharing};
 use bld_store::Active;
 
-use super::{account, scratch};
+use super::{owner, scratch};
 use crate::error::StepFailure;
 use crate::select::{self, Place};
 use crate::solver::Build;
@@ -31,13 +31,7 @@ pub(super) fn copy(
         previous: previous.as_deref(),
         upper: active.upper(),
         scratch: scratch(active),
-        owner: match op.chown.as_deref() {
-            Some(spec) => {
-                let user = chown(&root, spec)?;
-                Some((user.uid, user.gid))
-            }
-            None => None,
-        },
+        owner: op.chown.as_deref().map(|spec| owner(&root, spec)).transpose()?,
         chmod: (op.chmod.as_deref())
             .map(str::parse::<copy::Chmod>)
             .transpose()
@@ -88,14 +82,6 @@ fn previous(build: &Build, index: usize) -> Result<Option<PathBuf>, StepFailure>
         Some(snapshot) if build.env.lease.hold(snapshot)? => Ok(store.layers(snapshot)?.pop()),
         _ => Ok(None),
     }
-}
-
-/// `--chown`: one number stands for both user and group.
-fn chown(root: &View, spec: &str) -> Result<bld_sandbox::User, StepFailure> {
-    if !spec.contains(':') && spec.parse::<u32>().is_ok() {
-        return Ok(account(root, &format!("{spec}:{spec}"))?.user);
-    }
-    Ok(account(root, spec)?.user)
 }
 
 struct Target<'a> {

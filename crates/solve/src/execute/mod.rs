@@ -91,10 +91,14 @@ impl Build {
 /// Mode of directories that WORKDIR makes.
 const DIR_MODE: &str = "755";
 
-/// WORKDIR: the directory and its missing parents, as a copy of an empty directory makes them.
+/// WORKDIR: the directory and its missing parents, as a copy of an empty directory makes them. One
+/// that is there stays as it is, and the layer empty.
 fn mkdir(op: &MkdirOp, active: &Active) -> Result<(), StepFailure> {
     let below = View::new(active.layers().to_vec());
-    let user = account(&below, &op.user)?.user;
+    let owner = owner(&below, &op.user)?;
+    if below.resolve(&op.path)?.is_some_and(|node| node.meta.is_dir()) {
+        return Ok(());
+    }
     let dir = scratch(active);
     let io = |source| StepFailure::Io { what: format!("make {}", dir.display()), source };
     fs::create_dir(&dir).map_err(io)?;
@@ -107,7 +111,7 @@ fn mkdir(op: &MkdirOp, active: &Active) -> Result<(), StepFailure> {
         dest_view: &below,
         upper: active.upper(),
         dest: Path::new(&format!("{}/", op.path.trim_end_matches('/'))),
-        owner: Some((user.uid, user.gid)),
+        owner: Some(owner),
         chmod: chmod.as_ref(),
         follow_dest_symlinks: true,
         mtime: op.mtime,
@@ -119,6 +123,15 @@ fn mkdir(op: &MkdirOp, active: &Active) -> Result<(), StepFailure> {
 /// work directory, where what a killed process leaves is swept.
 fn scratch(active: &Active) -> PathBuf {
     active.work().with_file_name(format!("scratch-{}", active.id()))
+}
+
+/// Whom files are given to that are made for `spec` (`user[:group]`): one number stands for both
+/// user and group.
+fn owner(root: &View, spec: &str) -> Result<(u32, u32), StepFailure> {
+    let both = !spec.contains(':') && spec.parse::<u32>().is_ok();
+    let Account { user, .. } =
+        if both { account(root, &format!("{spec}:{spec}"))? } else { account(root, spec)? };
+    Ok((user.uid, user.gid))
 }
 
 /// Looks `spec` (`user[:group]`, empty for root) up in the root filesystem.
