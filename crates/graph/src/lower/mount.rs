@@ -54,6 +54,10 @@ impl Lowering<'_> {
             }
             dockerfile::MountKind::Cache => {
                 let input = self.mount_input(stage, text, given(&spec.from), false, inputs)?;
+                if input.is_none() && source.is_some() && given(&spec.from).is_none() {
+                    let error = error("a cache mount has no source to begin with");
+                    return Err(error.with_help("name the stage or image it is in: `from=NAME`"));
+                }
                 let id = id.unwrap_or_else(|| clean(&at));
                 let namespace = self.globals.build_args.get(args::CACHE_NAMESPACE);
                 MountKind::Cache {
@@ -80,7 +84,10 @@ impl Lowering<'_> {
                 let named =
                     source.or(id).or_else(|| path::base(target.as_deref()?).map(str::to_owned));
                 let id = named.ok_or_else(|| error("secret mount without id, source or target"))?;
-                let env = given(&spec.env);
+                if spec.env.as_deref() == Some("") {
+                    return Err(error("the variable of a secret needs a name: `env=NAME`"));
+                }
+                let env = spec.env.clone();
                 let file = target.is_some() || env.is_none();
                 at = target
                     .unwrap_or_else(|| format!("/run/secrets/{}", path::base(&id).unwrap_or(&id)));

@@ -24,7 +24,8 @@ pub struct ExecOp {
     pub network: Network,
     /// How confined the process is.
     pub security: Security,
-    /// Mounts in the order they are made: later ones lie over earlier ones.
+    /// Mounts as they are written. One inside of another is made after it; of two at the same
+    /// place the later one shows.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<MountOp>,
     /// Here-documents the process finds as files.

@@ -42,7 +42,9 @@ impl<'a> Mounts<'a> {
             self.file(&script.path, script.content.clone().into_bytes(), script.mode, 0, 0);
         }
         self.lock_caches(op)?;
-        for mount in &op.mounts {
+        let mut mounts: Vec<_> = op.mounts.iter().collect();
+        mounts.sort_by_key(|mount| mount.target.as_str());
+        for mount in mounts {
             self.mount(mount, &mut env)?;
         }
         Ok(env)
@@ -200,12 +202,19 @@ impl<'a> Mounts<'a> {
                 fs::remove_dir_all(&partial).map_err(io("remove", &partial))?;
             }
             fs::create_dir_all(&partial).map_err(io("create", &partial))?;
+            let (mut mode, mut uid, mut gid) = (first.mode, first.uid, first.gid);
             if let Some(number) = first.input {
                 let tree = self.build.input_tree(self.index, number)?;
-                tree.copy(&tree.item(first.source)?, &partial, Path::new("/"), false)?;
+                let item = tree.item(first.source)?;
+                tree.copy(&item, &partial, Path::new("/"), false)?;
+                // A directory that was picked stays what it is.
+                let meta = &item.node.meta;
+                if first.source != "/" && meta.is_dir() {
+                    (mode, uid, gid) = (meta.mode, meta.uid, meta.gid);
+                }
             }
-            fs::set_permissions(&partial, fs::Permissions::from_mode(first.mode))
-                .and_then(|()| chown(&partial, Some(first.uid), Some(first.gid)))
+            fs::set_permissions(&partial, fs::Permissions::from_mode(mode))
+                .and_then(|()| chown(&partial, Some(uid), Some(gid)))
                 .and_then(|()| fs::write(dir.with_extension("id"), id))
                 .and_then(|()| fs::rename(&partial, &dir))
                 .map_err(io("create", &dir))?;
