@@ -169,23 +169,25 @@ pub(crate) fn sources(
     place: &Place<'_>,
 ) -> Result<Vec<Item>, StepFailure> {
     let excludes = excludes(&op.excludes)?;
-    let mut items = if op.parents {
-        vec![with_parents(view, path, place)?]
-    } else {
-        let matches = |pattern: &OsStr, name: &OsStr| {
-            glob_match(&pattern.to_string_lossy(), &name.to_string_lossy()).unwrap_or(false)
-        };
-        match copy::select(view, Path::new(path), &matches) {
-            Err(CopyError::NotFound { .. }) => return Err(missing(path, view, place)),
-            other => other?,
-        }
-    };
+    let mut items =
+        if op.parents { with_parents(view, path, place)? } else { matching(view, path, place)? };
     if let Some(excludes) = excludes {
         for item in &mut items {
             item.filter = Some(both(item.filter.take(), Arc::clone(&excludes)));
         }
     }
     Ok(items)
+}
+
+/// What `path` names, wildcards and all.
+fn matching(view: &View, path: &str, place: &Place<'_>) -> Result<Vec<Item>, StepFailure> {
+    let matches = |pattern: &OsStr, name: &OsStr| {
+        glob_match(&pattern.to_string_lossy(), &name.to_string_lossy()).unwrap_or(false)
+    };
+    match copy::select(view, Path::new(path), &matches) {
+        Err(CopyError::NotFound { .. }) => Err(missing(path, view, place)),
+        other => Ok(other?),
+    }
 }
 
 /// `--exclude`: patterns relative to each source.
@@ -204,20 +206,19 @@ fn excludes(patterns: &[String]) -> Result<Option<Filter>, StepFailure> {
     })))
 }
 
-/// `--parents`: the directory where the kept part of the path starts, and of it only what the rest
-/// of the path matches.
-fn with_parents(view: &View, path: &str, place: &Place<'_>) -> Result<Item, StepFailure> {
+/// `--parents`: the directories where the kept part of the path starts, and of each only what the
+/// rest of the path matches.
+fn with_parents(view: &View, path: &str, place: &Place<'_>) -> Result<Vec<Item>, StepFailure> {
     let (base, rest) = path.split_once("/./").unwrap_or(("", path));
     let base = if base.is_empty() { "/" } else { base };
     let rest = rest.trim_matches('/').to_owned();
-    let node = view.resolve(base)?.ok_or_else(|| missing(base, view, place))?;
-    let wildcard = rest.contains(['*', '?', '[', '\\']);
+    let mut items = matching(view, base, place)?;
+    let wildcard = path.contains(['*', '?', '[', '\\']);
     if !wildcard && view.resolve(Path::new(base).join(&rest))?.is_none() {
         return Err(missing(path, view, place));
     }
-    let name = node.name().to_owned();
     if rest.is_empty() {
-        return Ok(Item { node, name, filter: None });
+        return Ok(items);
     }
     let rules = patterns_of(&rest)?;
     let filter: Filter = Arc::new(move |path: &Path, is_dir| {
@@ -227,7 +228,11 @@ fn with_parents(view: &View, path: &str, place: &Place<'_>) -> Result<Item, Step
             (false, false) => Verdict::Skip,
         }
     });
-    Ok(Item { node, name, filter: Some(filter) })
+    items.retain(|item| item.node.meta.is_dir());
+    for item in &mut items {
+        item.filter = Some(Arc::clone(&filter));
+    }
+    Ok(items)
 }
 
 fn patterns_of(text: &str) -> Result<Patterns, StepFailure> {

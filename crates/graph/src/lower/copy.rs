@@ -1,6 +1,7 @@
 //! `COPY` and `ADD`.
 
 use bld_dockerfile::expand::Expander;
+use bld_dockerfile::ignore::Glob;
 use bld_dockerfile::value::{Mode, redacted};
 use bld_dockerfile::{self as dockerfile, Diagnostic, Heredoc, Source, Span, Spanned};
 use petgraph::graph::NodeIndex;
@@ -126,8 +127,9 @@ impl Lowering<'_> {
             _ => None,
         };
         let op = CopyOp {
-            // A name is looked up in the root, which a linked copy must not depend on.
-            link: transfer.link && chown.as_deref().is_none_or(is_numeric),
+            // A name is looked up in the root, which a linked copy must not depend on. With a mode
+            // BuildKit copies plainly, too: the directories above what is copied would get it.
+            link: transfer.link && chmod.is_none() && chown.as_deref().is_none_or(is_numeric),
             chown,
             chmod,
             parents: transfer.parents,
@@ -176,6 +178,12 @@ impl Lowering<'_> {
         if let Some(checksum) = transfer.add.and_then(|add| add.checksum.as_ref()) {
             let message = "checksum requires HTTP(S) or git sources";
             return Err(Diagnostic::error(message, checksum.span));
+        }
+        let patterns = word.value.split('/').filter(|part| part.contains(['*', '?', '[']));
+        for pattern in patterns {
+            Glob::new(pattern).map_err(|bad| {
+                error(bad.to_string()).with_help("write `[[]` for a bracket in a name")
+            })?;
         }
         let input = match origin {
             Origin::Tree(tree) => *tree,
