@@ -163,7 +163,7 @@ fn command_line(stage: &Stage, run: &Run) -> CommandLine {
 fn is_one_heredoc(text: &str, name: &str) -> bool {
     let text = text.trim().trim_start_matches(|char: char| char.is_ascii_digit());
     let Some(word) = text.strip_prefix("<<") else { return false };
-    let word = word.strip_prefix('-').unwrap_or(word);
+    let word = word.strip_prefix('-').unwrap_or(word).trim_start();
     word.chars().filter(|char| !matches!(char, '"' | '\'' | '\\')).eq(name.chars())
 }
 
