@@ -74,7 +74,9 @@ impl Definition {
             main = Some(Files::of_dir(dir, path.as_deref())?);
         }
         contexts.extend(main.map(|files| (ContextOp::MAIN.to_owned(), files)));
-        for (name, named) in &request.named_contexts {
+        // The build context cannot be replaced by its name.
+        let named = request.named_contexts.iter().filter(|(name, _)| *name != ContextOp::MAIN);
+        for (name, named) in named {
             let files = match named {
                 NamedContext::Dir(dir) => Files::of_dir(dir, None)?,
                 NamedContext::Remote(source) => bringer()?.named(source)?,

@@ -117,10 +117,12 @@ impl Resolver for BuildResolver<'_> {
         name: &str,
         platform: &Platform,
     ) -> Result<Option<Resolved>, ResolveError> {
-        let names = [format!("{name}::{platform}"), name.to_owned(), format!("{name}:latest")];
-        let Some((name, context)) =
-            names.iter().find_map(|name| self.request.named_contexts.get_key_value(name))
-        else {
+        let wanted = context_name(name);
+        let names = [format!("{wanted}::{platform}"), wanted];
+        let contexts = &self.request.named_contexts;
+        let find =
+            |wanted: &String| contexts.iter().find(|(name, _)| context_name(name) == *wanted);
+        let Some((name, context)) = names.iter().find_map(find) else {
             return Ok(None);
         };
         Ok(Some(match context {
@@ -140,6 +142,16 @@ impl Resolver for BuildResolver<'_> {
             }
         }))
     }
+}
+
+/// The name of a context as it is compared: `docker.io/library/x:latest` is the same as `x`. It may
+/// end in `::platform`.
+fn context_name(name: &str) -> String {
+    let (image, platform) = name.split_once("::").map_or((name, None), |(n, p)| (n, Some(p)));
+    let familiar = Reference::parse(image).map(|reference| reference.familiar());
+    let familiar = familiar.unwrap_or_else(|_| image.to_owned());
+    let short = familiar.strip_suffix(":latest").unwrap_or(&familiar);
+    platform.map_or_else(|| short.to_owned(), |platform| format!("{short}::{platform}"))
 }
 
 /// The image the store has under this name or digest.
