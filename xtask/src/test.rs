@@ -109,10 +109,14 @@ fn run_all(options: &Options, tally: &mut Tally) -> Result<()> {
 
     if let Some(bld) = bld {
         step("Behaviour cases (testdata/behaviour)");
-        let mut command = Command::new("python3");
-        command.arg(root().join("testdata/behaviour/run.py")).arg("--bld").arg(bld);
-        if !watch(&mut command, |line| tally.count_runner(line))? {
-            failures.push("the behaviour cases");
+        let cases = root().join("testdata/behaviour");
+        for file in ["cases.json", "more.json"] {
+            let mut command = Command::new("python3");
+            command.arg(cases.join("run.py")).arg("--bld").arg(&bld);
+            command.arg("--cases").arg(cases.join(file));
+            if !watch(&mut command, |line| tally.count_runner(line))? {
+                failures.push("the behaviour cases");
+            }
         }
     }
 

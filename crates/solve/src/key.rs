@@ -11,12 +11,13 @@
 //! So a first build never pays for it.
 //!
 //! Keys name diffIDs and content digests only: never compressed blobs, paths of this machine, times
-//! or thread counts. Changing anything here changes every key: raise [`VERSION`] then.
+//! or thread counts. Changing anything here changes every key: raise [`VERSION`] then, and also when
+//! an operation that says the same does something else than before.
 
 use bld_oci::{Digest, Hasher};
 
 /// Version of the key definition; part of every key.
-const VERSION: &[u8] = b"bld-key-1";
+const VERSION: &[u8] = b"bld-key-2";
 
 /// Digest of an operation alone, from its canonical form.
 pub(crate) fn operation(canonical: &[u8]) -> Digest {
