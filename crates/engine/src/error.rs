@@ -281,6 +281,32 @@ pub enum EngineError {
         /// What is wrong.
         what: String,
     },
+    /// No step has this id, or not any more.
+    #[error("no such step: {id}")]
+    NoSuchStep {
+        /// As given.
+        id: String,
+    },
+    /// Several steps' ids begin so.
+    #[error("step id {prefix} is ambiguous: several ids begin so")]
+    AmbiguousStep {
+        /// As given.
+        prefix: String,
+    },
+    /// What was noted of a step does not decode.
+    #[error("the record of step {id} is malformed")]
+    StepDocument {
+        /// The step.
+        id: Digest,
+        /// The cause.
+        source: serde_json::Error,
+    },
+    /// There is no shell in the file system of a step.
+    #[error("there is no shell in the image of this step (looked for {tried})")]
+    NoShell {
+        /// The programs that were looked for.
+        tried: String,
+    },
     /// No volume has this name.
     #[error("get {name}: no such volume")]
     NoSuchVolume {

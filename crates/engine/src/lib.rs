@@ -19,6 +19,7 @@ mod config;
 pub mod containers;
 mod error;
 pub mod images;
+pub mod steps;
 mod time;
 mod tree;
 pub mod volumes;

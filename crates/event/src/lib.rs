@@ -63,6 +63,8 @@ pub struct Vertex {
     pub lines: Option<(u32, u32)>,
     /// Work that supports a build rather than being a step of it (loading files, exporting).
     pub internal: bool,
+    /// The id by which the result can be asked for later, hexadecimal; none if there is none.
+    pub result: Option<String>,
 }
 
 /// Which output of a process a piece of log came from.
@@ -184,6 +186,7 @@ impl Events {
                 inputs: Vec::new(),
                 lines: None,
                 internal: true,
+                result: None,
             }),
         );
         self.emit(id, EventKind::Started);

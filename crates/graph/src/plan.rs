@@ -7,7 +7,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef as _;
 use serde::Serialize;
 
-use crate::op::Op;
+use crate::op::{Environment, Op};
 
 /// What to do to build one image, and what the image says of itself.
 #[derive(Debug, Clone)]
@@ -50,6 +50,30 @@ pub struct Vertex {
     pub no_cache: bool,
     /// The platform it happens on.
     pub platform: Platform,
+    /// How a process runs that looks into the result.
+    pub surroundings: Surroundings,
+}
+
+/// How a `RUN` right behind a vertex would run. It is for people who look into the result, and no
+/// part of the key.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Surroundings {
+    /// The environment, declared build arguments included.
+    pub env: Environment,
+    /// Working directory; empty means `/`.
+    pub cwd: String,
+    /// As written in `USER`; empty: root.
+    pub user: String,
+    /// As written in `SHELL`; none: nobody has said.
+    pub shell: Option<Vec<String>>,
+}
+
+impl Surroundings {
+    /// The program that is the shell, which most of the time understands to be started without
+    /// arguments.
+    pub fn shell(&self) -> &str {
+        self.shell.as_deref().and_then(<[String]>::first).map_or("/bin/sh", String::as_str)
+    }
 }
 
 /// What the consumer takes an input as.

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use bld_dockerfile::Span;
+use bld_oci::Digest;
 
 /// A build did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +34,10 @@ pub struct StepError {
     pub cause: StepFailure,
     /// The file that holds everything the step wrote.
     pub log: Option<PathBuf>,
+    /// The id by which what the step left can be looked into; none when it left nothing.
+    pub left: Option<Digest>,
+    /// The step whose file system this one worked on.
+    pub before: Option<Digest>,
 }
 
 /// Why a step failed.

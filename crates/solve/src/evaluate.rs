@@ -1,7 +1,6 @@
 //! One step from lookup to record.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use bld_event::EventKind;
@@ -11,6 +10,7 @@ use bld_store::{KeyLock, Record, RecordInput, SnapshotId, StoreError};
 use serde_json::Value;
 
 use crate::error::{StepError, StepFailure};
+use crate::execute::Traces;
 use crate::solver::Build;
 use crate::step::{self, Step, StepInput, Tree};
 use crate::{content, execute, explain};
@@ -67,11 +67,11 @@ fn recorded(build: &Build, definition: &Digest) -> Result<Option<SnapshotId>, St
 
 /// Brings the result of `index` about and puts it in its place; tells whether that took work.
 pub(crate) fn evaluate(build: &Build, index: usize) -> Result<bool, Box<StepError>> {
-    let mut log = None;
+    let mut traces = Traces::default();
     let result = if build.cancel.is_canceled() {
         Err(StepFailure::Canceled)
     } else {
-        result(build, index, &mut log)
+        result(build, index, &mut traces)
     };
     match result {
         Ok((snapshot, worked)) => {
@@ -81,7 +81,16 @@ pub(crate) fn evaluate(build: &Build, index: usize) -> Result<bool, Box<StepErro
         Err(cause) => {
             let cause = if build.cancel.is_canceled() { StepFailure::Canceled } else { cause };
             let vertex = build.vertex(index);
-            Err(Box::new(StepError { name: vertex.name.clone(), span: vertex.span, cause, log }))
+            let step = &build.steps[index];
+            let before = step.inputs.iter().find(|input| input.input == Input::Root);
+            Err(Box::new(StepError {
+                name: vertex.name.clone(),
+                span: vertex.span,
+                cause,
+                log: traces.log,
+                left: step.definition.filter(|_| traces.kept),
+                before: before.and_then(|input| build.steps[input.step].definition),
+            }))
         }
     }
 }
@@ -90,11 +99,10 @@ pub(crate) fn evaluate(build: &Build, index: usize) -> Result<bool, Box<StepErro
 fn result(
     build: &Build,
     index: usize,
-    log: &mut Option<PathBuf>,
+    traces: &mut Traces,
 ) -> Result<(SnapshotId, bool), StepFailure> {
     let step = &build.steps[index];
     let vertex = build.vertex(index);
-    let store = &build.env.store;
     if let Op::Image(image) = &vertex.op {
         build.emit(index, EventKind::Started);
         let unpacked = build.env.images.unpack(image, &vertex.platform, step.id);
@@ -102,6 +110,7 @@ fn result(
         if !build.env.lease.hold(id)? {
             return Err(StoreError::MissingSnapshot { id }.into());
         }
+        build.keep_source(index, id)?;
         build.emit(index, EventKind::Done);
         return Ok((id, true));
     }
@@ -115,8 +124,7 @@ fn result(
     if !vertex.no_cache
         && let Some(snapshot) = by_content(build, index)?
     {
-        let fields = explain::fields(build, index);
-        store.put_record(&record(build, index, definition, snapshot, fields))?;
+        enter(build, index, definition, snapshot, explain::fields(build, index))?;
         return known(snapshot, How::Content);
     }
     let _lock = build.lock(&definition.hex())?;
@@ -128,37 +136,35 @@ fn result(
         && let Some(layer) = by_link(build, index)?
     {
         let snapshot = execute::relink(build, index, layer)?;
-        store.put_record(&record(build, index, definition, snapshot, fields))?;
+        enter(build, index, definition, snapshot, fields)?;
         return known(snapshot, How::Linked);
     }
     if let Some(why) = explain::miss(build, index, &fields)? {
         build.emit(index, EventKind::Missed { why });
     }
     build.emit(index, EventKind::Started);
-    let snapshot = execute::execute(build, index, log)?;
+    let snapshot = execute::execute(build, index, traces)?;
     if step::contexts_changed(build, index)? {
         let message = "files of the context changed while they were read: \
                        the result is used, but not kept for later builds";
         build.emit(index, EventKind::Warning { message: message.to_owned() });
     } else {
-        let record = record(build, index, definition, snapshot, fields);
-        let log = log.as_ref().map(|log| log.to_string_lossy().into_owned());
-        store.put_record(&Record { log, ..record })?;
+        enter(build, index, definition, snapshot, fields)?;
     }
     build.emit(index, EventKind::Done);
     Ok((snapshot, true))
 }
 
-/// What is kept of step `index` for later builds.
-fn record(
+/// Keeps what step `index` made, for later builds and for people.
+fn enter(
     build: &Build,
     index: usize,
     definition: Digest,
     snapshot: SnapshotId,
     fields: Value,
-) -> Record {
+) -> Result<(), StoreError> {
     let step = &build.steps[index];
-    Record {
+    build.env.store.put_record(&Record {
         definition,
         op: step.op,
         scope: step.scope.clone(),
@@ -166,8 +172,8 @@ fn record(
         inputs: step.inputs.iter().map(|input| record_input(build, input)).collect(),
         fields,
         created: SystemTime::now(),
-        log: None,
-    }
+    })?;
+    build.keep(index, snapshot)
 }
 
 impl Build {

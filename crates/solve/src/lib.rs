@@ -12,7 +12,8 @@
 //!
 //! Invariants:
 //! - a record is written only after its snapshot is committed;
-//! - a step that fails or is canceled leaves no snapshot, mount, cgroup, network or process;
+//! - a step that fails or is canceled leaves no mount, cgroup, network or process; what the process
+//!   of a failed one has written is kept for people, and decides nothing;
 //! - secrets reach the mounts and environment of the step that asks for them, and nothing else; where
 //!   the step prints one, its log and its events have `***`.
 
@@ -23,6 +24,7 @@ mod error;
 mod evaluate;
 mod execute;
 mod explain;
+mod keep;
 mod key;
 mod schedule;
 mod select;

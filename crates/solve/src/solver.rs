@@ -45,6 +45,8 @@ pub fn solve(plan: Plan, source: &str, env: Environment) -> Result<Solved, Solve
             span: vertex.span,
             cause,
             log: None,
+            left: None,
+            before: None,
         }))
     })?;
     let (cancel, _linked) = env.cancel.child();
@@ -105,6 +107,7 @@ impl Build {
                     inputs: step.inputs.iter().map(|input| self.steps[input.step].id).collect(),
                     lines,
                     internal: false,
+                    result: step.definition.map(|definition| definition.hex()),
                 }),
             );
         }
@@ -132,6 +135,9 @@ impl Build {
                 }
                 _ => evaluate::by_definition(self, step)?.map(Tree::Snapshot),
             };
+            if let (Op::Image(_), Some(Tree::Snapshot(id))) = (self.op(index), &tree) {
+                self.keep_source(index, *id)?;
+            }
             if let Some(tree) = tree {
                 let is_context = matches!(tree, Tree::Context(_));
                 let _ = self.trees[index].set(tree);

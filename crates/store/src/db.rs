@@ -13,7 +13,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bld_oci::Digest;
 use rusqlite::config::DbConfig;
 use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
+use rusqlite::types::Type;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+use serde::de::DeserializeOwned;
 
 use crate::error::{Result, StoreError};
 use crate::layout;
@@ -21,7 +23,7 @@ use crate::lock::KeyLock;
 use crate::root::Root;
 
 /// What takes a database from version N to N + 1, N being the position.
-const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("steps.sql")];
 
 /// The version of the schema that this code reads and writes.
 const VERSION: u32 = MIGRATIONS.len() as u32;
@@ -207,4 +209,13 @@ pub(crate) fn optional_digest(
     index: usize,
 ) -> rusqlite::Result<Option<Digest>> {
     row.get::<_, Option<[u8; 32]>>(index).map(|bytes| bytes.map(Digest::from_bytes))
+}
+
+/// A JSON document from the database, column `index` of `row`.
+pub(crate) fn json<T: DeserializeOwned>(
+    row: &rusqlite::Row<'_>,
+    index: usize,
+) -> rusqlite::Result<T> {
+    serde_json::from_str(row.get_ref(index)?.as_str()?)
+        .map_err(|e| rusqlite::Error::FromSqlConversionFailure(index, Type::Text, e.into()))
 }

@@ -22,7 +22,7 @@ pub(crate) const STAT_CACHES: &str = "statcache";
 pub(crate) const CONTAINERS: &str = "containers";
 /// Contents of `RUN --mount=type=cache`; the engine's to fill.
 pub(crate) const CACHE_MOUNTS: &str = "cachemounts";
-/// Full logs of steps; the engine's to fill.
+/// Full logs of steps, see [`step_log`]; the engine's to fill.
 pub(crate) const LOGS: &str = "logs";
 
 /// Space that garbage collection may use up when there is no other.
@@ -35,6 +35,11 @@ pub(crate) const DIRECTORIES: [&str; 8] =
 /// A blob's file.
 pub(crate) fn blob(digest: &Digest) -> String {
     format!("{BLOBS}/{}", digest.hex())
+}
+
+/// The log of a step, by the digits of its id.
+pub(crate) fn step_log(id: &str) -> String {
+    format!("{LOGS}/{id}.log")
 }
 
 /// A snapshot's directory, which is an overlay upper directory.

@@ -46,7 +46,7 @@
 //! # Garbage
 //!
 //! Roots are images (named or not, the caller's policy decides about those without a name),
-//! containers, cache records, and whatever a live process holds. A snapshot keeps all it lies on; an
+//! containers, cache records, the newest failed steps, and whatever a live process holds. A snapshot keeps all it lies on; an
 //! image or snapshot keeps the blobs of its layers. [`Store::gc`] marks and sweeps inside one write
 //! transaction and takes the exclusive lock of everything it removes, so what was held or named
 //! before is seen, and what would be afterwards fails cleanly.
@@ -104,6 +104,7 @@ mod root;
 mod session;
 mod snapshot;
 mod stat_cache;
+mod step;
 mod store;
 mod sweep;
 mod temporary;
@@ -123,5 +124,6 @@ pub use lock::KeyLock;
 pub use record::{Record, RecordInput};
 pub use snapshot::SnapshotInfo;
 pub use stat_cache::{StatCache, StatKey};
+pub use step::Step;
 pub use store::Store;
 pub use usage::{Tally, Usage};

@@ -4,9 +4,7 @@ use std::sync::PoisonError;
 use std::time::{Duration, SystemTime};
 
 use bld_oci::Digest;
-use rusqlite::types::Type;
 use rusqlite::{Params, Row};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -20,8 +18,7 @@ use crate::{SnapshotId, Store};
 const USE_GRAIN: Duration = Duration::from_hours(1);
 
 /// The columns of [`Record::read`], and those of its caller.
-const SELECT: &str =
-    "SELECT id, used, definition, op, scope, snapshot, inputs, fields, log, created
+const SELECT: &str = "SELECT id, used, definition, op, scope, snapshot, inputs, fields, created
                       FROM records";
 
 /// The result of one operation.
@@ -42,8 +39,6 @@ pub struct Record {
     pub fields: Value,
     /// When it was done.
     pub created: SystemTime,
-    /// Name of its log.
-    pub log: Option<String>,
 }
 
 /// One input of a recorded operation. It is not kept by the record: its snapshot may be gone.
@@ -66,10 +61,9 @@ impl Record {
             op: db::digest(row, 3)?,
             scope: row.get(4)?,
             snapshot: row.get(5)?,
-            inputs: json(row, 6)?,
-            fields: json(row, 7)?,
-            log: row.get(8)?,
-            created: db::time(row.get(9)?),
+            inputs: db::json(row, 6)?,
+            fields: db::json(row, 7)?,
+            created: db::time(row.get(8)?),
         })
     }
 }
@@ -91,8 +85,8 @@ impl Store {
             // missing snapshot show as nothing inserted.
             let mut insert = db.prepare_cached(
                 "INSERT OR REPLACE INTO records
-                     (definition, op, scope, snapshot, inputs, fields, log, created, used)
-                 SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
+                     (definition, op, scope, snapshot, inputs, fields, created, used)
+                 SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8
                  WHERE ?4 IS NULL OR EXISTS (SELECT 1 FROM snapshots WHERE id = ?4)",
             )?;
             Ok(insert.execute((
@@ -102,7 +96,6 @@ impl Store {
                 record.snapshot,
                 inputs,
                 record.fields.to_string(),
-                &record.log,
                 created,
                 db::nanoseconds(SystemTime::now()),
             ))?)
@@ -181,9 +174,4 @@ impl Inner {
             Ok(())
         })
     }
-}
-
-fn json<T: DeserializeOwned>(row: &Row<'_>, index: usize) -> rusqlite::Result<T> {
-    serde_json::from_str(row.get_ref(index)?.as_str()?)
-        .map_err(|e| rusqlite::Error::FromSqlConversionFailure(index, Type::Text, e.into()))
 }

@@ -67,11 +67,6 @@ impl Store {
         self.0.root.path()
     }
 
-    /// Where the full logs of steps are kept, one file each.
-    pub fn logs_dir(&self) -> PathBuf {
-        self.0.root.join(layout::LOGS)
-    }
-
     /// Where containers have their files other than the root file system, one directory each.
     pub fn containers_dir(&self) -> PathBuf {
         self.0.root.join(layout::CONTAINERS)

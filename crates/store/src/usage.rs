@@ -97,6 +97,7 @@ fn account(db: &Connection) -> Result<Usage> {
     gc::mark_containers(db, &mut graph)?;
     let containers = next(&graph, count("SELECT count(*) FROM containers")?);
     mark(db, &mut graph, "SELECT snapshot FROM records WHERE snapshot IS NOT NULL")?;
+    mark(db, &mut graph, "SELECT snapshot FROM steps WHERE failed")?;
     let cache = next(&graph, count("SELECT count(*) FROM records")?);
     let total = graph.total();
     Ok(Usage {

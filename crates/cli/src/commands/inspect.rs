@@ -9,7 +9,7 @@ use crate::error::Failure;
 use crate::session::{Outcome, Session};
 use crate::template::{Missing, Options, Template};
 
-/// Return low-level information on images, containers and volumes
+/// Return low-level information on images, containers, volumes and steps of builds
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Format output using a custom template: 'json' or 'TEMPLATE'
@@ -30,6 +30,7 @@ enum Kind {
     Container,
     Image,
     Volume,
+    Step,
 }
 
 /// Display detailed information on one or more containers
@@ -59,13 +60,14 @@ pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
     show(session, args.format.as_deref(), &args.names, |name| {
         let kinds = match args.kind {
             Some(kind) => vec![kind],
-            None => vec![Kind::Container, Kind::Image, Kind::Volume],
+            None => vec![Kind::Container, Kind::Image, Kind::Volume, Kind::Step],
         };
         for &kind in &kinds {
             let found = match kind {
                 Kind::Container => container_document(session, name, args.size),
                 Kind::Image => image_document(session, name),
                 Kind::Volume => volume_document(session, name),
+                Kind::Step => step_document(session, name),
             };
             match found {
                 Err(error) if is_missing(&error) && args.kind.is_none() => {}
@@ -93,6 +95,7 @@ fn is_missing(error: &EngineError) -> bool {
         EngineError::NoSuchContainer { .. }
             | EngineError::NoSuchImage { .. }
             | EngineError::NoSuchVolume { .. }
+            | EngineError::NoSuchStep { .. }
             | EngineError::Reference { .. }
     )
 }
@@ -146,6 +149,20 @@ fn image_document(session: &Session, name: &str) -> Result<Document, EngineError
 
 fn volume_document(session: &Session, name: &str) -> Result<Document, EngineError> {
     Ok(Document::of(&volume::document(&session.engine.volume(name)?)))
+}
+
+fn step_document(session: &Session, name: &str) -> Result<Document, EngineError> {
+    let step = session.engine.find_step(name)?;
+    let created = jiff::Timestamp::try_from(step.created).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    Ok(Document::of(&serde_json::json!({
+        "Id": step.id,
+        "Name": step.name,
+        "Failed": step.failed,
+        "Created": created.to_string(),
+        "Platform": step.platform,
+        "LogPath": step.log,
+        "Config": step.config,
+    })))
 }
 
 /// Prints the documents of all `names`: as one list, or each by the template. What is missing is

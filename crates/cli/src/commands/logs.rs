@@ -1,16 +1,19 @@
 //! `bld logs`
 
+use std::fs;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 
+use bld_engine::EngineError;
 use bld_engine::containers::LogQuery;
+use bld_engine::steps::BuildStep;
 use bld_event::Stream;
 
 use super::filter::time;
 use crate::error::Failure;
 use crate::session::{Outcome, Session};
 
-/// Fetch the logs of a container
+/// Fetch the logs of a container, or of a step of a build
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Show extra details provided to logs (there are none)
@@ -41,6 +44,19 @@ pub(crate) struct Args {
     container: String,
 }
 
+/// What a step wrote, in one piece: nobody has noted when, and to which stream.
+fn step(step: &BuildStep, tail: Option<usize>) -> Outcome {
+    let Some(path) = &step.log else { return Ok(0) };
+    let log = fs::read(path)
+        .map_err(|error| Failure::new(format!("read {}: {error}", path.display())))?;
+    let mut lines: Vec<&[u8]> = log.split_inclusive(|byte| *byte == b'\n').collect();
+    if let Some(tail) = tail {
+        lines.drain(..lines.len().saturating_sub(tail));
+    }
+    io::stdout().lock().write_all(&lines.concat())?;
+    Ok(0)
+}
+
 pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
     let when = |text: &Option<String>| text.as_deref().map(time).transpose().map_err(Failure::new);
     let query = LogQuery {
@@ -50,6 +66,15 @@ pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
         since: when(&args.since)?,
         until: when(&args.until)?,
     };
+    if let Err(error @ EngineError::NoSuchContainer { .. }) =
+        session.engine.find_container(&args.container)
+    {
+        return match session.engine.find_step(&args.container) {
+            Ok(found) => step(&found, query.tail),
+            Err(EngineError::NoSuchStep { .. }) => Err(error.into()),
+            Err(other) => Err(other.into()),
+        };
+    }
     let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
     let mut broken = None;
     session.engine.container_logs(&args.container, &query, &mut |entry| {

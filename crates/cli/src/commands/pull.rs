@@ -2,6 +2,7 @@
 
 use bld_engine::EngineError;
 use bld_engine::images::Pulled;
+use bld_engine::steps::looks_like_id;
 use bld_event::Events;
 use bld_oci::{Platform, Reference};
 
@@ -112,6 +113,22 @@ pub(super) fn shown<T>(
     Ok(result?)
 }
 
+/// Whether `name` is a step of a build. What is written as an id is never the name of an image that
+/// is to be pulled.
+fn looks_like_step(session: &Session, name: &str) -> Result<bool, Failure> {
+    match session.engine.find_step(name) {
+        Ok(_) => Ok(true),
+        Err(EngineError::NoSuchStep { .. }) if looks_like_id(name) => {
+            Err(Failure::new(format!("No such image, and no such step of a build: {name}"))
+                .with_hint(
+                    "what steps have made goes with the build cache; build again to have it",
+                ))
+        }
+        Err(EngineError::NoSuchStep { .. }) => Ok(false),
+        Err(other) => Err(other.into()),
+    }
+}
+
 /// Sees to it that a container's image is there, by `--pull`. What there is to say goes to standard
 /// error, since standard output is the container's.
 pub(super) fn for_container(
@@ -126,6 +143,11 @@ pub(super) fn for_container(
                 Some(wanted) if found.platform != wanted.to_string() => {}
                 _ => return Ok(()),
             },
+            Err(EngineError::NoSuchImage { .. } | EngineError::Reference { .. })
+                if looks_like_step(session, image)? =>
+            {
+                return Ok(());
+            }
             Err(EngineError::NoSuchImage { .. }) if options.pull == Policy::Missing => {
                 if !options.quiet {
                     let reference = Reference::parse(image).map(|reference| reference.familiar());

@@ -174,6 +174,7 @@ mod tests {
             inputs: Vec::new(),
             lines: None,
             internal: false,
+            result: None,
         })
     }
 

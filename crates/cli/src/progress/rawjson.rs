@@ -48,6 +48,9 @@ struct Vertex {
     cached: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// The id by which the result can be asked for; ours, not BuildKit's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<String>,
     /// Why the result was not known; ours, not BuildKit's.
     #[serde(skip_serializing_if = "Option::is_none")]
     missed: Option<String>,
@@ -106,6 +109,7 @@ fn vertex(id: VertexId, step: &Step) -> Vertex {
             Some((_, End::Canceled)) => Some("context canceled".to_owned()),
             _ => None,
         },
+        result: step.vertex.result.clone(),
         missed: None,
     }
 }
@@ -164,6 +168,7 @@ mod tests {
             inputs: Vec::new(),
             lines: Some((2, 2)),
             internal: false,
+            result: None,
         };
         for kind in [
             EventKind::Planned(planned),

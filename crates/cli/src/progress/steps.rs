@@ -44,6 +44,8 @@ pub(super) struct Step {
     streams: [Lines; 2],
     log: VecDeque<LogLine>,
     log_size: usize,
+    /// How many lines in front of `log` are only on disk any more.
+    dropped: usize,
 }
 
 impl Step {
@@ -59,6 +61,7 @@ impl Step {
             streams: <[Lines; 2]>::default(),
             log: VecDeque::new(),
             log_size: 0,
+            dropped: 0,
         }
     }
 
@@ -83,6 +86,7 @@ impl Step {
             && let Some(line) = self.log.pop_front()
         {
             self.log_size -= line.text.len();
+            self.dropped += 1;
         }
     }
 
@@ -175,20 +179,27 @@ impl Steps {
         steps.sort_by_key(|step| step.vertex.id);
         let reasons = steps.iter().map(|step| {
             let why = step.why.as_deref().unwrap_or("nothing earlier to compare it with");
-            format!("{}\n    {why}", step.vertex.name.replace('\n', " "))
+            let id = step.vertex.result.as_deref().map(short).unwrap_or_default();
+            format!("{id:12} {}\n    {why}", step.vertex.name.replace('\n', " "))
         });
         let reasons = reasons.collect();
         let failed = self.failed.iter().filter_map(|id| self.known.remove(id));
         let failed = failed
             .filter_map(|step| match step.ended {
                 Some((_, End::Failed(_))) => {
-                    Some(FailedStep { name: step.vertex.name, log: step.log.into() })
+                    let (name, dropped) = (step.vertex.name, step.dropped);
+                    Some(FailedStep { name, log: step.log.into(), dropped })
                 }
                 _ => None,
             })
             .collect();
         Summary { failed, reasons }
     }
+}
+
+/// As much of an id as tells it from all others.
+fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
 }
 
 /// What is left to say after the last event.
@@ -207,4 +218,6 @@ pub(crate) struct FailedStep {
     pub(crate) name: String,
     /// The output.
     pub(crate) log: Vec<LogLine>,
+    /// How many lines of the output came before that.
+    pub(crate) dropped: usize,
 }

@@ -6,6 +6,7 @@ mod build;
 mod cache;
 mod containers;
 mod crash;
+mod debug;
 mod errors;
 mod interop;
 mod lifecycle;

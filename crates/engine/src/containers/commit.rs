@@ -13,7 +13,7 @@ use bld_layer::{ApplyOptions, LayerError, TarOptions, View};
 use bld_oci::{Digest, HashingReader, History, ImageConfig, Platform};
 use bld_store::{SnapshotId, Store};
 
-use super::model::Status;
+use super::model::{Container, Status};
 use crate::error::IoContext as _;
 use crate::{Engine, EngineError, Result, images};
 
@@ -40,13 +40,9 @@ impl Engine {
         let reference = request.reference.as_deref().map(images::find::parse).transpose()?;
         let store = self.store()?;
         let container = self.find_container(&request.container)?;
-        let mut config = images::config(store, &container.image)?;
+        let (mut config, parent, mut history) = self.base_of(&container, events)?;
         config.config = container.config.clone();
         config.config = apply_changes(&config, &request.changes)?.config;
-        let image = store
-            .image(&container.image)?
-            .ok_or_else(|| EngineError::NoSuchImage { name: container.image.to_string() })?;
-        let parent = self.unpack_image(&image, events)?;
         let upper = self
             .container_upper(&container.id)?
             .ok_or_else(|| EngineError::NoSuchContainer { name: request.container.clone() })?;
@@ -70,19 +66,41 @@ impl Engine {
             comment: Some(request.message.clone()).filter(|message| !message.is_empty()),
             ..History::default()
         };
+        history.push(entry);
         let platform = config.platform();
-        let recipe = Recipe {
-            config,
-            history: vec![entry],
-            snapshot: Some(snapshot),
-            platform,
-            epoch: None,
-        };
+        let recipe = Recipe { config, history, snapshot: Some(snapshot), platform, epoch: None };
         let record = assemble(store, recipe)?;
         if let Some(reference) = reference {
             store.tag(&reference.to_string(), &record.id, None)?;
         }
         Ok(record.id)
+    }
+
+    /// What a container lies on: the configuration of its image, its snapshot, and an entry for the
+    /// history of each layer that the configuration does not know. Those of a step, which is no
+    /// image, are all such.
+    fn base_of(
+        &self,
+        container: &Container,
+        events: &Events,
+    ) -> Result<(ImageConfig, SnapshotId, Vec<History>)> {
+        let store = self.store()?;
+        if let Some(image) = store.image(&container.image)? {
+            let snapshot = self.unpack_image(&image, events)?;
+            return Ok((images::config(store, &image.id)?, snapshot, Vec::new()));
+        }
+        let missing = || EngineError::NoSuchImage { name: container.image.to_string() };
+        // A step may be forgotten while its container is there, which keeps the snapshot.
+        let layer = store.container(&container.id)?.and_then(|container| container.layer);
+        let snapshot = store.snapshot(layer.ok_or_else(missing)?)?.and_then(|layer| layer.parent);
+        let snapshot = snapshot.ok_or_else(missing)?;
+        let entry = History {
+            created_by: Some(format!("step {}", container.image_name)),
+            ..History::default()
+        };
+        let history = vec![entry; store.ancestry(snapshot)?.len()];
+        let platform = Platform::parse(&container.platform)?;
+        Ok((ImageConfig::for_platform(&platform), snapshot, history))
     }
 
     /// The directory of what a container has written, for reading.

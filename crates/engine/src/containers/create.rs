@@ -6,19 +6,20 @@ use std::time::SystemTime;
 
 use bld_event::Events;
 use bld_layer::View;
-use bld_oci::ContainerConfig;
+use bld_oci::{ContainerConfig, Digest};
 use bld_store::{ImageRecord, Store, StoreError};
 use rustix::system::uname;
 
 use super::model::{Container, HostConfig, Mount, MountSource, NetworkMode, State};
 use super::names;
 use crate::error::IoContext as _;
+use crate::steps::BuildStep;
 use crate::{Engine, EngineError, Result, images};
 
 /// What a container is to be. Where nothing is said, the image decides.
 #[derive(Debug, Clone, Default)]
 pub struct CreateRequest {
-    /// The image, by name or id; it must be in the store.
+    /// The image, by name or id, which must be in the store; or the step of a build, by id.
     pub image: String,
     /// Its name; one is made up when absent.
     pub name: Option<String>,
@@ -46,24 +47,71 @@ pub struct CreateRequest {
     pub host: HostConfig,
 }
 
+/// What a container is made from.
+enum Base {
+    Image(ImageRecord),
+    Step(Box<BuildStep>),
+}
+
+impl Base {
+    fn id(&self) -> Digest {
+        match self {
+            Self::Image(image) => image.id,
+            Self::Step(step) => step.id,
+        }
+    }
+
+    fn platform(&self) -> &str {
+        match self {
+            Self::Image(image) => &image.platform,
+            Self::Step(step) => &step.platform,
+        }
+    }
+
+    fn config(&self, store: &Store) -> Result<ContainerConfig> {
+        match self {
+            Self::Image(image) => Ok(images::config(store, &image.id)?.config),
+            Self::Step(step) => Ok(step.config.clone()),
+        }
+    }
+}
+
 impl Engine {
+    /// The image `name` stands for or, when there is no such image, the step of a build.
+    fn base(&self, name: &str) -> Result<Base> {
+        match self.find_image(name) {
+            Ok(image) => Ok(Base::Image(image)),
+            Err(error @ (EngineError::NoSuchImage { .. } | EngineError::Reference { .. })) => {
+                match self.find_step(name) {
+                    Ok(step) => Ok(Base::Step(Box::new(step))),
+                    Err(EngineError::NoSuchStep { .. }) => Err(error),
+                    Err(other) => Err(other),
+                }
+            }
+            Err(other) => Err(other),
+        }
+    }
+
     /// Makes a container. The image's layers are unpacked if they are not yet.
     pub fn create_container(&self, request: &CreateRequest, events: &Events) -> Result<Container> {
         let store = self.store()?;
-        let image = self.find_image(&request.image)?;
-        let config = merge(images::config(store, &image.id)?.config, request)?;
+        let base = self.base(&request.image)?;
+        let config = merge(base.config(store)?, request)?;
         if config.entrypoint.iter().chain(&config.cmd).flatten().next().is_none() {
             return Err(EngineError::NoCommand);
         }
         check(request)?;
-        let snapshot = self.unpack_image(&image, events)?;
+        let snapshot = match &base {
+            Base::Image(image) => self.unpack_image(image, events)?,
+            Base::Step(step) => step.snapshot,
+        };
         let id = names::id().at("read", "/dev/urandom")?;
         let mut container = Container {
             name: String::new(),
             created: SystemTime::now(),
-            image: image.id,
+            image: base.id(),
             image_name: request.image.clone(),
-            platform: image.platform.clone(),
+            platform: base.platform().to_owned(),
             mounts: Vec::new(),
             host: request.host.clone(),
             state: State::default(),

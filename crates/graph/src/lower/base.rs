@@ -151,6 +151,7 @@ impl Lowering<'_> {
             span: self.file.stages[stage.index].span,
             no_cache: false,
             platform: stage.platform.clone(),
+            surroundings: stage.surroundings(),
         };
         let root = self.builder.add(vertex, None, &inputs);
         // It is a layer, so it must have an entry, or layers and history would not agree.

@@ -7,7 +7,7 @@ use bld_oci::Platform;
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use crate::op::Op;
-use crate::plan::{Input, Vertex};
+use crate::plan::{Input, Surroundings, Vertex};
 
 /// Adds vertices behind their inputs.
 #[derive(Debug, Default)]
@@ -75,5 +75,6 @@ pub(super) fn outside(op: Op, name: String, platform: &Platform) -> Vertex {
         span: Span::default(),
         no_cache: false,
         platform: platform.clone(),
+        surroundings: Surroundings::default(),
     }
 }

@@ -9,7 +9,7 @@ use petgraph::graph::NodeIndex;
 use super::go;
 use super::path;
 use super::scope::Scope;
-use crate::plan::{Base, HistoryStep};
+use crate::plan::{Base, HistoryStep, Surroundings};
 
 /// The state that instructions change.
 #[derive(Debug, Clone)]
@@ -122,6 +122,17 @@ impl Stage {
     /// The working directory, absolute and clean.
     pub(super) fn workdir(&self) -> String {
         path::join("/", &self.config.config.working_dir)
+    }
+
+    /// How a process runs in this place.
+    pub(super) fn surroundings(&mut self) -> Surroundings {
+        let config = &self.config.config;
+        Surroundings {
+            env: self.scope.process_env(),
+            cwd: path::join("/", &config.working_dir),
+            user: config.user.clone(),
+            shell: config.shell.clone(),
+        }
     }
 
     /// The shell of shell-form instructions.

@@ -101,6 +101,7 @@ impl Lowering<'_> {
             stage: stage.label.clone(),
             span: step.span,
             platform: stage.platform.clone(),
+            surroundings: stage.surroundings(),
         }
     }
 }

@@ -8,9 +8,10 @@ use petgraph::graph::NodeIndex;
 
 use super::Lowering;
 use super::build::outside;
+use super::scope::Scope;
 use super::table::Found;
 use crate::op::{ContextOp, ImageOp, Op};
-use crate::plan::Vertex;
+use crate::plan::{Surroundings, Vertex};
 use crate::resolve::{ImageRequest, NamedContext, ResolveError, ResolvedImage};
 
 /// Images that are often meant when one can't be found.
@@ -236,7 +237,14 @@ pub(super) fn image_vertex(image: &ResolvedImage, platform: &Platform) -> Option
     let pinned = image.digest.map(|digest| reference.with_digest(digest));
     let name = format!("FROM {}", pinned.as_ref().unwrap_or(&reference));
     let op = Op::Image(ImageOp { diff_ids, reference, manifest: image.manifest });
-    Some(outside(op, name, platform))
+    let config = &image.config.config;
+    let surroundings = Surroundings {
+        env: Scope::from_image(&config.env).process_env(),
+        cwd: config.working_dir.clone(),
+        user: config.user.clone(),
+        shell: config.shell.clone(),
+    };
+    Some(Vertex { surroundings, ..outside(op, name, platform) })
 }
 
 /// An error of the resolver as a diagnostic.

@@ -22,12 +22,20 @@ use crate::step::Tree;
 /// Largest `/etc/passwd` or `/etc/group` that is read, bytes.
 const ACCOUNTS_LIMIT: u64 = 16 << 20;
 
-/// Carries out step `index` and commits its result. `log` is set to the file that holds what the
-/// step wrote, as soon as there is one.
+/// What an execution leaves behind however it ends.
+#[derive(Debug, Default)]
+pub(crate) struct Traces {
+    /// The file that holds what the step wrote.
+    pub(crate) log: Option<PathBuf>,
+    /// What a failed step had made can be looked into.
+    pub(crate) kept: bool,
+}
+
+/// Carries out step `index` and commits its result.
 pub(crate) fn execute(
     build: &Build,
     index: usize,
-    log: &mut Option<PathBuf>,
+    traces: &mut Traces,
 ) -> Result<SnapshotId, StepFailure> {
     let op = build.op(index);
     if matches!(op, Op::Http(_) | Op::Git(_)) {
@@ -37,7 +45,12 @@ pub(crate) fn execute(
     let root = build.tree(index, Input::Root).and_then(Tree::snapshot);
     let active = build.env.store.prepare(root)?;
     match op {
-        Op::Exec(op) => exec::run(build, index, op, &active, log)?,
+        Op::Exec(op) => {
+            if let Err(failure) = exec::run(build, index, op, &active, &mut traces.log) {
+                traces.kept = build.keep_failed(index, active, &failure);
+                return Err(failure);
+            }
+        }
         Op::Copy(op) => copy::copy(build, index, op, &active)?,
         Op::Mkdir(op) => mkdir(op, &active)?,
         other => {

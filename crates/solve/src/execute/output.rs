@@ -1,10 +1,9 @@
 //! Where the output of a step goes: to the event stream, and whole into a file.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::OnceLock;
 
 use bld_event::{EventKind, Stream};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -41,15 +40,14 @@ impl<'a> Output<'a> {
         mask: &Mask,
         log: &mut Option<PathBuf>,
     ) -> Result<(Self, OwnedFd, OwnedFd), StepFailure> {
-        static SESSION: OnceLock<String> = OnceLock::new();
-        let session = SESSION.get_or_init(|| {
-            format!("{}-{}", jiff::Timestamp::now().as_millisecond(), std::process::id())
-        });
-        let dir = build.env.store.logs_dir().join(session);
-        let path = dir.join(format!("{}.log", build.steps[index].id));
-        let file = fs::create_dir_all(&dir)
-            .and_then(|()| File::create(&path))
-            .map_err(StepFailure::io(format!("create {}", path.display())))?;
+        let id = build.steps[index].definition.unwrap_or(build.steps[index].op);
+        let path = build.env.store.step_log(&id);
+        // A new file: somebody may be reading what an earlier run wrote.
+        let file = match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => File::create_new(&path),
+        };
+        let file = file.map_err(StepFailure::io(format!("create {}", path.display())))?;
         *log = Some(path);
         let (out, out_end) = pipe()?;
         let (err, err_end) = pipe()?;

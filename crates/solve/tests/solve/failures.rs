@@ -1,4 +1,5 @@
-//! What is left of steps that fail or are canceled: nothing.
+//! What is left of steps that fail or are canceled: what the process of a failed one had written, to
+//! be looked into, and nothing else.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bld_event::Cancel;
+use bld_oci::Digest;
 use bld_solve::{SolveError, StepFailure};
 
 use crate::lab::{Ask, Lab, OnLog};
@@ -49,7 +51,7 @@ fn assert_nothing_left(lab: &Lab, groups: &[PathBuf]) {
 }
 
 #[test]
-fn a_failing_step_leaves_nothing_and_what_was_done_before_stays_known() {
+fn a_failing_step_can_be_looked_into_and_what_was_done_before_stays_known() {
     let lab = Lab::new();
     let dockerfile = "FROM busybox\nRUN echo 1 > /x\nRUN sleep 60 & echo oops; exit 3\n";
     let before = lab.snapshots();
@@ -62,7 +64,13 @@ fn a_failing_step_leaves_nothing_and_what_was_done_before_stays_known() {
     let Err(SolveError::Step(error)) = &built.result else { panic!("{:?}", built.result) };
     assert!(matches!(error.cause, StepFailure::Exit { code: 3, .. }), "{error:?}");
     assert_eq!(fs::read_to_string(error.log.as_ref().unwrap()).unwrap(), "oops\n");
-    assert_eq!(lab.snapshots(), before + 1);
+    // The step before, and what the failed one left.
+    assert_eq!(lab.snapshots(), before + 2);
+    let step = |id: Option<Digest>| lab.store.step(&id.unwrap()).unwrap().unwrap();
+    let (left, before) = (step(error.left), step(error.before));
+    assert!(left.failed && left.name == error.name && !before.failed, "{left:?} {before:?}");
+    assert!(before.name.ends_with("RUN echo 1 > /x"), "{before:?}");
+    assert_eq!(lab.store.layers(left.snapshot).unwrap().len(), 3);
     assert_nothing_left(&lab, groups.get().unwrap());
     assert_eq!((built.how("echo 1").as_str(), built.how("exit 3").as_str()), ("run", "failed"));
     assert_eq!(lab.ask(dockerfile, Ask::default()).how("echo 1"), "definition");

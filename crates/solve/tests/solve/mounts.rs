@@ -4,6 +4,7 @@ use std::fs;
 use std::iter::once;
 use std::os::unix::fs::chown;
 use std::path::Path;
+use std::thread;
 
 use crate::lab::{Ask, Lab};
 
@@ -106,6 +107,54 @@ fn a_private_cache_in_use_gives_way_to_an_empty_one() {
     );
     let built = lab.build(&dockerfile);
     assert_eq!((built.read("/a").as_str(), built.read("/b").as_str()), ("", ""));
+}
+
+#[test]
+fn caches_keep_their_promises_between_builds_at_the_same_time() {
+    let lab = Lab::new();
+    let run = |n: u32, sharing: &str, script: &str| {
+        format!(
+            "FROM busybox\nRUN --mount=type=cache,sharing={sharing},id={sharing},target=/c {script}; echo {n}\n"
+        )
+    };
+    let both = |sharing: &str, script: &str| {
+        let build = |n| lab.build(&run(n, sharing, script)).read("/seen");
+        thread::scope(|scope| {
+            let one = scope.spawn(|| build(1));
+            let two = scope.spawn(|| build(2));
+            [one.join().unwrap(), two.join().unwrap()]
+        })
+    };
+    // Locked: one after the other.
+    let alone = "mkdir /c/busy && sleep 0.2 && rmdir /c/busy && echo alone > /seen";
+    assert_eq!(both("locked", alone), ["alone\n", "alone\n"]);
+    // Shared: each waits for what the other one writes.
+    let meet = "echo > /c/$$-$(cat /proc/sys/kernel/random/uuid); n=0; \
+                until [ $(ls /c | wc -l) = 2 ] || [ $n = 200 ]; do sleep 0.05; n=$((n+1)); done; \
+                ls /c | wc -l > /seen";
+    assert_eq!(both("shared", meet), ["2\n", "2\n"]);
+    // Private: neither sees the other.
+    let apart = "ls /c | wc -l > /seen; touch /c/file; sleep 0.3; ls /c | wc -l >> /seen";
+    assert_eq!(both("private", apart), ["0\n1\n", "0\n1\n"]);
+}
+
+#[test]
+fn memory_is_limited_and_owners_are_as_asked_for() {
+    let lab = Lab::new();
+    let ask = Ask { secrets: vec![("s", "x")], ..Ask::default() };
+    let built = lab.ask(
+        "FROM busybox\nRUN --mount=type=tmpfs,target=/t,size=1m \
+         ! dd if=/dev/zero of=/t/f bs=1M count=2 2>/dev/null && stat -c %s /t/f > /size\n\
+         RUN --mount=type=secret,id=s,target=/x/y,uid=1,gid=2,mode=0440 stat -c '%a %u %g' /x/y > /secret\n\
+         RUN --mount=type=cache,target=/c,uid=3,gid=4,mode=0750 stat -c '%a %u %g' /c > /cache\n\
+         RUN --mount=type=secret,id=nosuch ls /run/secrets 2>&1 | wc -l > /optional\n",
+        ask,
+    );
+    let built = built.done();
+    assert_eq!(built.read("/size"), "1048576\n");
+    assert_eq!(built.read("/secret"), "440 1 2\n");
+    assert_eq!(built.read("/cache"), "750 3 4\n");
+    assert!(!built.has("/x") && !built.has("/t") && !built.has("/run/secrets"));
 }
 
 #[test]

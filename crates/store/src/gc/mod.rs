@@ -33,7 +33,8 @@ use crate::{SnapshotId, Store};
 pub struct GcPolicy {
     /// Images without a tag or repository digest, unless a container lies on them.
     pub dangling_images: bool,
-    /// Cache records, and stat caches, that were not used for so long. Zero means all.
+    /// Cache records, stat caches, and what failed steps left, that were not used for so long. Zero
+    /// means all.
     pub unused_for: Option<Duration>,
     /// The least recently used cache records, until what only the cache keeps takes no more than
     /// this many bytes.
@@ -45,7 +46,7 @@ pub struct GcPolicy {
 /// What garbage collection took, or would take.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GcReport {
-    /// Number of cache records.
+    /// Number of cache records and failed steps.
     pub records: usize,
     /// Images.
     pub images: Vec<Digest>,
@@ -81,6 +82,7 @@ impl Store {
         inner.remove_nameless(policy, report)?;
         if !policy.dry_run {
             inner.remove_stat_caches(policy)?;
+            self.remove_logs()?;
             inner.db.checkpoint()?;
         }
         Ok(())

@@ -37,6 +37,7 @@ impl Limits {
 struct Plan {
     images: Vec<Digest>,
     records: Vec<i64>,
+    failures: Vec<Digest>,
     /// Children before their parents.
     snapshots: Vec<SnapshotId>,
     blobs: Vec<Digest>,
@@ -67,7 +68,7 @@ impl Inner {
                 Ok(plan)
             })?
         };
-        report.records += plan.records.len();
+        report.records += plan.records.len() + plan.failures.len();
         report.images.extend(&plan.images);
         report.snapshots.extend(&plan.snapshots);
         report.blobs.extend(&plan.blobs);
@@ -139,6 +140,7 @@ impl Inner {
         }
         plan.locks.extend(roots.locks.into_values().flatten());
         (plan.images, plan.records) = (roots.dangling, roots.stale);
+        plan.failures = roots.failures;
         Ok(plan)
     }
 
@@ -150,6 +152,9 @@ impl Inner {
         }
         for id in &plan.records {
             tx.prepare_cached("DELETE FROM records WHERE id = ?1")?.execute((id,))?;
+        }
+        for id in &plan.failures {
+            tx.prepare_cached("DELETE FROM steps WHERE id = ?1")?.execute((bytes(id),))?;
         }
         for id in &plan.snapshots {
             self.session()?.mark(&self.root, *id)?;

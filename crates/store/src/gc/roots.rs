@@ -24,6 +24,8 @@ pub(super) struct Roots {
     pub(super) more: bool,
     /// Cache records to forget.
     pub(super) stale: Vec<i64>,
+    /// Failed steps to forget.
+    pub(super) failures: Vec<Digest>,
     /// Configs and manifests of the images that stay.
     documents: HashSet<Digest>,
     /// Layers of the images that stay.
@@ -136,6 +138,31 @@ impl Roots {
             budget = budget.saturating_sub(cost);
             if let Some(id) = snapshot {
                 graph.mark(id);
+            }
+        }
+        self.mark_failures(db, cutoff, budget, graph)
+    }
+
+    /// Failed steps have what is left of the budget: whoever looks into one does it soon.
+    fn mark_failures(
+        &mut self,
+        db: &Connection,
+        cutoff: Option<i64>,
+        mut budget: u64,
+        graph: &mut Graph,
+    ) -> Result<()> {
+        let mut select = db.prepare_cached(
+            "SELECT id, snapshot, created FROM steps WHERE failed ORDER BY created DESC",
+        )?;
+        let mut rows = select.query(())?;
+        while let Some(row) = rows.next()? {
+            let (snapshot, created): (SnapshotId, i64) = (row.get(1)?, row.get(2)?);
+            let cost = graph.cost(snapshot);
+            if cutoff.is_some_and(|cutoff| created <= cutoff) || cost > budget {
+                self.failures.push(db::digest(row, 0)?);
+            } else {
+                budget -= cost;
+                graph.mark(snapshot);
             }
         }
         Ok(())

@@ -18,4 +18,5 @@ mod opening;
 mod records;
 mod snapshots;
 mod stat_cache;
+mod steps;
 mod support;

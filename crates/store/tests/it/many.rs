@@ -140,7 +140,7 @@ fn fill(place: &Path) {
                 .unwrap();
         }
         let mut record = tx
-            .prepare("INSERT INTO records VALUES (NULL, ?1, ?2, ?3, ?4, '[]', '{\"argv\":[\"make\"]}', NULL, 1, 1)")
+            .prepare("INSERT INTO records VALUES (NULL, ?1, ?2, ?3, ?4, '[]', '{\"argv\":[\"make\"]}', 1, 1)")
             .unwrap();
         for n in 0..100_000_i64 {
             let bytes = |digest: Digest| digest.as_bytes().to_vec();

@@ -16,7 +16,8 @@ fn a_store_is_made_where_there_is_none() {
     let store = Store::open(&root).unwrap();
     assert_eq!(store.root(), root);
     assert_eq!(fs::metadata(&root).unwrap().mode() & 0o777, 0o700);
-    for directory in [store.logs_dir(), store.containers_dir(), store.cache_mounts_dir()] {
+    let logs = store.step_log(&digest("step")).parent().unwrap().to_owned();
+    for directory in [logs, store.containers_dir(), store.cache_mounts_dir()] {
         assert!(directory.is_dir());
     }
     // By a link, too, and relative to the working directory.
@@ -34,16 +35,16 @@ fn a_newer_store_is_left_alone() {
     db.pragma_update(None, "user_version", 99).unwrap();
     drop(db);
     let error = place.open().tags().unwrap_err();
-    assert!(matches!(&error, StoreError::NewerSchema { found: 99, supported: 1, .. }), "{error:?}");
+    assert!(matches!(&error, StoreError::NewerSchema { found: 99, supported: 2, .. }), "{error:?}");
     assert_eq!(
         error.to_string(),
         format!(
-            "the store {} was written by a newer version (schema 99, this one knows up to 1)",
+            "the store {} was written by a newer version (schema 99, this one knows up to 2)",
             place.root().display()
         )
     );
     let db = rusqlite::Connection::open(place.root().join("db.sqlite")).unwrap();
-    db.pragma_update(None, "user_version", 1).unwrap();
+    db.pragma_update(None, "user_version", 2).unwrap();
     drop(db);
     assert_eq!(place.open().get("bucket", "key").unwrap().unwrap(), b"value");
 }

@@ -13,8 +13,7 @@ fn a_record_is_what_was_put() {
         snapshot: Some(made),
         content: Some(digest("files")),
     };
-    let whole =
-        Record { inputs: vec![input], log: Some("x.log".to_owned()), ..record("a", Some(made)) };
+    let whole = Record { inputs: vec![input], ..record("a", Some(made)) };
     store.put_record(&whole).unwrap();
     assert_eq!(place.open().find_record(&whole.definition).unwrap(), Some(whole));
     assert_eq!(store.find_record(&digest("b")).unwrap(), None);

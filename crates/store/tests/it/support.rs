@@ -69,7 +69,6 @@ pub(crate) fn record(name: &str, snapshot: Option<SnapshotId>) -> Record {
         inputs: Vec::new(),
         fields: json!({ "name": name }),
         created: SystemTime::UNIX_EPOCH + Duration::from_secs(1),
-        log: None,
     }
 }
 

@@ -87,6 +87,13 @@ pub(super) fn failed(
             if let Some(log) = &error.log {
                 let _infallible = writeln!(text, "full log: {}", log.display());
             }
+            let states =
+                [("what the step left", error.left), ("what was there before it", error.before)];
+            for (what, id) in states {
+                if let Some(id) = id {
+                    let _infallible = writeln!(text, "{what}: bld run -it {}", id.short());
+                }
+            }
         }
         _ => {}
     }
@@ -111,6 +118,11 @@ fn output(step: &FailedStep, whole: bool) -> String {
     let rule = "------\n";
     let skip = if whole { 0 } else { step.log.len().saturating_sub(LAST_LINES) };
     let mut text = format!("{rule} > {}:\n", step.name.replace('\n', " "));
+    let before = step.dropped + skip;
+    if before > 0 {
+        let place = if whole { "in" } else { "above, and in" };
+        let _infallible = writeln!(text, "... {before} lines before this are {place} the full log");
+    }
     for line in &step.log[skip..] {
         let _infallible = writeln!(text, "{:.3} {}", line.after.as_secs_f64(), line.text);
     }
