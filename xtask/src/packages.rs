@@ -29,6 +29,7 @@ const BASE: &[Package] = &[
 
 /// To test it against other tools.
 const TEST: &[Package] = &[
+    package("bsdutils", "script"),
     package("buildah", "buildah"),
     package("bzip2", "bzip2"),
     package("crun", "crun"),

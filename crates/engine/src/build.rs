@@ -3,6 +3,7 @@
 mod contexts;
 mod definition;
 mod error;
+mod inspect;
 mod listing;
 mod output;
 mod remotes;
@@ -20,6 +21,7 @@ use bld_solve::{Environment, Limits, NetworkSetup, SolveError};
 pub use bld_graph::Remote;
 pub use contexts::Incoming;
 pub use error::{BuildError, SourceText};
+pub use inspect::{FailedStep, OnFailure};
 pub use listing::{ContextListing, ExcludedFile, IncludedFile};
 pub use request::{
     ArchiveStream, BuildRequest, BuildResult, Context, Destination, DockerfileSource, ImageOptions,
@@ -169,6 +171,7 @@ impl Engine {
                 shm_size: request.shm_size,
                 ulimits: request.ulimits.clone(),
             },
+            inspect: request.on_failure.inspect(cancel),
             events: events.clone(),
             cancel: cancel.clone(),
         };

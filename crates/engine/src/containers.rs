@@ -24,7 +24,7 @@ mod prune;
 mod relay;
 mod remove;
 mod spec;
-mod streams;
+pub(crate) mod streams;
 mod supervise;
 
 pub use commit::CommitRequest;

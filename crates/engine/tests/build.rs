@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use bld_engine::build::{
     BuildError, BuildRequest, BuildResult, Context, Destination, DockerfileSource, ImageOptions,
-    NetworkMode, Output,
+    NetworkMode, OnFailure, Output,
 };
 use bld_engine::{Engine, EngineConfig};
 use bld_event::{Cancel, Events};
@@ -58,6 +58,7 @@ impl Place {
             allow: Vec::new(),
             secrets: BTreeMap::new(),
             ssh: BTreeMap::new(),
+            on_failure: OnFailure::default(),
             shm_size: None,
             ulimits: Vec::new(),
             outputs,

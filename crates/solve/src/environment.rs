@@ -11,6 +11,7 @@ use bld_oci::Platform;
 use bld_store::{Lease, SnapshotId, Store};
 
 use crate::context::LocalContext;
+use crate::inspect::Inspect;
 
 /// Brings the layers of an image into the store.
 pub trait Images: Send + Sync {
@@ -75,6 +76,8 @@ pub struct Environment {
     pub network: NetworkSetup,
     /// Limits of the steps.
     pub limits: Limits,
+    /// Looks into the step that ends the build.
+    pub inspect: Option<Arc<dyn Inspect>>,
     /// Where progress is reported.
     pub events: Events,
     /// Ends the build early.

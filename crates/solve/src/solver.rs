@@ -1,6 +1,6 @@
 //! The two passes of a build: look everything up, then drive what is missing.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bld_dockerfile::LineIndex;
 use bld_event::{Cancel, EventKind};
@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use crate::environment::Environment;
 use crate::error::{SolveError, StepError, StepFailure};
 use crate::evaluate::{self, How};
+use crate::inspect::Scene;
 use crate::schedule::{Outcome, Schedule};
 use crate::step::{self, Step, StepInput, Tree, context_of};
 
@@ -34,6 +35,8 @@ pub(crate) struct Build {
     pub(crate) env: Environment,
     /// Canceled with the caller's token, and by the first failure.
     pub(crate) cancel: Cancel,
+    /// Somebody has looked into a failure.
+    inspected: Mutex<bool>,
 }
 
 /// Builds `plan`. `source` is the text its spans point into.
@@ -51,7 +54,7 @@ pub fn solve(plan: Plan, source: &str, env: Environment) -> Result<Solved, Solve
     })?;
     let (cancel, _linked) = env.cancel.child();
     let trees = steps.iter().map(|_| OnceLock::new()).collect();
-    let build = Build { plan, steps, trees, env, cancel };
+    let build = Build { plan, steps, trees, env, cancel, inspected: Mutex::new(false) };
     build.announce(source);
 
     let root = build.plan.root.map(petgraph::graph::NodeIndex::index);
@@ -78,6 +81,15 @@ impl Build {
         match self.op(input.step) {
             Op::Context(context) => format!("files of the context {:?}", context.name),
             _ => self.vertex(input.step).name.clone(),
+        }
+    }
+
+    /// Lets somebody look at a failure: at the first one, for that ends the build.
+    pub(crate) fn inspect(&self, scene: &Scene<'_>) {
+        let Some(inspect) = &self.env.inspect else { return };
+        let mut inspected = self.inspected.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.cancel.is_canceled() && !std::mem::replace(&mut *inspected, true) {
+            inspect.inspect(scene);
         }
     }
 

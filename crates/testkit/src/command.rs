@@ -92,6 +92,11 @@ impl Cmd {
         self
     }
 
+    /// The program as the standard library has it.
+    pub(crate) fn command(&self) -> &Command {
+        &self.command
+    }
+
     /// Starts it with its output going to files in `directory`, for tests that interrupt it.
     pub fn spawn(mut self, directory: &Path) -> Child {
         let file = |name| std::fs::File::create(directory.join(name)).expect("create output file");

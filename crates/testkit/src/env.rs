@@ -8,7 +8,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{Cmd, HostState, Output, rootfs, write_archive};
+use crate::{Cmd, HostState, Output, Terminal, rootfs, write_archive};
 
 /// A directory with a store, a home and room for contexts; gone with its containers when dropped.
 pub struct TestEnv {
@@ -98,6 +98,13 @@ impl TestEnv {
             .env_remove("BUILDKIT_PROGRESS")
             .env_remove("SOURCE_DATE_EPOCH")
             .env_remove("NO_COLOR")
+    }
+
+    /// The program with arguments, which must not need quotes, on a terminal of 33 rows and 101
+    /// columns.
+    pub fn terminal(&self, arguments: &str) -> Terminal {
+        let line = format!("{} {arguments}", self.bld.display());
+        Terminal::start(self.bld(["build"]).command(), &line, (33, 101))
     }
 
     /// Builds `dockerfile` as `tag`, with the working directory's `ctx` (made when missing) as context.

@@ -10,6 +10,7 @@
 //! - [`rootfs`]: file system archives of a busybox and of a Debian.
 //! - [`Archive`], [`write_archive`]: read and write images as OCI archives.
 //! - [`peer`]: other container tools.
+//! - [`Terminal`]: a program on a terminal.
 //! - [`HostState`]: mounts, links, control groups and processes, before and after.
 
 #![expect(clippy::expect_used, reason = "a test helper that fails is a failed test")]
@@ -22,6 +23,7 @@ mod peers;
 mod registry;
 pub mod rootfs;
 mod servers;
+mod terminal;
 
 pub use archive::{Archive, Entry, Kind, write_archive};
 pub use command::{Cmd, Output};
@@ -30,3 +32,4 @@ pub use host::HostState;
 pub use peers::{PODMAN_LIMITS, peer};
 pub use registry::Registry;
 pub use servers::{GitDaemon, Repository, SshAgent, SshServer, WebServer};
+pub use terminal::Terminal;

@@ -5,20 +5,24 @@ mod outputs;
 mod print;
 mod report;
 mod request;
+mod shell;
 
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bld_engine::build::{BuildError, BuildResult};
+use bld_engine::containers::Control;
 use bld_event::{Cancel, Events};
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::error::{Failure, INTERRUPTED};
 use crate::output::units::parse_size;
 use crate::progress::{Display, Mode};
 use crate::session::{Outcome, Session};
-use crate::signals;
+use crate::{signals, terminal};
+use shell::OnError;
 
 /// Build an image from a Dockerfile
 #[derive(Debug, clap::Args)]
@@ -92,6 +96,9 @@ pub(crate) struct Args {
     /// Do not cache specified stages
     #[arg(long, value_name = "stringArray", value_delimiter = ',')]
     no_cache_filter: Vec<String>,
+    /// What to do when a step fails: "fail", or "shell" to look at it right there
+    #[arg(long, value_name = "string", default_value = "fail", hide_default_value = true)]
+    on_error: OnError,
     /// Output destination (format: "type=local,dest=path")
     #[arg(short, long, value_name = "stringArray")]
     output: Vec<String>,
@@ -206,7 +213,7 @@ fn start(args: &Args, session: &Session) -> Outcome {
     for note in request::without_effect(args) {
         session.tell(&note);
     }
-    let request = request::build(args)?;
+    let mut request = request::build(args)?;
     if check {
         return report::check(session, &request);
     }
@@ -214,9 +221,19 @@ fn start(args: &Args, session: &Session) -> Outcome {
         return print::print(session, &request, what);
     }
     let cancel = Cancel::new();
-    cancel_on_signal(&cancel)?;
+    let control = match args.on_error {
+        OnError::Fail => None,
+        OnError::Shell => {
+            shell::check()?;
+            Some(Control::new()?)
+        }
+    };
+    cancel_on_signal(&cancel, control.clone())?;
     let mode = if args.quiet { Mode::Quiet } else { args.progress };
     let display = Display::start(mode).map_err(|error| Failure::new(error.to_string()))?;
+    if let Some(control) = control {
+        request.on_failure = shell::on_failure(display.pause(), control);
+    }
     let events = display.events();
     let built = build(session, &request, &events, &cancel);
     let summary = display.finish();
@@ -257,9 +274,18 @@ fn build(
 }
 
 /// The first request to end cancels the build, which then cleans up; a second one does not wait.
-fn cancel_on_signal(cancel: &Cancel) -> Result<(), Failure> {
+/// A shell that may be opened is told of the terminal's size by way of `shell`.
+fn cancel_on_signal(cancel: &Cancel, shell: Option<Control>) -> Result<(), Failure> {
     let (cancel, asked) = (cancel.clone(), AtomicBool::new(false));
-    signals::handle(&signals::ENDING, move |_| {
+    let mut all = signals::ENDING.to_vec();
+    all.extend(shell.is_some().then_some(Signal::SIGWINCH));
+    signals::handle(&all, move |signal| {
+        if signal == Signal::SIGWINCH {
+            if let (Some(shell), Some((rows, columns))) = (&shell, terminal::size()) {
+                shell.resize(rows, columns);
+            }
+            return;
+        }
         if asked.swap(true, Ordering::Relaxed) {
             // The containers die with this process, and what they leave is swept by the next one.
             rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)

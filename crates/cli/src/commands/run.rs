@@ -117,15 +117,19 @@ pub(super) fn with_streams(
     // Before any thread is started, so that every thread leaves the signals to the one that reads.
     watch_signals(control, proxy, tty)?;
     let raw = if tty && streams.stdin { Raw::enter()? } else { None };
-    let io = Io {
+    let exit = work(streams_of(streams, tty)?);
+    drop(raw);
+    Ok(u8::try_from(exit?.code).unwrap_or(u8::MAX))
+}
+
+/// Our streams, to be a process's.
+pub(super) fn streams_of(streams: Streams, tty: bool) -> io::Result<Io> {
+    Ok(Io {
         stdin: if streams.stdin { Some(io::stdin().as_fd().try_clone_to_owned()?) } else { None },
         stdout: writer(streams.stdout, &io::stdout())?,
         stderr: writer(streams.stderr && !tty, &io::stderr())?,
         size: if tty { terminal::size() } else { None },
-    };
-    let exit = work(io);
-    drop(raw);
-    Ok(u8::try_from(exit?.code).unwrap_or(u8::MAX))
+    })
 }
 
 /// Passes signals on to the container, and changes of the terminal's size.
@@ -171,7 +175,7 @@ fn watch_signals(control: &Control, proxy: bool, tty: bool) -> Result<(), Failur
 fn writer(
     wanted: bool,
     stream: &impl std::os::fd::AsFd,
-) -> Result<Option<Box<dyn Write + Send>>, Failure> {
+) -> io::Result<Option<Box<dyn Write + Send>>> {
     if !wanted {
         return Ok(None);
     }

@@ -62,6 +62,11 @@ trait Reader: Send {
         Ok(())
     }
 
+    /// The terminal is somebody else's for a while.
+    fn pause(&mut self, _steps: &mut Steps) -> io::Result<()> {
+        Ok(())
+    }
+
     /// No more events will come.
     fn finish(&mut self, _steps: &mut Steps) -> io::Result<()> {
         Ok(())
@@ -70,8 +75,33 @@ trait Reader: Send {
 
 enum Message {
     Event(Event),
+    /// Leave the terminal alone until `resume` ends; `paused` is to be answered when that is so.
+    Pause {
+        paused: mpsc::Sender<()>,
+        resume: mpsc::Receiver<()>,
+    },
     Finish,
 }
+
+/// Takes the terminal from the display for a while.
+#[derive(Debug, Clone)]
+pub(crate) struct Pause(mpsc::Sender<Message>);
+
+impl Pause {
+    /// Shows everything that was emitted so far, then nothing until the guard is dropped.
+    pub(crate) fn hold(&self) -> Paused {
+        let (answer, paused) = mpsc::channel();
+        let (guard, resume) = mpsc::channel();
+        // A display that is gone has left the terminal alone already.
+        let _gone = self.0.send(Message::Pause { paused: answer, resume });
+        let _gone = paused.recv();
+        Paused(guard)
+    }
+}
+
+/// While it lives, the terminal is somebody else's.
+#[derive(Debug)]
+pub(crate) struct Paused(#[expect(dead_code, reason = "its end is the message")] mpsc::Sender<()>);
 
 /// A running reader.
 pub(crate) struct Display {
@@ -130,6 +160,11 @@ impl Display {
         })
     }
 
+    /// A way to make the reader leave the terminal alone.
+    pub(crate) fn pause(&self) -> Pause {
+        Pause(self.queue.clone())
+    }
+
     /// Shows everything that was emitted so far and ends the reader.
     pub(crate) fn finish(self) -> Summary {
         let _unheard = self.queue.send(Message::Finish);
@@ -144,6 +179,13 @@ fn read(messages: &mpsc::Receiver<Message>, mut reader: Option<Box<dyn Reader>>)
             Ok(Message::Event(event)) => {
                 steps.apply(&event);
                 reader.as_mut().map(|reader| reader.event(&event, &mut steps))
+            }
+            Ok(Message::Pause { paused, resume }) => {
+                let shown = reader.as_mut().map(|reader| reader.pause(&mut steps));
+                // What happens meanwhile waits in the queue.
+                let _answered = paused.send(());
+                let _ended = resume.recv();
+                shown
             }
             Ok(Message::Finish) | Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => reader.as_mut().map(|reader| reader.tick(&mut steps)),

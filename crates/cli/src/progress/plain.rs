@@ -137,6 +137,10 @@ impl<W: Write + Send> Reader for Plain<W> {
         self.yield_floor(steps)
     }
 
+    fn pause(&mut self, steps: &mut Steps) -> io::Result<()> {
+        self.finish(steps)
+    }
+
     fn finish(&mut self, steps: &mut Steps) -> io::Result<()> {
         while let Some(next) = self.waiting.pop_front() {
             self.speak(next, steps)?;

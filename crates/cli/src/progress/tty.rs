@@ -105,6 +105,10 @@ impl Reader for Tty {
         Ok(())
     }
 
+    fn pause(&mut self, _steps: &mut Steps) -> io::Result<()> {
+        self.bars.clear()
+    }
+
     fn finish(&mut self, steps: &mut Steps) -> io::Result<()> {
         for (_, bar) in self.running.drain() {
             bar.finish_and_clear();

@@ -1,6 +1,8 @@
-//! Looking into builds: ids of steps, and logs.
+//! Looking into builds: ids of steps, logs, and a shell in a step that failed.
 
-use bld_testkit::Output;
+use std::time::Duration;
+
+use bld_testkit::{Cmd, Output, Terminal, TestEnv};
 use serde_json::Value;
 
 use crate::env;
@@ -74,4 +76,108 @@ fn every_step_has_an_id_that_goes_with_the_cache() {
     let _ = gone.expect_text("no such step of a build").expect_text("build again");
     let _ = env.bld(["logs", &run]).run().expect_code(1).expect_text("No such container");
     assert_eq!(std::fs::read_dir(env.root().join("logs")).unwrap().count(), 0);
+}
+
+/// Starts a build that opens a shell when it fails.
+fn shell(env: &TestEnv, dockerfile: &str, progress: &str) -> Terminal {
+    env.write("ctx/Dockerfile", dockerfile);
+    env.write("secret", "top secret");
+    env.terminal(&format!(
+        "build --progress {progress} --on-error=shell --secret id=s,src=secret --no-cache-filter none ctx"
+    ))
+}
+
+const BROKEN: &str = "FROM busybox\nENV A=1\nWORKDIR /w\nRUN chown daemon .\nUSER daemon\n\
+    RUN --mount=type=secret,id=s,mode=0444 --mount=type=cache,target=/c,mode=0777 --mount=target=/ctx \
+    --mount=type=tmpfs,target=/t echo was here > left; exit 3\nRUN echo never\n";
+
+#[test]
+fn a_shell_opens_where_a_step_failed() {
+    let env = env();
+    for progress in ["plain", "tty"] {
+        let mut terminal = shell(&env, BROKEN, progress);
+        terminal.wait_for("exit code: 3");
+        terminal.wait_for("Leave with `exit`");
+        terminal.wait_for("/w $ ");
+        terminal
+            .type_in("cat left /run/secrets/s; echo; pwd; echo A=$A; id -un; ls /ctx; stty size\n");
+        for text in
+            ["was here", "top secret\n", "/w\n", "A=1\n", "daemon\n", "Dockerfile\n", "33 101\n"]
+        {
+            terminal.wait_for(text);
+        }
+        // The terminal is passed on with its size, and its keys are the shell's.
+        terminal.type_in("trap 'echo caught' INT; touch /c/kept; sleep 100\n");
+        terminal.wait_for("sleep 100");
+        std::thread::sleep(Duration::from_millis(300));
+        terminal.type_in("\u{3}");
+        terminal.wait_for("caught");
+        terminal.type_in("exit 0\n");
+        let (code, shown) = terminal.end();
+        assert_eq!(code, 1, "{shown}");
+        let after = shown.split("caught").last().unwrap();
+        assert!(after.contains("exit code: 3") && after.contains("what the step left"), "{shown}");
+        assert!(!shown.contains("] RUN echo never"), "{shown}");
+        env.assert_nothing_left();
+    }
+    let seen =
+        env.build("c:1", "FROM busybox\nRUN --mount=type=cache,target=/c,mode=0777 ls /c\n", []);
+    let _ = seen.expect_code(0).expect_text("kept");
+}
+
+#[test]
+fn a_shell_shows_what_a_failed_copy_was_to_work_on() {
+    let env = env();
+    let dockerfile = "FROM busybox AS other\nRUN true\nFROM busybox\nENV A=1\nWORKDIR /w\n\
+                      RUN echo here > file\nCOPY --from=other /nosuch /\n";
+    let mut terminal = shell(&env, dockerfile, "plain");
+    terminal.wait_for("as they were before it");
+    terminal.wait_for("/w # ");
+    terminal.type_in("cat file; echo A=$A; exit\n");
+    terminal.wait_for("here\n");
+    terminal.wait_for("A=1\n");
+    let (code, shown) = terminal.end();
+    assert!(code == 1 && shown.contains("\"/nosuch\" not found"), "{shown}");
+}
+
+#[test]
+fn without_a_shell_or_a_terminal_it_is_said() {
+    let env = env();
+    let dockerfile =
+        "FROM scratch\nCOPY --from=busybox /bin/busybox /only\nRUN [\"/only\", \"false\"]\n";
+    let (code, shown) = shell(&env, dockerfile, "plain").end();
+    assert_eq!(code, 1, "{shown}");
+    assert!(shown.contains("there is no shell in the image of this step"), "{shown}");
+    assert!(shown.contains("exit code: 1"), "{shown}");
+    let refused = env.build("f:1", "FROM busybox\nRUN true\n", ["--on-error=shell"]).expect_code(1);
+    let _ = refused.expect_text("needs a terminal").expect_text("bld run -it");
+}
+
+#[test]
+fn a_build_that_is_killed_takes_its_shell_along() {
+    let env = env();
+    for signal in ["KILL", "TERM"] {
+        let mut terminal = shell(&env, BROKEN, "plain");
+        terminal.wait_for("/w $ ");
+        terminal.type_in("echo up; sleep 1000 & sleep 1000\n");
+        terminal.wait_for("up\n");
+        let build = builder(&env);
+        Cmd::new("kill").args([&format!("-{signal}"), &build]).ok();
+        let (code, shown) = terminal.end();
+        assert_ne!(code, 0, "{shown}");
+        env.assert_nothing_left();
+        // What was begun is swept by whoever comes next.
+        let _ = env.build("good:1", "FROM busybox\nRUN true\n", []).expect_code(0);
+        assert_eq!(std::fs::read_dir(env.root().join("tmp")).unwrap().count(), 0);
+    }
+}
+
+/// The process that builds in `env`: the one of its processes that is `bld`.
+fn builder(env: &TestEnv) -> String {
+    let own = env.leftovers().into_iter().find_map(|line| {
+        let pid = line.strip_prefix("process ")?.split(' ').next()?.to_owned();
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+        (name.trim() == "bld").then_some(pid)
+    });
+    own.unwrap_or_else(|| panic!("no build in {:?}", env.leftovers()))
 }

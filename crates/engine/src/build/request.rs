@@ -9,6 +9,8 @@ use bld_graph::{HttpOp, Remote};
 use bld_layer::Compression;
 use bld_oci::{Digest, Platform};
 
+use super::inspect::OnFailure;
+
 /// Where the files that `COPY` and `ADD` see come from.
 #[derive(Debug, Clone)]
 pub enum Context {
@@ -214,6 +216,8 @@ pub struct BuildRequest {
     pub outputs: Vec<Output>,
     /// `-j`: most steps that run at the same time; as many as can when absent.
     pub jobs: Option<usize>,
+    /// `--on-error`: what is done about a step that fails.
+    pub on_failure: OnFailure,
 }
 
 /// What a build made.

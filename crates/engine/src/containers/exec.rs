@@ -9,7 +9,7 @@ use super::control::Control;
 use super::create::set_env;
 use super::model::{Container, Status};
 use super::relay::Io;
-use super::streams::Streams;
+use super::streams::attended;
 use super::supervise::Exit;
 use super::{ProcessId, spec};
 use crate::error::IoContext as _;
@@ -42,12 +42,9 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Start`] when the program could not be started.
     pub fn exec_container(&self, request: &ExecRequest, io: Io, control: &Control) -> Result<Exit> {
-        let (stdio, streams) = Streams::open(request.tty, request.open_stdin, io.size)?;
-        let mut process = self.exec(request, stdio, true)?;
-        let relays = streams.carry(&mut process, io, None)?;
-        let status = relays.attend(&mut process, control)?;
-        relays.finish();
-        Ok(Exit { code: status.code, oom_killed: status.oom_killed })
+        attended((request.tty, request.open_stdin), io, control, |stdio| {
+            self.exec(request, stdio, true)
+        })
     }
 
     /// Starts a command in a running container and leaves it alone. Nobody reads what it writes.

@@ -13,6 +13,7 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use super::control::{Command, Control};
 use super::logs::LogWriter;
 use super::relay::{self, Bell, Input, Io, SharedLog};
+use super::supervise::Exit;
 use crate::error::IoContext as _;
 use crate::{EngineError, Result};
 
@@ -88,6 +89,22 @@ impl Streams {
         }
         Ok(relays)
     }
+}
+
+/// Runs a process of which nothing is logged from its start to its end. With `tty` it has a terminal;
+/// with `stdin` its input is open.
+pub(crate) fn attended(
+    (tty, stdin): (bool, bool),
+    io: Io,
+    control: &Control,
+    start: impl FnOnce(Stdio) -> Result<Process>,
+) -> Result<Exit> {
+    let (stdio, streams) = Streams::open(tty, stdin, io.size)?;
+    let mut process = start(stdio)?;
+    let relays = streams.carry(&mut process, io, None)?;
+    let status = relays.attend(&mut process, control)?;
+    relays.finish();
+    Ok(Exit { code: status.code, oom_killed: status.oom_killed })
 }
 
 /// The threads that carry a process's streams.

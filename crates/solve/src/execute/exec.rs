@@ -1,13 +1,16 @@
 //! RUN.
 
 use std::fs::File;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use bld_graph::{ExecOp, MountKind, Network, Security};
 use bld_layer::View;
 use bld_network::{Bridge, Endpoint, hosts_file, new_netns, resolv_conf};
-use bld_sandbox::{CgroupSpec, ExitStatus, Handle, Resource, Rlimit, Root, Spec, Stdio};
+use bld_sandbox::{
+    Account, CgroupSpec, ExitStatus, Handle, Process, Resource, Rlimit, Root, Spec, Stdio,
+};
 use bld_store::Active;
 
 use super::account;
@@ -15,6 +18,7 @@ use super::mask::Mask;
 use super::mounts::Mounts;
 use super::output::Output;
 use crate::error::StepFailure;
+use crate::inspect::Scene;
 use crate::solver::{Build, CGROUP_PREFIX};
 
 /// Host name of a step that asks for none.
@@ -32,47 +36,10 @@ pub(super) fn run(
         let what = format!("device {:?}: devices are not supported by this version", device.name);
         return Err(StepFailure::Unsupported(what));
     }
-    let root = View::new(active.layers().to_vec());
-    let account = account(&root, &op.user)?;
-    let mut mounts = Mounts::new(build, index, active);
-    let secret_env = mounts.add(op)?;
-
-    let hostname = op.hostname.clone().unwrap_or_else(|| HOSTNAME.to_owned());
-    let network = StepNetwork::new(build, op.network, active)?;
+    let place = Place::new(build, index, op, active)?;
     let (output, stdout, stderr) = Output::new(build, index, &mask(build, op), log)?;
-    let mut spec = Spec::new(
-        Root::Overlay {
-            lowers: active.layers().to_vec(),
-            upper: active.upper().to_owned(),
-            work: active.work().to_owned(),
-            volatile: true,
-        },
-        op.args.iter().cloned(),
-    );
-    spec.env = environment(op, &account.home, &secret_env);
-    spec.cwd.clone_from(&op.cwd);
-    spec.user = account.user;
-    spec.hosts = Some(hosts_file(&hostname, network.address(), &op.extra_hosts));
-    spec.resolv_conf = Some(network.resolv_conf.clone());
-    spec.hostname = Some(hostname);
-    spec.mounts = mounts.take();
-    spec.privileged = op.security == Security::Insecure;
-    spec.rlimits = rlimits(build)?;
-    if let Some(size) = build.env.limits.shm_size {
-        spec.shm_size = size;
-    }
-    spec.cgroup = Some(CgroupSpec {
-        name: format!("{CGROUP_PREFIX}{}", active.id()),
-        ..CgroupSpec::default()
-    });
-    spec.network = network.mode()?;
-    spec.stdio = Stdio::Fds {
-        stdin: File::open("/dev/null").map_err(StepFailure::io("open /dev/null"))?.into(),
-        stdout,
-        stderr,
-    };
-
-    let mut process = bld_sandbox::spawn(spec)?;
+    let stdin = File::open("/dev/null").map_err(StepFailure::io("open /dev/null"))?.into();
+    let mut process = place.spawn(op.args.clone(), Stdio::Fds { stdin, stdout, stderr })?;
     let handle: Handle = process.handle();
     let _kill = build.cancel.on_cancel(move || {
         // A process that ended at this moment needs no killing.
@@ -80,9 +47,101 @@ pub(super) fn run(
     });
     output.forward(process.pidfd())?;
     let status = process.wait()?;
-    drop(network);
-    drop(mounts);
-    verdict(op, status)
+    drop(process);
+    verdict(op, status).inspect_err(|failure| place.show(failure, false))
+}
+
+/// Where the processes of a step run: everything that is set up for them and taken away with this.
+pub(super) struct Place<'a> {
+    build: &'a Build,
+    index: usize,
+    op: &'a ExecOp,
+    active: &'a Active,
+    account: Account,
+    mounts: Mounts<'a>,
+    secret_env: Vec<(String, String)>,
+    network: StepNetwork,
+}
+
+impl<'a> Place<'a> {
+    /// Sets up what `op`, of step `index`, asks for.
+    pub(super) fn new(
+        build: &'a Build,
+        index: usize,
+        op: &'a ExecOp,
+        active: &'a Active,
+    ) -> Result<Self, StepFailure> {
+        let account = account(&View::new(active.layers().to_vec()), &op.user)?;
+        let mut mounts = Mounts::new(build, index, active);
+        let secret_env = mounts.add(op)?;
+        let network = StepNetwork::new(build, op.network, active)?;
+        Ok(Self { build, index, op, active, account, mounts, secret_env, network })
+    }
+
+    /// Starts a process. Only one at a time can run.
+    fn spawn(&self, args: Vec<String>, stdio: Stdio) -> Result<Process, StepFailure> {
+        // What a volatile mount leaves to forbid the next one: nothing has crashed in between.
+        let _ = std::fs::remove_dir_all(self.active.work().join("work/incompat"));
+        let root = Root::Overlay {
+            lowers: self.active.layers().to_vec(),
+            upper: self.active.upper().to_owned(),
+            work: self.active.work().to_owned(),
+            volatile: true,
+        };
+        let (op, limits) = (self.op, &self.build.env.limits);
+        let hostname = op.hostname.clone().unwrap_or_else(|| HOSTNAME.to_owned());
+        let mut spec = Spec::new(root, args);
+        spec.env = self.environment(matches!(stdio, Stdio::Terminal { .. }));
+        spec.cwd.clone_from(&op.cwd);
+        spec.user = self.account.user.clone();
+        spec.hosts = Some(hosts_file(&hostname, self.network.address(), &op.extra_hosts));
+        spec.resolv_conf = Some(self.network.resolv_conf.clone());
+        spec.hostname = Some(hostname);
+        spec.mounts = self.mounts.all().to_vec();
+        spec.privileged = op.security == Security::Insecure;
+        spec.rlimits = rlimits(self.build)?;
+        if let Some(size) = limits.shm_size {
+            spec.shm_size = size;
+        }
+        spec.cgroup = Some(CgroupSpec {
+            name: format!("{CGROUP_PREFIX}{}", self.active.id()),
+            ..CgroupSpec::default()
+        });
+        spec.network = self.network.mode()?;
+        spec.stdio = stdio;
+        Ok(bld_sandbox::spawn(spec)?)
+    }
+
+    /// Lets somebody look around after a failure, who came to nothing if `is_before`.
+    pub(super) fn show(&self, failure: &StepFailure, is_before: bool) {
+        self.build.inspect(&Scene {
+            name: &self.build.vertex(self.index).name,
+            failure,
+            is_before,
+            shell: self.build.vertex(self.index).surroundings.shell(),
+            spawn: &|args, stdio| self.spawn(args, stdio),
+        });
+    }
+
+    /// The environment of a process: what the operation says, then what it does not set itself.
+    fn environment(&self, has_terminal: bool) -> Vec<String> {
+        let op = self.op;
+        let pairs =
+            |list: &'a [(String, String)]| list.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+        let mut env: Vec<(&str, &str)> = pairs(&op.env).collect();
+        let home = [("HOME", self.account.home.as_str())];
+        let terminal = has_terminal.then_some(("TERM", "xterm"));
+        for (name, value) in pairs(&op.proxy_env).chain(home).chain(terminal) {
+            if !env.iter().any(|(known, _)| *known == name) {
+                env.push((name, value));
+            }
+        }
+        for (name, value) in &self.secret_env {
+            env.retain(|(known, _)| known != name);
+            env.push((name, value));
+        }
+        env.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
+    }
 }
 
 /// The secrets that the step can see.
@@ -103,23 +162,6 @@ fn verdict(op: &ExecOp, status: ExitStatus) -> Result<(), StepFailure> {
         ExitStatus { signal: Some(signal), .. } => StepFailure::Signal { command, signal },
         ExitStatus { code, .. } => StepFailure::Exit { command, code },
     })
-}
-
-/// The environment of the process: what the operation says, then what it does not set itself.
-fn environment(op: &ExecOp, home: &str, secrets: &[(String, String)]) -> Vec<String> {
-    let mut env: Vec<(&str, &str)> = op.env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-    let defaults =
-        op.proxy_env.iter().map(|(k, v)| (k.as_str(), v.as_str())).chain([("HOME", home)]);
-    for (name, value) in defaults {
-        if !env.iter().any(|(known, _)| *known == name) {
-            env.push((name, value));
-        }
-    }
-    for (name, value) in secrets {
-        env.retain(|(known, _)| known != name);
-        env.push((name, value));
-    }
-    env.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
 }
 
 fn rlimits(build: &Build) -> Result<Vec<Rlimit>, StepFailure> {
@@ -159,7 +201,7 @@ impl StepNetwork {
         Ok(Self { resolv_conf, kind, attached: Some((endpoint, namespace)) })
     }
 
-    fn address(&self) -> Option<std::net::Ipv4Addr> {
+    fn address(&self) -> Option<Ipv4Addr> {
         self.attached.as_ref().map(|(endpoint, _)| endpoint.ip)
     }
 

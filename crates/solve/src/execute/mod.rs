@@ -9,7 +9,7 @@ mod output;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bld_graph::{Input, MkdirOp, Op};
+use bld_graph::{ExecOp, Input, MkdirOp, Network, Op, Security};
 use bld_layer::View;
 use bld_layer::copy::{CopyRequest, Item, Sharing, copy as copy_files, copy_sharing};
 use bld_sandbox::Account;
@@ -51,8 +51,11 @@ pub(crate) fn execute(
                 return Err(failure);
             }
         }
-        Op::Copy(op) => copy::copy(build, index, op, &active)?,
-        Op::Mkdir(op) => mkdir(op, &active)?,
+        Op::Copy(op) => copy::copy(build, index, op, &active)
+            .inspect_err(|failure| show_before(build, index, root, failure))?,
+        Op::Mkdir(op) => {
+            mkdir(op, &active).inspect_err(|failure| show_before(build, index, root, failure))?;
+        }
         other => {
             return Err(StepFailure::Unsupported(format!(
                 "{} is not supported by this version",
@@ -61,6 +64,34 @@ pub(crate) fn execute(
         }
     }
     Ok(active.commit()?)
+}
+
+/// Lets somebody look at what a step without a process, which failed, was to work on.
+fn show_before(build: &Build, index: usize, root: Option<SnapshotId>, failure: &StepFailure) {
+    if build.env.inspect.is_none() {
+        return;
+    }
+    let surroundings = &build.vertex(index).surroundings;
+    let op = ExecOp {
+        args: Vec::new(),
+        env: surroundings.env.clone(),
+        cwd: surroundings.cwd.clone(),
+        user: surroundings.user.clone(),
+        network: Network::Default,
+        security: Security::Sandbox,
+        mounts: Vec::new(),
+        scripts: Vec::new(),
+        devices: Vec::new(),
+        hostname: None,
+        extra_hosts: Vec::new(),
+        proxy_env: Vec::new(),
+    };
+    // Why there is nothing to be shown is no news beside the failure itself.
+    if let Ok(active) = build.env.store.prepare(root)
+        && let Ok(place) = exec::Place::new(build, index, &op, &active)
+    {
+        place.show(failure, true);
+    }
 }
 
 /// Puts the layer of `from`, which depends on nothing below it, on the root of step `index`.

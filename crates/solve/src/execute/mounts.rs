@@ -76,8 +76,8 @@ impl<'a> Mounts<'a> {
     }
 
     /// The mounts for the sandbox.
-    pub(super) fn take(&mut self) -> Vec<Mount> {
-        std::mem::take(&mut self.prepared)
+    pub(super) fn all(&self) -> &[Mount] {
+        &self.prepared
     }
 
     fn mount(

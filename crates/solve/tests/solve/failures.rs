@@ -2,13 +2,15 @@
 //! be looked into, and nothing else.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use bld_event::Cancel;
 use bld_oci::Digest;
-use bld_solve::{SolveError, StepFailure};
+use bld_sandbox::Stdio;
+use bld_solve::{Inspect, Scene, SolveError, StepFailure};
 
 use crate::lab::{Ask, Lab, OnLog};
 
@@ -96,6 +98,62 @@ fn a_canceled_step_leaves_nothing() {
     assert_eq!((built.how("sleep").as_str(), built.how("true").as_str()), ("canceled", "canceled"));
     assert_eq!(lab.snapshots(), before);
     assert_nothing_left(&lab, groups.get().unwrap());
+}
+
+/// Runs something in the place of the failed step, once and then again.
+struct Visitor(mpsc::Sender<String>);
+
+impl Inspect for Visitor {
+    fn inspect(&self, scene: &Scene<'_>) {
+        let look = |script: &str| {
+            let (mut read, write) = std::io::pipe().unwrap();
+            let stdio = Stdio::Fds {
+                stdin: fs::File::open("/dev/null").unwrap().into(),
+                stdout: write.try_clone().unwrap().into(),
+                stderr: write.into(),
+            };
+            let args = [scene.shell, "-c", script].map(str::to_owned).to_vec();
+            let mut process = scene.spawn(args, stdio).unwrap();
+            let mut seen = String::new();
+            read.read_to_string(&mut seen).unwrap();
+            process.wait().unwrap();
+            seen
+        };
+        let first = look(
+            "cat left; pwd; echo $A; cat /run/secrets/s; id -u; touch /c/new; echo more > more",
+        );
+        let again = look("cat more; ls /c");
+        self.0.send(format!("{} {} {first}{again}", scene.name, scene.is_before)).unwrap();
+    }
+}
+
+#[test]
+fn a_failed_step_can_be_visited_in_its_place() {
+    let lab = Lab::new();
+    let (seen, visits) = mpsc::channel();
+    let ask = |seen: &mpsc::Sender<String>| Ask {
+        secrets: vec![("s", "top\n")],
+        inspect: Some(Arc::new(Visitor(seen.clone()))),
+        ..Ask::default()
+    };
+    let dockerfile = "FROM busybox AS other\nRUN sleep 0.1; exit 4\nFROM busybox\nENV A=1\nWORKDIR /w\n\
+                      RUN chown daemon /w\nUSER daemon\nCOPY --from=other / /o\n\
+                      RUN --mount=type=cache,target=/c,mode=777 --mount=type=secret,id=s,mode=444 \
+                      echo was here > left; exit 3\n";
+    // One visit for each build, whatever else fails.
+    let built = lab.ask(&dockerfile.replace("COPY --from=other / /o\n", ""), ask(&seen));
+    assert!(built.result.unwrap_err().to_string().contains("exit code: 3"));
+    let visit = visits.recv().unwrap();
+    let expected = "false was here\n/w\n1\ntop\n1\nmore\nnew\n";
+    assert!(visit.ends_with(expected), "{visit}");
+    // A step without a process shows what was there before it.
+    let copy = "FROM busybox\nWORKDIR /w\nRUN echo b > left\nCOPY --from=other /nosuch /\n";
+    let copy = format!("FROM busybox AS other\nRUN true\n{copy}");
+    let built = lab.ask(&copy, ask(&seen));
+    assert!(built.result.unwrap_err().to_string().contains("/nosuch"));
+    let visit = visits.recv().unwrap();
+    assert!(visit.contains("COPY --from=other /nosuch / true b\n/w\n"), "{visit}");
+    assert!(visits.try_recv().is_err());
 }
 
 #[test]

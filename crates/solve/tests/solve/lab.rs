@@ -16,7 +16,7 @@ use bld_layer::{ApplyOptions, TarOptions, View, apply, diff_id};
 use bld_network::BridgeConfig;
 use bld_oci::{Digest, ImageConfig, Platform, chain_id};
 use bld_solve::{
-    Environment, Images, Limits, LocalContext, NetworkSetup, SolveError, Solved, Sources,
+    Environment, Images, Inspect, Limits, LocalContext, NetworkSetup, SolveError, Solved, Sources,
 };
 use bld_store::{SnapshotId, Store};
 use tempfile::TempDir;
@@ -43,6 +43,7 @@ pub(crate) struct Ask {
     pub(crate) jobs: Option<usize>,
     pub(crate) cancel: Cancel,
     pub(crate) on_log: Option<OnLog>,
+    pub(crate) inspect: Option<Arc<dyn Inspect>>,
 }
 
 /// What a build did.
@@ -143,6 +144,7 @@ impl Lab {
                 state: self.directory.path().join("run"),
             },
             limits: Limits { jobs: ask.jobs, ..Limits::default() },
+            inspect: ask.inspect,
             events,
             cancel: ask.cancel,
         };

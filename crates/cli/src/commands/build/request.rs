@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::PathBuf;
 
-use bld_engine::build::{BuildRequest, NetworkMode, Secret};
+use bld_engine::build::{BuildRequest, NetworkMode, OnFailure, Secret};
 use bld_oci::Platform;
 
 use super::{Args, contexts, outputs};
@@ -45,6 +45,7 @@ pub(super) fn build(args: &Args) -> Result<BuildRequest, Failure> {
         ulimits: args.ulimit.clone(),
         outputs: outputs::all(args)?,
         jobs: args.jobs,
+        on_failure: OnFailure::default(),
     })
 }
 
