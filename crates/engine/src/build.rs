@@ -29,6 +29,7 @@ pub use request::{
 };
 
 use crate::Engine;
+use crate::containers::spec::limits;
 use contexts::Files;
 use definition::Definition;
 use output::HandOut;
@@ -170,6 +171,8 @@ impl Engine {
                 jobs: request.jobs,
                 shm_size: request.shm_size,
                 ulimits: request.ulimits.clone(),
+                resources: limits(&request.resources),
+                cgroup_parent: request.cgroup_parent.clone(),
             },
             inspect: request.on_failure.inspect(cancel),
             events: events.clone(),

@@ -23,7 +23,7 @@ mod process;
 mod prune;
 mod relay;
 mod remove;
-mod spec;
+pub(crate) mod spec;
 pub(crate) mod streams;
 mod supervise;
 

@@ -12,6 +12,7 @@ use bld_engine::build::{
     BuildError, BuildRequest, BuildResult, Context, Destination, DockerfileSource, ImageOptions,
     NetworkMode, OnFailure, Output,
 };
+use bld_engine::containers::Limits;
 use bld_engine::{Engine, EngineConfig};
 use bld_event::{Cancel, Events};
 use bld_testkit::Archive;
@@ -58,6 +59,8 @@ impl Place {
             allow: Vec::new(),
             secrets: BTreeMap::new(),
             ssh: BTreeMap::new(),
+            resources: Limits::default(),
+            cgroup_parent: None,
             on_failure: OnFailure::default(),
             shm_size: None,
             ulimits: Vec::new(),

@@ -73,6 +73,16 @@ pub fn hosts_file(hostname: &str, ip: Option<Ipv4Addr>, extra: &[(String, String
     text.into_bytes()
 }
 
+/// `extra` for [`hosts_file`], with the address by which a container reaches the host in place of
+/// Docker's word for it, `host-gateway`.
+pub fn with_gateway(extra: &[(String, String)], gateway: Ipv4Addr) -> Vec<(String, String)> {
+    let address = |(name, address): &(String, String)| match address.as_str() {
+        "host-gateway" => (name.clone(), gateway.to_string()),
+        address => (name.clone(), address.to_owned()),
+    };
+    extra.iter().map(address).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

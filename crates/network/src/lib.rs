@@ -27,6 +27,6 @@ mod subnet;
 pub use bridge::{Bridge, BridgeConfig};
 pub use endpoint::{Endpoint, Mac};
 pub use error::NetworkError;
-pub use files::{hosts_file, resolv_conf};
+pub use files::{hosts_file, resolv_conf, with_gateway};
 pub use netns::new_netns;
 pub use subnet::{Subnet, SubnetParseError};

@@ -54,6 +54,10 @@ pub struct Limits {
     pub shm_size: Option<u64>,
     /// Resource limits: name as in `setrlimit`(2) without `RLIMIT_`, lower case; soft; hard.
     pub ulimits: Vec<(String, u64, u64)>,
+    /// Limits of the control group of each step.
+    pub resources: bld_sandbox::Limits,
+    /// The control group that those of the steps lie in, from the root of the hierarchy.
+    pub cgroup_parent: Option<String>,
 }
 
 /// The outside of one build.

@@ -60,10 +60,12 @@ pub enum StepFailure {
         signal: i32,
     },
     /// The kernel killed the process because memory ran out.
-    #[error("process {command:?} was killed because it ran out of memory")]
+    #[error("process {command:?} was killed because it ran out of memory{}", limited(*.limit))]
     OutOfMemory {
         /// The command line.
         command: String,
+        /// The limit of the step, bytes; none: all the machine has.
+        limit: Option<u64>,
     },
     /// A source of COPY or ADD does not exist, or is kept out by an ignore rule.
     #[error("{}", .0)]
@@ -118,6 +120,12 @@ pub enum StepFailure {
         /// What the system said.
         source: std::io::Error,
     },
+}
+
+fn limited(limit: Option<u64>) -> String {
+    limit.map_or_else(String::new, |bytes| {
+        format!(": steps of this build are limited to {} MiB (--memory)", bytes >> 20)
+    })
 }
 
 impl StepFailure {

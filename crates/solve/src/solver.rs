@@ -197,7 +197,7 @@ fn drive(build: &Arc<Build>, missing: &[usize]) -> Result<usize, SolveError> {
         .build()
         .map_err(SolveError::Runtime)?;
     // What killed builds left; it is in nobody's way, so that it stays if it must.
-    let _ = bld_sandbox::cgroup::sweep(CGROUP_PREFIX);
+    let _ = bld_sandbox::cgroup::sweep(CGROUP_PREFIX, build.env.limits.cgroup_parent.as_deref());
     runtime.block_on(drive_steps(build, missing))
 }
 

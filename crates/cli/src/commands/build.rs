@@ -1,6 +1,7 @@
 //! `bld build`
 
 mod contexts;
+mod limits;
 mod outputs;
 mod print;
 mod report;
@@ -134,7 +135,7 @@ pub(crate) struct Args {
     /// Suppress the build output and print image ID on success
     #[arg(short, long)]
     quiet: bool,
-    /// Limits of the steps (format: "memory=1g")
+    /// Resource limits for build containers (format: "memory=2g", "cpu-quota=50000")
     #[arg(long, value_name = "stringArray")]
     resource: Vec<String>,
     /// Shorthand for "--attest=type=sbom"
@@ -165,7 +166,7 @@ pub(crate) struct Args {
 }
 
 /// Flags of docker's classic builder that users still type.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 struct Classic {
     #[arg(long, hide = true)]
     compress: bool,

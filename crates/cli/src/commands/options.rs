@@ -13,7 +13,7 @@ use bld_engine::containers::{
 use crate::error::Failure;
 use crate::output::units::parse_size;
 
-pub(super) use parse::{host as parse_host, ulimit as parse_ulimit};
+pub(super) use parse::{host as parse_host, swap as parse_swap, ulimit as parse_ulimit};
 
 /// The flags.
 #[derive(Debug, clap::Args)]

@@ -8,6 +8,7 @@ mod containers;
 mod crash;
 mod debug;
 mod errors;
+mod flags;
 mod interop;
 mod lifecycle;
 mod network;

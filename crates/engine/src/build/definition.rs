@@ -110,7 +110,8 @@ impl Definition {
             },
             extra_hosts: request.add_hosts.clone(),
             entitlements: Entitlements {
-                network_host: allowed("network.host"),
+                // Who puts the whole build there has allowed it.
+                network_host: allowed("network.host") || request.network == NetworkMode::Host,
                 security_insecure: allowed("security.insecure"),
                 device: allowed("device"),
             },

@@ -10,6 +10,7 @@ use bld_layer::Compression;
 use bld_oci::{Digest, Platform};
 
 use super::inspect::OnFailure;
+use crate::containers::Limits;
 
 /// Where the files that `COPY` and `ADD` see come from.
 #[derive(Debug, Clone)]
@@ -202,12 +203,16 @@ pub struct BuildRequest {
     pub network: NetworkMode,
     /// `--add-host`: name and address.
     pub add_hosts: Vec<(String, String)>,
-    /// `--allow`: entitlements such as `network.host` and `security.insecure`.
+    /// `--allow`: entitlements such as `network.host`, `security.insecure` and `device=NAME`.
     pub allow: Vec<String>,
     /// `--secret`, by id.
     pub secrets: BTreeMap<String, Secret>,
     /// `--ssh`: agent socket by id.
     pub ssh: BTreeMap<String, PathBuf>,
+    /// `--resource`: limits of each step.
+    pub resources: Limits,
+    /// `--cgroup-parent`.
+    pub cgroup_parent: Option<String>,
     /// `--shm-size`, bytes.
     pub shm_size: Option<u64>,
     /// `--ulimit`: name, soft and hard limit.

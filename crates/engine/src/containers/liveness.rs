@@ -52,7 +52,7 @@ pub(super) fn settle(engine: &Engine, container: Container) -> Result<Option<Con
         let document = encode(&container)?;
         engine.store()?.update_container(&container.id, |state| *state = document)?;
         // Control groups of the dead; those that resist are left for the next look.
-        let _left = bld_sandbox::cgroup::sweep(super::spec::CGROUP_PREFIX);
+        let _left = bld_sandbox::cgroup::sweep(super::spec::CGROUP_PREFIX, None);
     }
     drop(layer);
     if container.host.auto_remove {

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use bld_network::{Bridge, Endpoint, hosts_file, new_netns, resolv_conf};
+use bld_network::{Bridge, Endpoint, hosts_file, new_netns, resolv_conf, with_gateway};
 use bld_sandbox::Network;
 
 use super::model::{Container, HostConfig, NetworkMode};
@@ -41,7 +41,7 @@ impl Engine {
             let ip = endpoint.as_ref().map(|endpoint| endpoint.ip);
             let gateway =
                 endpoint.as_ref().map_or(Ipv4Addr::LOCALHOST, |endpoint| endpoint.gateway);
-            hosts_file(&host.hostname, ip, &addressed(&host.extra_hosts, gateway))
+            hosts_file(&host.hostname, ip, &with_gateway(&host.extra_hosts, gateway))
         };
         let resolv = fs::read("/etc/resolv.conf").unwrap_or_default();
         let resolv = if own_resolver {
@@ -69,15 +69,6 @@ impl Engine {
         }
         Ok(())
     }
-}
-
-/// `host-gateway` stands for the address by which a container reaches the host.
-fn addressed(hosts: &[(String, String)], gateway: Ipv4Addr) -> Vec<(String, String)> {
-    let address = |(name, address): &(String, String)| match address.as_str() {
-        "host-gateway" => (name.clone(), gateway.to_string()),
-        address => (name.clone(), address.to_owned()),
-    };
-    hosts.iter().map(address).collect()
 }
 
 /// `--dns` and its likes take the place of what the host says.

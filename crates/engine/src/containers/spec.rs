@@ -186,7 +186,8 @@ fn device(device: &super::model::DeviceMapping) -> Device {
     }
 }
 
-fn limits(limits: &Limits) -> CgroupLimits {
+/// What the sandbox is told of limits.
+pub(crate) fn limits(limits: &Limits) -> CgroupLimits {
     let cgroup = CgroupLimits {
         memory: limits.memory,
         // Docker gives as much swap as memory when only memory is said.

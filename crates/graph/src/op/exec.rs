@@ -37,8 +37,9 @@ pub struct ExecOp {
     /// Host name other than the sandbox's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
-    /// Lines added to `/etc/hosts`: name and address.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// Lines added to `/etc/hosts`: name and address. Only the names are part of the key: an address
+    /// may be another one on every machine.
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "names")]
     pub extra_hosts: Vec<(String, String)>,
     /// Proxy variables to set unless `env` has them. How the network is reached must not decide
     /// about reuse, so they are no part of the key.
@@ -77,6 +78,10 @@ impl Serialize for Environment {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.iter())
     }
+}
+
+fn names<S: Serializer>(hosts: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(hosts.iter().map(|(name, _)| name))
 }
 
 /// What network a process has.

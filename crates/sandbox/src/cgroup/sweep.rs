@@ -44,14 +44,17 @@ fn start_time(pid: u32) -> Option<u64> {
     if matches!(state, "Z" | "X") { None } else { fields.nth(18)?.parse().ok() }
 }
 
-/// Removes control groups named `prefix...` below the default parent whose maker is dead, with
-/// everything that still runs in them. Returns how many.
+/// Removes control groups named `prefix...` below `parent` (see [`CgroupSpec`](super::CgroupSpec))
+/// whose maker is dead, with everything that still runs in them. Returns how many.
 ///
 /// # Errors
 /// The hierarchies are not known. Groups that resist are left for the next sweep.
-pub fn sweep(prefix: &str) -> Result<usize, CgroupError> {
+pub fn sweep(prefix: &str, parent: Option<&str>) -> Result<usize, CgroupError> {
     let all = Hierarchies::get().map_err(file::error("find", Path::new("/proc/self/mountinfo")))?;
-    let parent = |h: &Hierarchy, unified| h.dir(&parent_group(&h.own, unified));
+    let parent = |h: &Hierarchy, unified| match parent {
+        Some(parent) => h.dir(parent),
+        None => h.dir(&parent_group(&h.own, unified)),
+    };
     let mut parents: Vec<PathBuf> = all.v1.values().map(|h| parent(h, false)).collect();
     // First, because there a whole group can be killed at once.
     parents.splice(0..0, all.unified.iter().map(|h| parent(h, true)));

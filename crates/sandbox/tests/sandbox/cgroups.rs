@@ -204,11 +204,11 @@ fn leftovers_of_dead_processes_are_swept() {
         std::fs::write(busy, sleeper.id().to_string()).unwrap();
     }
     assert_eq!(left(&name).len(), 3 * parents.len());
-    let swept = cgroup::sweep(&name);
+    let swept = cgroup::sweep(&name, None);
     // Reaped only by its parent, which until then keeps a v1 group busy.
     let status = sleeper.wait().unwrap();
     assert!(!status.success(), "it was killed");
-    let again = cgroup::sweep(&name).unwrap();
+    let again = cgroup::sweep(&name, None).unwrap();
     assert_eq!(swept.unwrap() + again, 2 * parents.len());
     assert_eq!(left(&name).len(), parents.len(), "what is in use stays");
     drop(alive);

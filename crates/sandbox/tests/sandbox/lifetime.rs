@@ -89,7 +89,7 @@ fn a_killed_caller_takes_its_container_along() {
         // What it could not clean up: its directory by the test, its groups by the sweep.
         std::fs::remove_dir_all(dir).unwrap();
         let end = Instant::now() + Duration::from_secs(5);
-        while bld_sandbox::cgroup::sweep("test-caller").unwrap() == 0 {
+        while bld_sandbox::cgroup::sweep("test-caller", None).unwrap() == 0 {
             assert!(Instant::now() < end, "the groups are found");
         }
     }
@@ -148,10 +148,10 @@ fn a_caller_killed_at_any_moment_leaves_no_process() {
             assert!(Instant::now() < end, "{:?}", processes_in_groups("test-busy-"));
             std::thread::sleep(Duration::from_millis(1));
         }
-        bld_sandbox::cgroup::sweep("test-busy-").unwrap();
+        bld_sandbox::cgroup::sweep("test-busy-", None).unwrap();
         std::fs::remove_dir_all(dir.unwrap()).unwrap();
     }
-    assert_eq!(bld_sandbox::cgroup::sweep("test-busy-").unwrap(), 0);
+    assert_eq!(bld_sandbox::cgroup::sweep("test-busy-", None).unwrap(), 0);
 }
 
 #[test]

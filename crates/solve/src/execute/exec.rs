@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use bld_graph::{ExecOp, MountKind, Network, Security};
 use bld_layer::View;
-use bld_network::{Bridge, Endpoint, hosts_file, new_netns, resolv_conf};
+use bld_network::{Bridge, Endpoint, hosts_file, new_netns, resolv_conf, with_gateway};
 use bld_sandbox::{
     Account, CgroupSpec, ExitStatus, Handle, Process, Resource, Rlimit, Root, Spec, Stdio,
 };
@@ -48,7 +48,7 @@ pub(super) fn run(
     output.forward(process.pidfd())?;
     let status = process.wait()?;
     drop(process);
-    verdict(op, status).inspect_err(|failure| place.show(failure, false))
+    verdict(build, op, status).inspect_err(|failure| place.show(failure, false))
 }
 
 /// Where the processes of a step run: everything that is set up for them and taken away with this.
@@ -90,11 +90,12 @@ impl<'a> Place<'a> {
         };
         let (op, limits) = (self.op, &self.build.env.limits);
         let hostname = op.hostname.clone().unwrap_or_else(|| HOSTNAME.to_owned());
+        let hosts = with_gateway(&op.extra_hosts, self.network.gateway());
         let mut spec = Spec::new(root, args);
         spec.env = self.environment(matches!(stdio, Stdio::Terminal { .. }));
         spec.cwd.clone_from(&op.cwd);
         spec.user = self.account.user.clone();
-        spec.hosts = Some(hosts_file(&hostname, self.network.address(), &op.extra_hosts));
+        spec.hosts = Some(hosts_file(&hostname, self.network.address(), &hosts));
         spec.resolv_conf = Some(self.network.resolv_conf.clone());
         spec.hostname = Some(hostname);
         spec.mounts = self.mounts.all().to_vec();
@@ -105,7 +106,9 @@ impl<'a> Place<'a> {
         }
         spec.cgroup = Some(CgroupSpec {
             name: format!("{CGROUP_PREFIX}{}", self.active.id()),
-            ..CgroupSpec::default()
+            parent: limits.cgroup_parent.clone(),
+            limits: limits.resources.clone(),
+            accounting: false,
         });
         spec.network = self.network.mode()?;
         spec.stdio = stdio;
@@ -152,13 +155,15 @@ fn mask(build: &Build, op: &ExecOp) -> Mask {
     }))
 }
 
-fn verdict(op: &ExecOp, status: ExitStatus) -> Result<(), StepFailure> {
+fn verdict(build: &Build, op: &ExecOp, status: ExitStatus) -> Result<(), StepFailure> {
     if status.success() {
         return Ok(());
     }
     let command = op.args.join(" ");
     Err(match status {
-        ExitStatus { oom_killed: true, .. } => StepFailure::OutOfMemory { command },
+        ExitStatus { oom_killed: true, .. } => {
+            StepFailure::OutOfMemory { command, limit: build.env.limits.resources.memory }
+        }
         ExitStatus { signal: Some(signal), .. } => StepFailure::Signal { command, signal },
         ExitStatus { code, .. } => StepFailure::Exit { command, code },
     })
@@ -203,6 +208,11 @@ impl StepNetwork {
 
     fn address(&self) -> Option<Ipv4Addr> {
         self.attached.as_ref().map(|(endpoint, _)| endpoint.ip)
+    }
+
+    /// By which address a process reaches the host.
+    fn gateway(&self) -> Ipv4Addr {
+        self.attached.as_ref().map_or(Ipv4Addr::LOCALHOST, |(endpoint, _)| endpoint.gateway)
     }
 
     fn mode(&self) -> Result<bld_sandbox::Network, StepFailure> {

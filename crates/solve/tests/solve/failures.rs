@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bld_event::Cancel;
 use bld_oci::Digest;
 use bld_sandbox::Stdio;
-use bld_solve::{Inspect, Scene, SolveError, StepFailure};
+use bld_solve::{Inspect, Limits, Scene, SolveError, StepFailure};
 
 use crate::lab::{Ask, Lab, OnLog};
 
@@ -154,6 +154,21 @@ fn a_failed_step_can_be_visited_in_its_place() {
     let visit = visits.recv().unwrap();
     assert!(visit.contains("COPY --from=other /nosuch / true b\n/w\n"), "{visit}");
     assert!(visits.try_recv().is_err());
+}
+
+#[test]
+fn lack_of_memory_is_called_so() {
+    let lab = Lab::new();
+    let resources = bld_sandbox::Limits { memory: Some(16 << 20), ..Default::default() };
+    let limits = || Limits { resources: resources.clone(), ..Limits::default() };
+    let dockerfile = "FROM busybox\nRUN tail /dev/zero\n";
+    let built = lab.ask(dockerfile, Ask { limits: limits(), ..Ask::default() });
+    let error = built.result.unwrap_err().to_string();
+    assert!(error.contains("ran out of memory") && error.contains("limited to 16 MiB"), "{error}");
+    // Limits are no part of what a result is known by.
+    let dockerfile = "FROM busybox\nRUN echo modest\n";
+    lab.ask(dockerfile, Ask { limits: limits(), ..Ask::default() }).done();
+    assert_eq!(lab.build(dockerfile).how("modest"), "definition");
 }
 
 #[test]

@@ -43,6 +43,7 @@ pub(crate) struct Ask {
     pub(crate) jobs: Option<usize>,
     pub(crate) cancel: Cancel,
     pub(crate) on_log: Option<OnLog>,
+    pub(crate) limits: Limits,
     pub(crate) inspect: Option<Arc<dyn Inspect>>,
 }
 
@@ -143,7 +144,7 @@ impl Lab {
                 bridge: BridgeConfig::default(),
                 state: self.directory.path().join("run"),
             },
-            limits: Limits { jobs: ask.jobs, ..Limits::default() },
+            limits: Limits { jobs: ask.jobs, ..ask.limits },
             inspect: ask.inspect,
             events,
             cancel: ask.cancel,

@@ -1,13 +1,15 @@
 //! From flags to a request.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::PathBuf;
 
 use bld_engine::build::{BuildRequest, NetworkMode, OnFailure, Secret};
 use bld_oci::Platform;
 
-use super::{Args, contexts, outputs};
+use super::{Args, contexts, limits, outputs};
+use crate::commands::options::parse_host;
 use crate::error::{Failure, describe};
 
 /// BuildKit's limit on a secret, which mounts of secrets rely on.
@@ -33,14 +35,12 @@ pub(super) fn build(args: &Args) -> Result<BuildRequest, Failure> {
         no_cache_filter: args.no_cache_filter.clone(),
         pull: args.pull,
         network: network(&args.network)?,
-        add_hosts: args
-            .add_host
-            .iter()
-            .map(|word| super::super::options::parse_host(word))
-            .collect::<Result<_, _>>()?,
+        add_hosts: hosts(&args.add_host)?,
         allow: args.allow.clone(),
         secrets: args.secret.iter().map(|word| secret(word)).collect::<Result<_, _>>()?,
         ssh: args.ssh.iter().map(|word| ssh(word)).collect::<Result<_, _>>()?,
+        resources: limits::all(&args.classic, &args.resource)?,
+        cgroup_parent: args.cgroup_parent.clone().filter(|parent| !parent.is_empty()),
         shm_size: args.shm_size,
         ulimits: args.ulimit.clone(),
         outputs: outputs::all(args)?,
@@ -59,17 +59,8 @@ pub(super) fn without_effect(args: &Args) -> Vec<String> {
         (args.builder.is_some(), "--builder", "there is one builder"),
         (!args.cache_from.is_empty(), "--cache-from", "only the local cache is used so far"),
         (!args.cache_to.is_empty(), "--cache-to", "only the local cache is used so far"),
-        (args.cgroup_parent.is_some(), "--cgroup-parent", "steps get control groups of their own"),
         (!args.policy.is_empty(), "--policy", "policies are not evaluated yet"),
-        (!args.resource.is_empty(), "--resource", "limits of steps are not set yet"),
         (classic.compress, "--compress", "the context is not sent anywhere"),
-        (classic.cpu_period.is_some(), "--cpu-period", "limits of steps are not set yet"),
-        (classic.cpu_quota.is_some(), "--cpu-quota", "limits of steps are not set yet"),
-        (classic.cpu_shares.is_some(), "--cpu-shares", "limits of steps are not set yet"),
-        (classic.cpuset_cpus.is_some(), "--cpuset-cpus", "limits of steps are not set yet"),
-        (classic.cpuset_mems.is_some(), "--cpuset-mems", "limits of steps are not set yet"),
-        (classic.memory.is_some(), "--memory", "limits of steps are not set yet"),
-        (classic.memory_swap.is_some(), "--memory-swap", "limits of steps are not set yet"),
         (classic.disable_content_trust, "--disable-content-trust", "images are not verified"),
         (
             classic.isolation.as_deref().is_some_and(|kind| kind != "default"),
@@ -104,6 +95,26 @@ fn build_args(args: &Args) -> BTreeMap<String, String> {
         };
     }
     values
+}
+
+/// `HOST:IP[,IP]`, several of them separated by commas.
+fn hosts(words: &[String]) -> Result<Vec<(String, String)>, Failure> {
+    let mut hosts: Vec<(String, String)> = Vec::new();
+    for word in words {
+        for (number, part) in word.split(',').enumerate() {
+            let bare = part.strip_prefix('[').and_then(|part| part.strip_suffix(']'));
+            // Without brackets, an address of version 6 may as well be a host and its address.
+            let address = bare.or_else(|| part.parse::<Ipv4Addr>().is_ok().then_some(part));
+            let host = match (address, hosts.last()) {
+                (Some(address), Some((name, _))) if number > 0 => {
+                    parse_host(&format!("{name}={address}"))?
+                }
+                _ => parse_host(part)?,
+            };
+            hosts.push(host);
+        }
+    }
+    Ok(hosts)
 }
 
 fn pair(word: &str) -> (String, String) {

@@ -52,7 +52,7 @@ pub(in crate::commands) fn host(word: &str) -> Result<(String, String), Failure>
 }
 
 /// A size, or -1 for no limit.
-pub(super) fn swap(word: &str) -> Result<i64, String> {
+pub(in crate::commands) fn swap(word: &str) -> Result<i64, String> {
     if word == "-1" { Ok(-1) } else { parse_size(word).map(u64::cast_signed) }
 }
 

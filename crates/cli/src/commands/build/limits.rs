@@ -1,0 +1,118 @@
+//! What steps may use up: `--resource` and the flags of docker's classic builder.
+
+use bld_engine::containers::Limits;
+
+use super::Classic;
+use crate::commands::options::parse_swap;
+use crate::error::Failure;
+use crate::output::units::parse_size;
+
+/// The keys of `--resource`, which are also names of flags.
+const KEYS: [&str; 7] = [
+    "memory",
+    "memory-swap",
+    "cpu-shares",
+    "cpu-period",
+    "cpu-quota",
+    "cpuset-cpus",
+    "cpuset-mems",
+];
+
+/// The limits that the command line sets; `--resource` overrules the old flags.
+pub(super) fn all(classic: &Classic, resources: &[String]) -> Result<Limits, Failure> {
+    let old = [
+        &classic.memory,
+        &classic.memory_swap,
+        &classic.cpu_shares,
+        &classic.cpu_period,
+        &classic.cpu_quota,
+        &classic.cpuset_cpus,
+        &classic.cpuset_mems,
+    ];
+    let mut limits = Limits::default();
+    for (key, value) in KEYS.iter().zip(old) {
+        if let Some(value) = value {
+            set(&mut limits, key, value, &format!("--{key}"))?;
+        }
+    }
+    for word in resources {
+        let (key, value) = word.split_once('=').ok_or_else(|| {
+            Failure::new(format!("invalid resource {word:?}, expected key=value"))
+        })?;
+        set(&mut limits, key.trim(), value.trim(), "--resource")?;
+    }
+    Ok(limits)
+}
+
+/// Sets the limit `key`; 0, as docker has it, means no limit.
+fn set(limits: &mut Limits, key: &str, value: &str, flag: &str) -> Result<(), Failure> {
+    let invalid = |_| Failure::new(format!("invalid value {value:?} for {key} ({flag})"));
+    let size =
+        || parse_size(value).map(|size| Some(size).filter(|size| *size > 0)).map_err(invalid);
+    let number = || {
+        let number = value.parse::<u64>().map_err(|error| invalid(error.to_string()))?;
+        Ok::<_, Failure>(Some(number).filter(|number| *number > 0))
+    };
+    let text = || Some(value.to_owned()).filter(|text| !text.is_empty());
+    match key {
+        "memory" => limits.memory = size()?,
+        "memory-swap" => {
+            limits.memory_swap =
+                Some(parse_swap(value).map_err(invalid)?).filter(|swap| *swap != 0);
+        }
+        "cpu-shares" => limits.cpu_shares = number()?,
+        "cpu-period" => limits.cpu_period = number()?,
+        "cpu-quota" => limits.cpu_quota = number()?,
+        "cpuset-cpus" => limits.cpuset_cpus = text(),
+        "cpuset-mems" => limits.cpuset_mems = text(),
+        other => {
+            let near = bld_dockerfile::suggest(other, KEYS.into_iter());
+            let near = near.map_or_else(String::new, |near| format!(" (did you mean {near}?)"));
+            return Err(Failure::new(format!("unknown resource {other:?}{near}"))
+                .with_hint(format!("the resources are {}", KEYS.join(", "))));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests may panic")]
+mod tests {
+    use super::*;
+
+    fn limits(classic: &Classic, resources: &[&str]) -> Result<Limits, Option<String>> {
+        let resources: Vec<String> = resources.iter().map(ToString::to_string).collect();
+        all(classic, &resources).map_err(|failure| failure.text().map(str::to_owned))
+    }
+
+    #[test]
+    fn resources_overrule_the_old_flags() {
+        let classic = Classic {
+            memory: Some("1g".to_owned()),
+            cpu_shares: Some("512".to_owned()),
+            ..Classic::default()
+        };
+        let wanted = ["memory=64m", "memory-swap=-1", "cpuset-cpus=0,1", "cpu-quota=0"];
+        let expected = Limits {
+            memory: Some(64 << 20),
+            memory_swap: Some(-1),
+            cpu_shares: Some(512),
+            cpuset_cpus: Some("0,1".to_owned()),
+            ..Limits::default()
+        };
+        assert_eq!(limits(&classic, &wanted), Ok(expected));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (word, part) in [
+            ("memroy=1g", "did you mean memory?"),
+            ("memory", "expected key=value"),
+            ("memory=lots", "invalid value \"lots\" for memory"),
+            ("cpu-quota=-5", "invalid value \"-5\" for cpu-quota"),
+        ] {
+            let text = limits(&Classic::default(), &[word]).unwrap_err().unwrap_or_default();
+            assert!(text.contains(part), "{word}: {text}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Flags of `bld build` that reach its steps, and those that do not.
+
+use crate::env;
+
+#[test]
+fn limits_reach_every_step_and_no_key() {
+    let env = env();
+    let parent = format!("/bld-test-{}", std::process::id());
+    let dockerfile = "FROM busybox\nRUN ulimit -n; df -k /dev/shm | tail -1; \
+                      grep Cpus_allowed_list /proc/self/status; echo seen\n";
+    let limits = [
+        "--resource",
+        "memory=64m",
+        "--memory-swap=-1",
+        "-c",
+        "512",
+        "--cpu-period=50000",
+        "--cpu-quota=40000",
+        "--cpuset-cpus=0",
+        "--cpuset-mems=0",
+        "--shm-size=3m",
+        "--ulimit",
+        "nofile=100:200",
+        "--cgroup-parent",
+        &parent,
+    ];
+    let built = env.build("l:1", dockerfile, limits).expect_code(0);
+    for text in ["100\n", "3072", "Cpus_allowed_list:\t0\n"] {
+        assert!(built.stderr.contains(text), "{text}: {built}");
+    }
+    // The parent is the user's, and stays; what lies in it does not.
+    for group in groups(&parent) {
+        std::fs::remove_dir(&group).unwrap_or_else(|error| panic!("{group:?}: {error}"));
+    }
+    let again = env.build("l:1", dockerfile, ["-m", "1g"]).expect_code(0);
+    assert!(again.stderr.contains("CACHED"), "{again}");
+    let oom = env.build("l:2", "FROM busybox\nRUN tail /dev/zero\n", ["-m", "32m"]).expect_code(1);
+    let _ = oom.expect_text("ran out of memory").expect_text("limited to 32 MiB");
+    env.assert_nothing_left();
+}
+
+/// The directories of a control group, in every hierarchy.
+fn groups(name: &str) -> Vec<std::path::PathBuf> {
+    let name = name.trim_start_matches('/');
+    let own = std::path::Path::new("/sys/fs/cgroup");
+    let hierarchies = std::fs::read_dir(own).unwrap().flatten().map(|entry| entry.path());
+    let groups = hierarchies.chain([own.to_owned()]).map(|hierarchy| hierarchy.join(name));
+    let found: Vec<_> = groups.filter(|group| group.is_dir()).collect();
+    assert!(!found.is_empty(), "there is no group {name}");
+    found
+}
+
+#[test]
+fn hosts_are_added_in_every_form() {
+    let env = env();
+    let dockerfile = "FROM busybox\nRUN cat /etc/hosts; ip route | head -1\n";
+    let hosts = [
+        "--add-host",
+        "a:192.0.2.1,192.0.2.2,b=192.0.2.3",
+        "--add-host=c=[2001:db8::1]",
+        "--add-host=d:2001:db8::2",
+        "--add-host=gate:host-gateway",
+    ];
+    let built = env.build("h:1", dockerfile, hosts).expect_code(0);
+    let gateway = built.stderr.split("default via ").nth(1).unwrap().split(' ').next().unwrap();
+    for line in [
+        "192.0.2.1\ta\n",
+        "192.0.2.2\ta\n",
+        "192.0.2.3\tb\n",
+        "2001:db8::1\tc\n",
+        "2001:db8::2\td\n",
+        &format!("{gateway}\tgate\n"),
+    ] {
+        assert!(built.stderr.contains(line), "{line:?}: {built}");
+    }
+    // An address is not what a result is known by; a name is.
+    let moved = hosts.map(|word| word.replace("192.0.2.1", "192.0.2.9"));
+    let again = env.build("h:1", dockerfile, moved.iter().map(String::as_str)).expect_code(0);
+    assert!(again.stderr.contains("CACHED"), "{again}");
+    let fewer = env.build("h:1", dockerfile, ["--add-host=a:192.0.2.1"]).expect_code(0);
+    assert!(fewer.stderr.contains("192.0.2.1\ta\n"), "{fewer}");
+}
+
+#[test]
+fn the_network_of_the_host_has_to_be_allowed() {
+    let env = env();
+    let dockerfile = "FROM busybox\nRUN --network=host ip link | grep -c bld0 || true\n";
+    let refused = env.build("n:1", dockerfile, []).expect_code(1);
+    let _ = refused.expect_text("--allow network.host");
+    let _ = env.build("n:1", dockerfile, ["--allow", "network.host"]).expect_code(0);
+    // Who puts the whole build there has allowed it, as with buildx.
+    let _ = env.build("n:1", dockerfile, ["--network", "host"]).expect_code(0);
+    let insecure = "FROM busybox\nRUN --security=insecure grep CapEff /proc/self/status\n";
+    let _ = env.build("n:2", insecure, []).expect_code(1).expect_text("security.insecure");
+    let full = env.build("n:2", insecure, ["--allow=security.insecure"]).expect_code(0);
+    assert!(!full.stderr.contains("00000000a80425fb"), "{full}");
+}
+
+#[test]
+fn flags_that_change_nothing_are_accepted_and_say_so() {
+    let env = env();
+    let words = [
+        "--rm=true",
+        "--force-rm",
+        "--compress",
+        "--squash",
+        "--isolation=hyperv",
+        "--security-opt=seccomp=unconfined",
+        "--disable-content-trust",
+        "--builder=mine",
+        "--load",
+        "--pull=false",
+        "--no-cache=false",
+    ];
+    let built = env.build("w:1", "FROM busybox\nRUN true\n", words).expect_code(0);
+    let notes: Vec<_> = built.stderr.lines().filter(|line| line.starts_with("note: ")).collect();
+    assert_eq!(notes.len(), 6, "{notes:#?}");
+    for flag in ["--compress", "--squash", "--isolation", "--security-opt", "--builder"] {
+        assert!(notes.iter().any(|note| note.contains(flag)), "{flag}: {notes:#?}");
+    }
+}
