@@ -4,6 +4,7 @@ mod contexts;
 mod definition;
 mod error;
 mod inspect;
+mod keys;
 mod listing;
 mod output;
 mod remotes;
@@ -22,6 +23,7 @@ pub use bld_graph::Remote;
 pub use contexts::Incoming;
 pub use error::{BuildError, SourceText};
 pub use inspect::{FailedStep, OnFailure};
+pub use keys::KeyAgent;
 pub use listing::{ContextListing, ExcludedFile, IncludedFile};
 pub use request::{
     ArchiveStream, BuildRequest, BuildResult, Context, Destination, DockerfileSource, ImageOptions,

@@ -307,6 +307,22 @@ pub enum EngineError {
         /// The programs that were looked for.
         tried: String,
     },
+    /// An SSH key cannot be used.
+    #[error("cannot use the SSH key {}: {reason}", path.display())]
+    SshKey {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// A program that SSH keys need is not there.
+    #[error(
+        "{program} not found: SSH keys from files need it; install OpenSSH's client (package openssh-client, openssh-clients or openssh)"
+    )]
+    NoOpenSsh {
+        /// The program.
+        program: &'static str,
+    },
     /// No volume has this name.
     #[error("get {name}: no such volume")]
     NoSuchVolume {

@@ -126,4 +126,5 @@ pub use snapshot::SnapshotInfo;
 pub use stat_cache::{StatCache, StatKey};
 pub use step::Step;
 pub use store::Store;
+pub use temporary::Scratch;
 pub use usage::{Tally, Usage};

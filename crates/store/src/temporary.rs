@@ -1,13 +1,15 @@
-//! Files that get their name when they are complete.
+//! Files that get their name when they are complete, and directories that never get one.
 
 use std::fs::File;
 use std::io;
+use std::path::PathBuf;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::Store;
 use crate::error::{Result, StoreError};
+use crate::remove;
 
 /// A file of this session. Its temporary name is removed when this is dropped.
 #[derive(Debug)]
@@ -63,5 +65,40 @@ impl Drop for Temporary {
     fn drop(&mut self) {
         // What stays is swept when this process is gone.
         let _ = self.store.inner().root.unlink(&self.name);
+    }
+}
+
+/// A directory for whatever is needed only now, entered by its owner only. Removed when dropped, or
+/// swept when the process has died.
+#[derive(Debug)]
+pub struct Scratch {
+    store: Store,
+    /// Relative to the root.
+    name: String,
+}
+
+impl Store {
+    /// Makes an empty directory of this process.
+    pub fn scratch(&self) -> Result<Scratch> {
+        let inner = self.inner();
+        let session = inner.session()?;
+        let name = session.path(&session.temporary("scratch"));
+        rustix::fs::mkdirat(&inner.root, &name, Mode::RWXU)
+            .map_err(|errno| inner.root.error("create", &name, errno))?;
+        Ok(Scratch { store: self.clone(), name })
+    }
+}
+
+impl Scratch {
+    /// Where it is.
+    pub fn path(&self) -> PathBuf {
+        self.store.inner().root.join(&self.name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What stays is swept when this process is gone.
+        let _ = remove::tree(&self.store.inner().root, &self.name);
     }
 }

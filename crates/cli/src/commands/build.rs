@@ -6,6 +6,7 @@ mod outputs;
 mod print;
 mod report;
 mod request;
+mod secrets;
 mod shell;
 
 use std::fs;
@@ -32,7 +33,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "strings")]
     add_host: Vec<String>,
     /// Allow extra privileged entitlement (e.g., "network.host", "security.insecure", "device")
-    #[arg(long, value_name = "stringArray", value_delimiter = ',')]
+    #[arg(long, value_name = "stringArray")]
     allow: Vec<String>,
     /// Add annotation to the image
     #[arg(long, value_name = "stringArray")]
@@ -147,7 +148,7 @@ pub(crate) struct Args {
     /// Shared memory size for build containers
     #[arg(long, value_name = "bytes", value_parser = parse_size)]
     shm_size: Option<u64>,
-    /// SSH agent socket to expose to the build (format: "default|<id>[=<socket>]")
+    /// SSH agent socket or keys to expose to the build (format: "default|<id>[=<socket>|<key>[,<key>]]")
     #[arg(long, value_name = "stringArray")]
     ssh: Vec<String>,
     /// Image identifier (format: "[registry/]repository[:tag]")
@@ -211,10 +212,16 @@ fn start(args: &Args, session: &Session) -> Outcome {
     if let Some(call) = args.call.as_deref().filter(|call| !matches!(*call, "build" | "check")) {
         return Err(Failure::new(format!("--call={call} is not supported yet")));
     }
-    for note in request::without_effect(args) {
+    for note in request::without_effect(args).into_iter().chain(secrets::notes(&args.secret)) {
         session.tell(&note);
     }
     let mut request = request::build(args)?;
+    let mut agents = Vec::new();
+    for (id, files) in secrets::ssh(&args.ssh)?.keys {
+        let agent = session.engine.key_agent(&files)?;
+        request.ssh.insert(id, agent.socket());
+        agents.push(agent);
+    }
     if check {
         return report::check(session, &request);
     }

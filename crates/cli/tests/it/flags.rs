@@ -90,6 +90,8 @@ fn the_network_of_the_host_has_to_be_allowed() {
     let _ = env.build("n:1", dockerfile, ["--allow", "network.host"]).expect_code(0);
     // Who puts the whole build there has allowed it, as with buildx.
     let _ = env.build("n:1", dockerfile, ["--network", "host"]).expect_code(0);
+    let typo = env.build("n:1", dockerfile, ["--allow", "network.hots"]).expect_code(1);
+    let _ = typo.expect_text("did you mean network.host?");
     let insecure = "FROM busybox\nRUN --security=insecure grep CapEff /proc/self/status\n";
     let _ = env.build("n:2", insecure, []).expect_code(1).expect_text("security.insecure");
     let full = env.build("n:2", insecure, ["--allow=security.insecure"]).expect_code(0);
@@ -111,10 +113,11 @@ fn flags_that_change_nothing_are_accepted_and_say_so() {
         "--load",
         "--pull=false",
         "--no-cache=false",
+        "--allow=buildx.local.delete",
     ];
     let built = env.build("w:1", "FROM busybox\nRUN true\n", words).expect_code(0);
     let notes: Vec<_> = built.stderr.lines().filter(|line| line.starts_with("note: ")).collect();
-    assert_eq!(notes.len(), 6, "{notes:#?}");
+    assert_eq!(notes.len(), 7, "{notes:#?}");
     for flag in ["--compress", "--squash", "--isolation", "--security-opt", "--builder"] {
         assert!(notes.iter().any(|note| note.contains(flag)), "{flag}: {notes:#?}");
     }

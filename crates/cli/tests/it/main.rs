@@ -14,6 +14,7 @@ mod lifecycle;
 mod network;
 mod output;
 mod remote;
+mod trust;
 mod words;
 
 use bld_testkit::TestEnv;

@@ -207,7 +207,7 @@ pub struct BuildRequest {
     pub allow: Vec<String>,
     /// `--secret`, by id.
     pub secrets: BTreeMap<String, Secret>,
-    /// `--ssh`: agent socket by id.
+    /// `--ssh`: agent socket by id; a [`KeyAgent`](super::KeyAgent) makes one of files with keys.
     pub ssh: BTreeMap<String, PathBuf>,
     /// `--resource`: limits of each step.
     pub resources: Limits,

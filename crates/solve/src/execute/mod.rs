@@ -1,5 +1,6 @@
 //! Doing what an operation says, on a snapshot.
 
+mod agent;
 mod copy;
 mod exec;
 mod mask;

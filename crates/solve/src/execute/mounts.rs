@@ -12,6 +12,7 @@ use bld_oci::Digest;
 use bld_sandbox::Mount;
 use bld_store::{Active, KeyLock};
 
+use super::agent::Door;
 use crate::context::LocalContext;
 use crate::error::StepFailure;
 use crate::select::{self, Place};
@@ -27,12 +28,22 @@ pub(super) struct Mounts<'a> {
     /// Holds copies of inputs that cannot be shown as they lie on disk.
     scratch: PathBuf,
     copies: usize,
+    /// Ways to SSH agents.
+    doors: Vec<Door>,
 }
 
 impl<'a> Mounts<'a> {
     pub(super) fn new(build: &'a Build, index: usize, active: &Active) -> Self {
         let scratch = super::scratch(active);
-        Self { build, index, prepared: Vec::new(), locks: Vec::new(), scratch, copies: 0 }
+        Self {
+            build,
+            index,
+            prepared: Vec::new(),
+            locks: Vec::new(),
+            scratch,
+            copies: 0,
+            doors: Vec::new(),
+        }
     }
 
     /// Prepares all mounts of `op`; gives the variables that secrets are handed over in.
@@ -123,11 +134,20 @@ impl<'a> Mounts<'a> {
                     env.push((variable.clone(), String::from_utf8_lossy(value).into_owned()));
                 }
             }
-            MountKind::Ssh { id, required, .. } => {
-                let Some(socket) = self.build.env.ssh.get(id) else {
+            MountKind::Ssh { id, mode, uid, gid, required } => {
+                let Some(agent) = self.build.env.ssh.get(id) else {
                     return not_given(*required, "ssh agent", id, "--ssh", id.clone());
                 };
-                self.bind(target, socket.clone(), false);
+                let socket = self.scratch.join(format!("agent-{}", self.doors.len()));
+                fs::create_dir_all(&self.scratch).map_err(io("create", &self.scratch))?;
+                let door = Door::open(agent.clone(), &socket)
+                    .and_then(|door| {
+                        fs::set_permissions(&socket, fs::Permissions::from_mode(*mode))?;
+                        chown(&socket, Some(*uid), Some(*gid)).map(|()| door)
+                    })
+                    .map_err(io("open", &socket))?;
+                self.doors.push(door);
+                self.bind(target, socket, false);
             }
         }
         Ok(())

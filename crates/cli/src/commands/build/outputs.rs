@@ -133,7 +133,7 @@ fn output(word: &str, annotations: &BTreeMap<String, String>) -> Result<Output, 
 }
 
 /// The fields of a line of CSV; quotes keep commas.
-fn fields(word: &str) -> Vec<String> {
+pub(super) fn fields(word: &str) -> Vec<String> {
     let (mut fields, mut field, mut quoted) = (Vec::new(), String::new(), false);
     for c in word.chars() {
         match c {

@@ -2,18 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::FileTypeExt as _;
-use std::path::PathBuf;
 
-use bld_engine::build::{BuildRequest, NetworkMode, OnFailure, Secret};
+use bld_engine::build::{BuildRequest, NetworkMode, OnFailure};
 use bld_oci::Platform;
 
-use super::{Args, contexts, limits, outputs};
+use super::{Args, contexts, limits, outputs, secrets};
 use crate::commands::options::parse_host;
 use crate::error::{Failure, describe};
-
-/// BuildKit's limit on a secret, which mounts of secrets rely on.
-const SECRET_LIMIT: usize = 500 << 10;
 
 /// The request that `args` make.
 pub(super) fn build(args: &Args) -> Result<BuildRequest, Failure> {
@@ -36,9 +31,9 @@ pub(super) fn build(args: &Args) -> Result<BuildRequest, Failure> {
         pull: args.pull,
         network: network(&args.network)?,
         add_hosts: hosts(&args.add_host)?,
-        allow: args.allow.clone(),
-        secrets: args.secret.iter().map(|word| secret(word)).collect::<Result<_, _>>()?,
-        ssh: args.ssh.iter().map(|word| ssh(word)).collect::<Result<_, _>>()?,
+        allow: secrets::allowed(&args.allow)?,
+        secrets: secrets::secrets(&args.secret)?,
+        ssh: secrets::ssh(&args.ssh)?.agents,
         resources: limits::all(&args.classic, &args.resource)?,
         cgroup_parent: args.cgroup_parent.clone().filter(|parent| !parent.is_empty()),
         shm_size: args.shm_size,
@@ -66,6 +61,16 @@ pub(super) fn without_effect(args: &Args) -> Vec<String> {
             classic.isolation.as_deref().is_some_and(|kind| kind != "default"),
             "--isolation",
             "it is for Windows",
+        ),
+        (
+            args.allow.iter().any(|word| word.starts_with("fs")),
+            "--allow fs",
+            "what is read and written is what the command line names",
+        ),
+        (
+            args.allow.iter().any(|word| word == "buildx.local.delete"),
+            "--allow buildx.local.delete",
+            "outputs delete nothing",
         ),
         (!classic.security_opt.is_empty(), "--security-opt", "use RUN --security"),
         (classic.squash, "--squash", "layers are kept as they are"),
@@ -138,64 +143,4 @@ fn network(word: &str) -> Result<NetworkMode, Failure> {
         other => Err(Failure::new(format!("network mode {other:?} not supported by buildkit"))
             .with_hint("the modes are default, host and none")),
     }
-}
-
-/// `id=ID[,src=PATH|env=NAME][,type=file|env]`.
-fn secret(word: &str) -> Result<(String, Secret), Failure> {
-    let invalid = |why: &str| Failure::new(format!("invalid secret {word:?}: {why}"));
-    let (mut id, mut path, mut env, mut kind) = (None, None, None, None);
-    for field in word.split(',') {
-        let (key, value) =
-            field.split_once('=').ok_or_else(|| invalid("fields must be key=value pairs"))?;
-        match key {
-            "id" => id = Some(value),
-            "source" | "src" => path = Some(value),
-            "env" => env = Some(value),
-            "type" if matches!(value, "file" | "env") => kind = Some(value),
-            "type" => return Err(invalid("the types are file and env")),
-            other => return Err(invalid(&format!("unexpected key '{other}'"))),
-        }
-    }
-    let id = id.filter(|id| !id.is_empty()).ok_or_else(|| invalid("id is required"))?;
-    let from_env =
-        |name: &str| std::env::var_os(name).map(std::os::unix::ffi::OsStringExt::into_vec);
-    let value = match (kind, path, env) {
-        // With `type=env`, docker takes `src` for the variable.
-        (Some("env"), name, None) | (_, None, name @ Some(_)) => {
-            let name = name.unwrap_or(id);
-            from_env(name)
-                .ok_or_else(|| invalid(&format!("environment variable {name} is not set")))?
-        }
-        (_, None, None) if kind.is_none() && std::env::var_os(id).is_some() => {
-            from_env(id).unwrap_or_default()
-        }
-        (_, path, _) => {
-            let path = path.unwrap_or(id);
-            std::fs::read(path).map_err(|error| invalid(&format!("read {path}: {error}")))?
-        }
-    };
-    if value.len() > SECRET_LIMIT {
-        return Err(invalid("a secret holds at most 500 KiB"));
-    }
-    Ok((id.to_owned(), Secret { value }))
-}
-
-/// `default`, `ID`, `ID=SOCKET`.
-fn ssh(word: &str) -> Result<(String, PathBuf), Failure> {
-    let (id, socket) = word.split_once('=').unwrap_or((word, ""));
-    let socket = match socket {
-        "" => std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from).ok_or_else(|| {
-            Failure::new("invalid empty ssh agent socket: make sure SSH_AUTH_SOCK is set")
-        })?,
-        path => PathBuf::from(path),
-    };
-    let is_socket = socket.metadata().is_ok_and(|metadata| metadata.file_type().is_socket());
-    if !is_socket {
-        return Err(Failure::new(format!(
-            "{} is not the socket of an ssh agent",
-            socket.display()
-        ))
-        .with_hint("keys are not read from files yet; add them to an agent"));
-    }
-    Ok((id.to_owned(), socket))
 }
