@@ -106,6 +106,9 @@ fn config(global: &Global) -> EngineConfig {
         config.bridge.table.clone_from(&bridge);
         config.bridge.name = bridge;
     }
+    if let Some(dirs) = std::env::var_os("BLD_CDI_SPEC_DIRS") {
+        config.device_dirs = std::env::split_paths(&dirs).collect();
+    }
     config.monitor = std::env::current_exe().ok().map(|program| {
         let args = ["--root".into(), config.root.clone().into_os_string()];
         let command = OsString::from(bld_engine::containers::monitor::COMMAND);

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use bld_dockerfile::Diagnostic;
 use bld_event::{Cancel, Events};
 use bld_graph::Plan;
-use bld_solve::{Environment, Limits, NetworkSetup, SolveError};
+use bld_solve::{Devices, Environment, Granted, Limits, NetworkSetup, SolveError};
 
 pub use bld_graph::Remote;
 pub use contexts::Incoming;
@@ -176,6 +176,10 @@ impl Engine {
                 resources: limits(&request.resources),
                 cgroup_parent: request.cgroup_parent.clone(),
             },
+            devices: Devices {
+                dirs: self.config().device_dirs.clone(),
+                granted: request.allow.iter().filter_map(|word| granted(word)).collect(),
+            },
             inspect: request.on_failure.inspect(cancel),
             events: events.clone(),
             cancel: cancel.clone(),
@@ -191,4 +195,16 @@ impl Engine {
         HandOut { engine: self, plan: &plan, solved: &solved, events, cancel, image: None }
             .all(&wanted)
     }
+}
+
+/// The devices that an entitlement allows: `device`, `device=NAME`, `device=NAME,alias=ALIAS`.
+fn granted(entitlement: &str) -> Option<Granted> {
+    if entitlement == "device" {
+        return Some(Granted::All);
+    }
+    let named = entitlement.strip_prefix("device=")?;
+    Some(match named.split_once(",alias=") {
+        Some((device, name)) => Granted::Alias { device: device.to_owned(), name: name.to_owned() },
+        None => Granted::Named(named.to_owned()),
+    })
 }

@@ -24,6 +24,9 @@ pub struct EngineConfig {
     pub git_environment: Vec<(OsString, OsString)>,
     /// The bridge that containers are attached to by default.
     pub bridge: BridgeConfig,
+    /// Directories with descriptions of devices, in the form of the Container Device Interface; what
+    /// a later one says of a device counts.
+    pub device_dirs: Vec<PathBuf>,
     /// Command line that runs [`monitor`](crate::containers::monitor); the container's id is
     /// appended. Without it, containers cannot be detached.
     pub monitor: Option<Vec<OsString>>,
@@ -41,6 +44,7 @@ impl EngineConfig {
             ssh_agent: None,
             git_environment: Vec::new(),
             bridge: BridgeConfig::default(),
+            device_dirs: vec!["/etc/cdi".into(), "/var/run/cdi".into()],
             monitor: None,
         }
     }

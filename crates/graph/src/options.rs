@@ -50,15 +50,14 @@ pub enum NoCache {
     Stages(Vec<String>),
 }
 
-/// What a build may do beyond the sandbox (`--allow`).
+/// What a build may do beyond the sandbox (`--allow`). Devices are another matter: which there are
+/// is not known here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Entitlements {
     /// `network.host`
     pub network_host: bool,
     /// `security.insecure`
     pub security_insecure: bool,
-    /// `device`
-    pub device: bool,
 }
 
 impl LowerOptions {

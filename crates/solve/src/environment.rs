@@ -11,6 +11,7 @@ use bld_oci::Platform;
 use bld_store::{Lease, SnapshotId, Store};
 
 use crate::context::LocalContext;
+use crate::devices::Devices;
 use crate::inspect::Inspect;
 
 /// Brings the layers of an image into the store.
@@ -80,6 +81,8 @@ pub struct Environment {
     pub network: NetworkSetup,
     /// Limits of the steps.
     pub limits: Limits,
+    /// The devices of the machine that steps can ask for.
+    pub devices: Devices,
     /// Looks into the step that ends the build.
     pub inspect: Option<Arc<dyn Inspect>>,
     /// Where progress is reported.

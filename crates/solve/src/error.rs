@@ -103,6 +103,9 @@ pub enum StepFailure {
     /// The container could not be started.
     #[error(transparent)]
     Sandbox(#[from] bld_sandbox::SandboxError),
+    /// A device cannot be had.
+    #[error(transparent)]
+    Device(#[from] crate::devices::DeviceError),
     /// The network could not be set up.
     #[error(transparent)]
     Network(#[from] bld_network::NetworkError),

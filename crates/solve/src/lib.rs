@@ -19,6 +19,7 @@
 
 mod content;
 mod context;
+mod devices;
 mod environment;
 mod error;
 mod evaluate;
@@ -33,6 +34,7 @@ mod solver;
 mod step;
 
 pub use context::LocalContext;
+pub use devices::{DeviceError, Devices, Granted};
 pub use environment::{Environment, Images, Limits, NetworkSetup, Sources};
 pub use error::{MissingSource, SolveError, StepError, StepFailure};
 pub use inspect::{Inspect, Scene};

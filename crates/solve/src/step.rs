@@ -108,6 +108,10 @@ fn step(
     env: &Environment,
     remembered: &mut BTreeMap<String, Remembered>,
 ) -> Result<Step, StepFailure> {
+    if let Op::Exec(exec) = &vertex.op {
+        // A device that cannot be had is no reason to begin.
+        env.devices.edits(&exec.devices)?;
+    }
     let op = key::operation(&vertex.key());
     let mut inputs = Vec::new();
     let mut forced = vertex.no_cache;

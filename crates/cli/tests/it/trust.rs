@@ -1,4 +1,4 @@
-//! What a build is trusted with: secrets and SSH keys. None of it may stay anywhere.
+//! What a build is trusted with: secrets, SSH keys, devices. None of it may stay anywhere.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -222,4 +222,45 @@ fn a_required_secret_that_is_missing_is_named() {
     let _ = unset.expect_code(0).expect_text("the variable BLD_NOT_SET is not set");
     let absent = env.build("s:1", &dockerfile, ["--secret", "id=token,src=nosuch"]).expect_code(1);
     let _ = absent.expect_text("read nosuch");
+}
+
+#[test]
+fn devices_are_described_allowed_and_used() {
+    let env = env();
+    let dir = env.path("cdi");
+    fs::create_dir(&dir).unwrap();
+    let node = dir.join("node");
+    Cmd::new("mknod").args(["-m", "666"]).arg(&node).args(["c", "1", "3"]).ok();
+    env.write("mounted", "by the device");
+    let description = format!(
+        "cdiVersion: \"0.6.0\"\nkind: example.org/gadget\ncontainerEdits:\n  env: [COMMON=1]\n\
+         devices:\n- name: one\n  containerEdits:\n    env: [GADGET=one]\n    deviceNodes:\n\
+         \x20   - {{path: /dev/gadget, hostPath: {}}}\n    mounts:\n\
+         \x20   - {{hostPath: {}, containerPath: /opt/gadget, options: [ro]}}\n",
+        node.display(),
+        env.path("mounted").display()
+    );
+    env.write("cdi/gadget.yaml", description);
+    let dockerfile = "# syntax=docker/dockerfile:1-labs\nFROM busybox\n\
+        RUN --device=example.org/gadget=one,required --device=example.org/absent=x \
+        ls -l /dev/gadget && echo x > /dev/gadget && echo $GADGET $COMMON && cat /opt/gadget\n";
+    let build = |arguments: &[&str], dockerfile: &str| {
+        let words = ["build", "--progress", "plain", "-t", "d:1", "-f", "-"];
+        env.write("ctx/empty", "");
+        let command = env.bld(words).args(arguments).arg("ctx").stdin(dockerfile);
+        command.env("BLD_CDI_SPEC_DIRS", format!("/nonexistent:{}", dir.display())).run()
+    };
+    let refused = build(&[], dockerfile).expect_code(1);
+    let _ = refused.expect_text("--allow device=example.org/gadget=one");
+    let built = build(&["--allow", "device=example.org/gadget=one"], dockerfile).expect_code(0);
+    for text in
+        ["1,   3", "one 1\n", "by the device", "WARN: there is no device \"example.org/absent=x\""]
+    {
+        assert!(built.stderr.contains(text), "{text}: {built}");
+    }
+    let typo = dockerfile.replace("gadget=one", "gadget=noe");
+    let unknown = build(&["--allow", "device"], &typo).expect_code(1);
+    let _ = unknown.expect_text("did you mean example.org/gadget=one?");
+    let files = env.bld(["run", "--rm", "d:1", "ls", "/dev", "/opt"]).run();
+    assert!(!files.stdout.contains("gadget"), "{files}");
 }

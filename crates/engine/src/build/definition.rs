@@ -113,7 +113,6 @@ impl Definition {
                 // Who puts the whole build there has allowed it.
                 network_host: allowed("network.host") || request.network == NetworkMode::Host,
                 security_insecure: allowed("security.insecure"),
-                device: allowed("device"),
             },
             ignore: self
                 .contexts

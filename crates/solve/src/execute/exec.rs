@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
+use bld_event::EventKind;
 use bld_graph::{ExecOp, MountKind, Network, Security};
 use bld_layer::View;
 use bld_network::{Bridge, Endpoint, hosts_file, new_netns, resolv_conf, with_gateway};
@@ -17,6 +18,7 @@ use super::account;
 use super::mask::Mask;
 use super::mounts::Mounts;
 use super::output::Output;
+use crate::devices::Edits;
 use crate::error::StepFailure;
 use crate::inspect::Scene;
 use crate::solver::{Build, CGROUP_PREFIX};
@@ -32,10 +34,6 @@ pub(super) fn run(
     active: &Active,
     log: &mut Option<PathBuf>,
 ) -> Result<(), StepFailure> {
-    if let Some(device) = op.devices.iter().find(|device| device.required) {
-        let what = format!("device {:?}: devices are not supported by this version", device.name);
-        return Err(StepFailure::Unsupported(what));
-    }
     let place = Place::new(build, index, op, active)?;
     let (output, stdout, stderr) = Output::new(build, index, &mask(build, op), log)?;
     let stdin = File::open("/dev/null").map_err(StepFailure::io("open /dev/null"))?.into();
@@ -60,6 +58,7 @@ pub(super) struct Place<'a> {
     account: Account,
     mounts: Mounts<'a>,
     secret_env: Vec<(String, String)>,
+    devices: Edits,
     network: StepNetwork,
 }
 
@@ -72,10 +71,15 @@ impl<'a> Place<'a> {
         active: &'a Active,
     ) -> Result<Self, StepFailure> {
         let account = account(&View::new(active.layers().to_vec()), &op.user)?;
+        let devices = build.env.devices.edits(&op.devices)?;
+        for name in &devices.missing {
+            let message = format!("there is no device {name:?}: the step runs without it");
+            build.emit(index, EventKind::Warning { message });
+        }
         let mut mounts = Mounts::new(build, index, active);
         let secret_env = mounts.add(op)?;
         let network = StepNetwork::new(build, op.network, active)?;
-        Ok(Self { build, index, op, active, account, mounts, secret_env, network })
+        Ok(Self { build, index, op, active, account, mounts, secret_env, devices, network })
     }
 
     /// Starts a process. Only one at a time can run.
@@ -91,14 +95,17 @@ impl<'a> Place<'a> {
         let (op, limits) = (self.op, &self.build.env.limits);
         let hostname = op.hostname.clone().unwrap_or_else(|| HOSTNAME.to_owned());
         let hosts = with_gateway(&op.extra_hosts, self.network.gateway());
+        let mut user = self.account.user.clone();
+        user.groups.extend(&self.devices.groups);
         let mut spec = Spec::new(root, args);
         spec.env = self.environment(matches!(stdio, Stdio::Terminal { .. }));
         spec.cwd.clone_from(&op.cwd);
-        spec.user = self.account.user.clone();
+        spec.user = user;
         spec.hosts = Some(hosts_file(&hostname, self.network.address(), &hosts));
         spec.resolv_conf = Some(self.network.resolv_conf.clone());
         spec.hostname = Some(hostname);
-        spec.mounts = self.mounts.all().to_vec();
+        spec.mounts = self.mounts.all().iter().chain(&self.devices.mounts).cloned().collect();
+        spec.devices.clone_from(&self.devices.nodes);
         spec.privileged = op.security == Security::Insecure;
         spec.rlimits = rlimits(self.build)?;
         if let Some(size) = limits.shm_size {
@@ -139,7 +146,7 @@ impl<'a> Place<'a> {
                 env.push((name, value));
             }
         }
-        for (name, value) in &self.secret_env {
+        for (name, value) in self.devices.env.iter().chain(&self.secret_env) {
             env.retain(|(known, _)| known != name);
             env.push((name, value));
         }

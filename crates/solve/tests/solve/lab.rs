@@ -16,7 +16,8 @@ use bld_layer::{ApplyOptions, TarOptions, View, apply, diff_id};
 use bld_network::BridgeConfig;
 use bld_oci::{Digest, ImageConfig, Platform, chain_id};
 use bld_solve::{
-    Environment, Images, Inspect, Limits, LocalContext, NetworkSetup, SolveError, Solved, Sources,
+    Devices, Environment, Images, Inspect, Limits, LocalContext, NetworkSetup, SolveError, Solved,
+    Sources,
 };
 use bld_store::{SnapshotId, Store};
 use tempfile::TempDir;
@@ -44,6 +45,7 @@ pub(crate) struct Ask {
     pub(crate) cancel: Cancel,
     pub(crate) on_log: Option<OnLog>,
     pub(crate) limits: Limits,
+    pub(crate) devices: Devices,
     pub(crate) inspect: Option<Arc<dyn Inspect>>,
 }
 
@@ -145,6 +147,7 @@ impl Lab {
                 state: self.directory.path().join("run"),
             },
             limits: Limits { jobs: ask.jobs, ..ask.limits },
+            devices: ask.devices,
             inspect: ask.inspect,
             events,
             cancel: ask.cancel,
