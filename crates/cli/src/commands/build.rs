@@ -11,6 +11,7 @@ mod shell;
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bld_engine::build::{BuildError, BuildResult};
@@ -239,8 +240,9 @@ fn start(args: &Args, session: &Session) -> Outcome {
     cancel_on_signal(&cancel, control.clone())?;
     let mode = if args.quiet { Mode::Quiet } else { args.progress };
     let display = Display::start(mode).map_err(|error| Failure::new(error.to_string()))?;
+    let reached = Arc::new(AtomicBool::new(control.is_none()));
     if let Some(control) = control {
-        request.on_failure = shell::on_failure(display.pause(), control);
+        request.on_failure = shell::on_failure(display.pause(), control, Arc::clone(&reached));
     }
     let events = display.events();
     let built = build(session, &request, &events, &cancel);
@@ -264,6 +266,9 @@ fn start(args: &Args, session: &Session) -> Outcome {
         Err(error) => {
             // Plain output has shown every line already; the others hide or mix them.
             let whole = mode != Mode::Plain;
+            if matches!(error, BuildError::Step { .. }) && !reached.load(Ordering::Relaxed) {
+                session.tell(shell::NO_PLACE);
+            }
             Err(report::failed(session, &error, &summary, whole))
         }
     }

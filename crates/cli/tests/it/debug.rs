@@ -141,6 +141,18 @@ fn a_shell_shows_what_a_failed_copy_was_to_work_on() {
 }
 
 #[test]
+fn a_shell_opens_where_a_program_is_missing_but_not_where_there_is_no_place() {
+    let env = env();
+    let mut terminal = shell(&env, "FROM busybox\nWORKDIR /w\nRUN [\"/nosuch\"]\n", "plain");
+    terminal.wait_for("/w # ");
+    terminal.type_in("exit\n");
+    let (code, shown) = terminal.end();
+    assert!(code == 1 && shown.contains("no such file or directory"), "{shown}");
+    let (code, shown) = shell(&env, "FROM busybox\nCOPY nosuch /\n", "plain").end();
+    assert!(code == 1 && shown.contains("no shell was opened"), "{shown}");
+}
+
+#[test]
 fn without_a_shell_or_a_terminal_it_is_said() {
     let env = env();
     let dockerfile =

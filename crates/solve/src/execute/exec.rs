@@ -35,6 +35,11 @@ pub(super) fn run(
     log: &mut Option<PathBuf>,
 ) -> Result<(), StepFailure> {
     let place = Place::new(build, index, op, active)?;
+    in_place(&place, log).inspect_err(|failure| place.show(failure, false))
+}
+
+fn in_place(place: &Place<'_>, log: &mut Option<PathBuf>) -> Result<(), StepFailure> {
+    let Place { build, index, op, .. } = *place;
     let (output, stdout, stderr) = Output::new(build, index, &mask(build, op), log)?;
     let stdin = File::open("/dev/null").map_err(StepFailure::io("open /dev/null"))?.into();
     let mut process = place.spawn(op.args.clone(), Stdio::Fds { stdin, stdout, stderr })?;
@@ -46,7 +51,7 @@ pub(super) fn run(
     output.forward(process.pidfd())?;
     let status = process.wait()?;
     drop(process);
-    verdict(build, op, status).inspect_err(|failure| place.show(failure, false))
+    verdict(build, op, status)
 }
 
 /// Where the processes of a step run: everything that is set up for them and taken away with this.
@@ -122,7 +127,7 @@ impl<'a> Place<'a> {
         Ok(bld_sandbox::spawn(spec)?)
     }
 
-    /// Lets somebody look around after a failure, who came to nothing if `is_before`.
+    /// Lets somebody look around after a failure, who sees what was there before if `is_before`.
     pub(super) fn show(&self, failure: &StepFailure, is_before: bool) {
         self.build.inspect(&Scene {
             name: &self.build.vertex(self.index).name,

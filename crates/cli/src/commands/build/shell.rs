@@ -1,6 +1,8 @@
 //! `--on-error=shell`: a shell in the place of the step that failed.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bld_engine::EngineError;
 use bld_engine::build::{FailedStep, OnFailure};
@@ -32,9 +34,15 @@ pub(super) fn check() -> Result<(), Failure> {
         ))
 }
 
-/// Opens a shell in a failed step's place, while the display of the progress is paused.
-pub(super) fn on_failure(pause: Pause, control: Control) -> OnFailure {
+/// What is said when a step failed and there was no place to open a shell in.
+pub(super) const NO_PLACE: &str =
+    "note: no shell was opened: the step failed before it could run anything";
+
+/// Opens a shell in a failed step's place, while the display of the progress is paused. `reached` is
+/// set then.
+pub(super) fn on_failure(pause: Pause, control: Control, reached: Arc<AtomicBool>) -> OnFailure {
     OnFailure::call(move |step| {
+        reached.store(true, Ordering::Relaxed);
         let _paused = pause.hold();
         tell(&announcement(step));
         if let Err(failure) = open(step, &control) {
