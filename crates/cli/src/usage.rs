@@ -178,7 +178,10 @@ pub(crate) fn answer(root: &Command, args: &[OsString], error: &clap::Error) -> 
             let reason = std::error::Error::source(error).map(ToString::to_string);
             let known = match error.get(ContextKind::ValidValue) {
                 Some(ContextValue::Strings(values)) => {
-                    Some(format!("must be one of {}", values.join(", ")))
+                    let near = bld_dockerfile::suggest(&value, values.iter().map(String::as_str));
+                    let near =
+                        near.map_or_else(String::new, |near| format!(" (did you mean {near}?)"));
+                    Some(format!("must be one of {}{near}", values.join(", ")))
                 }
                 _ => None,
             };

@@ -5,7 +5,9 @@ use crate::span::Span;
 /// How much a [`Diagnostic`] matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
-    /// Worth a look; the build goes on.
+    /// Worth a look, and no more than that: it never makes anything fail.
+    Advice,
+    /// Worth a look; the build goes on unless warnings were made errors.
     Warning,
     /// The Dockerfile can't be built as it is.
     Error,

@@ -31,22 +31,26 @@ fn lowercase(word: &str) -> Vec<char> {
     word.chars().flat_map(char::to_lowercase).collect()
 }
 
-/// Levenshtein distance: insertions, deletions and substitutions.
+/// How many slips lie between two words: letters too many, missing, wrong, or swapped with the next.
 fn distance(a: &[char], b: &[char]) -> usize {
     if a.len().abs_diff(b.len()) > MAX_DISTANCE {
         return usize::MAX;
     }
-    let mut row: Vec<usize> = (0..=b.len()).collect();
+    let mut last_but_one = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
+        let mut row = vec![i + 1];
         for (j, y) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+            let substituted = last[j] + usize::from(x != y);
+            let mut least = substituted.min(last[j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && a[i - 1] == *y && *x == b[j - 1] {
+                least = least.min(last_but_one[j - 1] + 1);
+            }
+            row.push(least);
         }
+        last_but_one = std::mem::replace(&mut last, row);
     }
-    row[b.len()]
+    last[b.len()]
 }
 
 #[cfg(test)]
@@ -62,6 +66,8 @@ mod tests {
         assert_eq!(among("COPPY", &["ADD", "COPY"]), Some("COPY"));
         assert_eq!(among("coppy", &["ADD", "COPY"]), Some("COPY"));
         assert_eq!(among("bulid", &["build", "test"]), Some("build"));
+        assert_eq!(among("adm64", &["amd64", "arm64"]), Some("amd64"));
+        assert_eq!(among("RNU", &["ENV", "RUN"]), Some("RUN"));
         assert_eq!(among("tmp", &["bind", "tmpfs"]), Some("tmpfs"));
         assert_eq!(among("foo", &["FOO"]), Some("FOO"));
     }

@@ -7,6 +7,7 @@ mod inspect;
 mod keys;
 mod listing;
 mod output;
+mod questions;
 mod remotes;
 mod request;
 mod resolver;
@@ -14,17 +15,19 @@ mod resolver;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use bld_dockerfile::Diagnostic;
+use bld_dockerfile::{Diagnostic, Severity};
 use bld_event::{Cancel, Events};
 use bld_graph::Plan;
 use bld_solve::{Devices, Environment, Granted, Limits, NetworkSetup, SolveError};
 
-pub use bld_graph::Remote;
+pub use bld_graph::{Outline, OutlineMount, Remote, Target};
+pub use bld_solve::{StepError, StepFailure};
 pub use contexts::Incoming;
 pub use error::{BuildError, SourceText};
 pub use inspect::{FailedStep, OnFailure};
 pub use keys::KeyAgent;
 pub use listing::{ContextListing, ExcludedFile, IncludedFile};
+pub use questions::CheckedBuild;
 pub use request::{
     ArchiveStream, BuildRequest, BuildResult, Context, Destination, DockerfileSource, ImageOptions,
     NamedContext, NetworkMode, Output, Secret, StepCounts,
@@ -77,12 +80,15 @@ impl Engine {
             diagnostics.sort_by_key(|diagnostic| diagnostic.span);
             BuildError::Dockerfile { source_text: definition.source.clone(), diagnostics }
         };
+        let (text, options) = (&definition.source.text, definition.options(request));
         if !parsed.is_ok() {
-            return Err(refused(parsed.diagnostics.clone()));
+            let mut diagnostics = bld_graph::check_text(&parsed.dockerfile, text, &options);
+            diagnostics.retain(|found| found.severity == Severity::Warning);
+            diagnostics.extend(parsed.diagnostics.iter().cloned());
+            return Err(refused(diagnostics));
         }
         let found = Found::default();
         let mut resolver = self.resolver(request, &definition, events, &found);
-        let (text, options) = (&definition.source.text, definition.options(request));
         match bld_graph::lower(&parsed.dockerfile, text, &options, &mut resolver) {
             Ok(plan) => Ok(PlannedBuild {
                 source: definition.source,
@@ -92,27 +98,6 @@ impl Engine {
             }),
             Err(errors) => Err(refused(errors)),
         }
-    }
-
-    /// Looks at every stage, or at those a target needs, and says what is wrong and what is worth a
-    /// look, in source order. Nothing runs.
-    pub fn check_build(
-        &self,
-        request: &BuildRequest,
-        events: &Events,
-    ) -> Result<(SourceText, Vec<Diagnostic>), BuildError> {
-        let definition = Definition::read(self, request, events, &Cancel::new())?;
-        let parsed = bld_dockerfile::parse(&definition.source.text);
-        let mut diagnostics = parsed.diagnostics;
-        if !diagnostics.iter().any(Diagnostic::is_error) {
-            let found = Found::default();
-            let mut resolver = self.resolver(request, &definition, events, &found);
-            let (text, options) = (&definition.source.text, definition.options(request));
-            let file = &parsed.dockerfile;
-            diagnostics.extend(bld_graph::check(file, text, &options, &mut resolver));
-            diagnostics.sort_by_key(|diagnostic| diagnostic.span);
-        }
-        Ok((definition.source, diagnostics))
     }
 
     fn resolver<'a>(

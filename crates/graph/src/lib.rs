@@ -30,7 +30,7 @@ pub mod plan;
 pub mod render;
 pub mod resolve;
 
-pub use lower::{Remote, check, lower, outline};
+pub use lower::{Remote, check, check_text, lower, outline};
 pub use op::{
     ContextOp, CopyOp, CopySource, DeviceOp, Environment, ExecOp, GitOp, HttpOp, ImageOp, MkdirOp,
     MountKind, MountOp, Network, Op, Script, Security, Sharing,

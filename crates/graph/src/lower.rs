@@ -72,7 +72,7 @@ pub fn lower(
 }
 
 /// Looks at every stage, or at those the target needs if one is given, and says what is wrong and
-/// what is worth a look, in source order. What is worth a look is never an error here.
+/// what is worth a look, in source order.
 pub fn check(
     dockerfile: &Dockerfile,
     source: &str,
@@ -90,7 +90,19 @@ pub fn check(
         }
     }
     lowering.check();
+    lowering.report.refuse_warnings();
     lowering.report.into_sorted()
+}
+
+/// What the text alone tells is worth a look, in source order: all that can be said of a file with
+/// syntax errors besides these.
+pub fn check_text(
+    dockerfile: &Dockerfile,
+    source: &str,
+    options: &LowerOptions,
+) -> Vec<Diagnostic> {
+    let report = Report::new(dockerfile, options);
+    bld_dockerfile::lint::check_with(dockerfile, source, &report.checks)
 }
 
 /// Everything that one lowering knows.

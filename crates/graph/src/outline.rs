@@ -1,16 +1,12 @@
 //! What a Dockerfile offers: its targets, and what one of them takes.
 
 use bld_dockerfile::{Dockerfile, Span};
-use serde::Serialize;
-
 /// What a target takes from outside.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Outline {
     /// Name of the stage; none: it has none.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// What the comment above it says.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// Build arguments that it or what it needs uses, in source order.
     pub args: Vec<OutlineArg>,
@@ -21,46 +17,44 @@ pub struct Outline {
 }
 
 /// One build argument.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutlineArg {
     /// Its name.
     pub name: String,
     /// What the comment above says of it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// The value it would have; none: it is not set.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
-    /// Where it is declared.
-    #[serde(skip)]
+    /// The name in its declaration.
     pub span: Span,
 }
 
 /// One secret or SSH agent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutlineMount {
     /// Its id.
     pub name: String,
     /// Some step fails without it.
     pub required: bool,
+    /// The first instruction that mounts it.
+    pub span: Span,
 }
 
 /// One stage that can be built.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// Its name, in lower case; none: it has none.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// What the comment above it says.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// What it starts from, as written.
     pub base: String,
     /// The platform of its base, as written.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub platform: Option<String>,
     /// It is built when no target is named.
     pub default: bool,
+    /// Its `FROM`.
+    pub span: Span,
 }
 
 /// The stages of a file, in its order.
@@ -75,6 +69,7 @@ pub fn targets(dockerfile: &Dockerfile) -> Vec<Target> {
             base: stage.from.image.value.clone(),
             platform: stage.from.platform.as_ref().map(|platform| platform.value.clone()),
             default: index + 1 == last,
+            span: stage.span,
         }
     });
     target.collect()

@@ -40,7 +40,7 @@ fn stages() {
             &["circular dependency: stage \"two\" needs stage \"one\""],
         ),
         ("FROM --platform=$none scratch\n", &["empty platform value"]),
-        ("FROM --platform=$TARGETPLATFROM scratch\n", &["did you mean $TARGETPLATFORM?"]),
+        ("FROM --platform=$TARGETPLATFROM scratch\n", &["did you mean TARGETPLATFORM?"]),
         ("FROM --platform=a/b/c/d scratch\n", &["1:17", "failed to parse platform"]),
     ]);
 }

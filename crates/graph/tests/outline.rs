@@ -70,13 +70,21 @@ fn given_arguments_have_the_value_given() {
 #[test]
 fn targets_are_the_stages() {
     let targets = targets(&bld_dockerfile::parse(SOURCE).dockerfile);
-    let json = serde_json::to_value(&targets).unwrap();
+    let seen: Vec<_> = targets
+        .iter()
+        .map(|target| {
+            let name = target.name.as_deref().unwrap();
+            (name, target.description.as_deref(), target.base.as_str(), target.default)
+        })
+        .collect();
     assert_eq!(
-        json,
-        serde_json::json!([
-            {"name": "base", "description": "prepares everything", "base": "busybox:$tag", "default": false},
-            {"name": "other", "base": "scratch", "default": false},
-            {"name": "build", "base": "base", "platform": "$BUILDPLATFORM", "default": true},
-        ])
+        seen,
+        [
+            ("base", Some("prepares everything"), "busybox:$tag", false),
+            ("other", None, "scratch", false),
+            ("build", None, "base", true),
+        ]
     );
+    assert_eq!(targets[2].platform.as_deref(), Some("$BUILDPLATFORM"));
+    assert!(SOURCE[targets[2].span.range()].ends_with("base AS build"));
 }

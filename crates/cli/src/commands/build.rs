@@ -1,5 +1,8 @@
 //! `bld build`
 
+mod blame;
+mod call;
+mod check;
 mod contexts;
 mod limits;
 mod outputs;
@@ -57,7 +60,7 @@ pub(crate) struct Args {
     /// Cache export destinations (e.g., "user/app:cache", "type=local,dest=path/to/dir")
     #[arg(long, value_name = "stringArray")]
     cache_to: Vec<String>,
-    /// Set method for evaluating build ("build" or "check")
+    /// Set method for evaluating build ("check", "outline", "targets"; format: "check,format=json")
     #[arg(long, value_name = "string")]
     call: Option<String>,
     /// Set the parent cgroup for the RUN instructions during build
@@ -209,11 +212,9 @@ pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
 }
 
 fn start(args: &Args, session: &Session) -> Outcome {
-    let check = args.check || args.call.as_deref() == Some("check");
-    if let Some(call) = args.call.as_deref().filter(|call| !matches!(*call, "build" | "check")) {
-        return Err(Failure::new(format!("--call={call} is not supported yet")));
-    }
-    for note in request::without_effect(args).into_iter().chain(secrets::notes(&args.secret)) {
+    let call = call::Call::of(args)?;
+    let notes = request::without_effect(args).into_iter();
+    for note in notes.chain(secrets::notes(&args.secret)).chain(request::unlikely_platforms(args)) {
         session.tell(&note);
     }
     let mut request = request::build(args)?;
@@ -223,8 +224,8 @@ fn start(args: &Args, session: &Session) -> Outcome {
         request.ssh.insert(id, agent.socket());
         agents.push(agent);
     }
-    if check {
-        return report::check(session, &request);
+    if let Some(call) = call {
+        return call.run(session, &request);
     }
     if let Some(what) = &args.print {
         return print::print(session, &request, what);

@@ -1,5 +1,6 @@
-//! What `inspect` prints: the engine's data in the form of docker's API.
+//! What `inspect` and `build --call` print: the engine's data in the form of docker's API.
 
+pub(crate) mod build;
 pub(crate) mod container;
 pub(crate) mod image;
 pub(crate) mod volume;

@@ -7,13 +7,18 @@ const GAP: usize = 3;
 
 /// Aligns lines of cells; the last cell of a line is not padded.
 pub(crate) fn align(lines: &[Vec<String>]) -> String {
+    align_by(MIN_WIDTH, GAP, lines)
+}
+
+/// The same with columns that are at least `min` wide and have `gap` blanks behind the widest cell.
+pub(crate) fn align_by(min: usize, gap: usize, lines: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = Vec::new();
     for line in lines {
         for (column, cell) in line.iter().enumerate().take(line.len().saturating_sub(1)) {
             if widths.len() <= column {
-                widths.resize(column + 1, MIN_WIDTH);
+                widths.resize(column + 1, min);
             }
-            widths[column] = widths[column].max(cell.chars().count() + GAP);
+            widths[column] = widths[column].max(cell.chars().count() + gap);
         }
     }
     let mut out = String::new();

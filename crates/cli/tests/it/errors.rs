@@ -49,6 +49,32 @@ fn mistakes_in_the_dockerfile_are_explained() {
 }
 
 #[test]
+fn all_mistakes_are_told_at_once_and_warnings_too() {
+    let env = env();
+    env.write(
+        "ctx/Dockerfile",
+        "FROM busybox AS One\nRUNN x\nCOPY a\nFROM busybox AS two\nEXPOSE 80/ftp\n\
+         RUN --mount=type=tmp,target=/x true\nFROM busybox\nSTOPSIGNAL SIGTREM\nENV lonely\n",
+    );
+    let output = env.bld(["build", "ctx"]).run().expect_code(1);
+    let places: Vec<_> =
+        output.stderr.lines().filter_map(|line| line.trim().strip_prefix("--> ")).collect();
+    assert_eq!(
+        places,
+        [
+            "Dockerfile:2:1",
+            "Dockerfile:3:6",
+            "Dockerfile:5:8",
+            "Dockerfile:6:13",
+            "Dockerfile:8:12",
+            "Dockerfile:9:5"
+        ]
+    );
+    assert!(output.stderr.contains("\n - StageNameCasing: "), "{output}");
+    assert!(output.stderr.contains("Dockerfile:2: unknown instruction: RUNN (and 5 more errors)"));
+}
+
+#[test]
 fn registries_that_do_not_answer_or_lie_are_named() {
     let env = TestEnv::new(BLD);
     fails(&env, "FROM 127.0.0.1:1/nothing:1\n", &["127.0.0.1:1"]);

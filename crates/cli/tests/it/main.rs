@@ -4,6 +4,7 @@
 
 mod build;
 mod cache;
+mod call;
 mod containers;
 mod crash;
 mod debug;

@@ -71,6 +71,7 @@ fn usage_errors_are_worded_as_docker_does() {
         ("nosuch", "unknown command: bld nosuch", 1),
         ("image nosuch", "unknown command: bld image nosuch", 1),
         ("build --progress nosuch .", "must be one of", 125),
+        ("build --progress plian .", "(did you mean plain?)", 125),
     ] {
         let seen = bld(words);
         assert_eq!(seen.code, code, "{words}: {seen}");
@@ -202,7 +203,7 @@ fn mistakes_on_the_build_line_are_named() {
         (&["--network", "nosuch"], "network mode \"nosuch\""),
         (&["--platform", "linux/amd64,linux/arm64"], "several platforms"),
         (&["-f", "/nosuch"], "nosuch"),
-        (&["--call", "outline"], "--call=outline is not supported yet"),
+        (&["--call", "otline"], "did you mean outline?"),
         (&["--print", "nosuch"], "cannot print"),
         (&["-t", "Bad Name"], "Bad Name"),
         (&["--target", "nosuch"], "nosuch"),

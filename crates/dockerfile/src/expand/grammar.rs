@@ -236,6 +236,10 @@ impl<'a> Grammar<'a> {
                 let (rest, with) = word(rest, '}', true)?;
                 Ok((rest, Modifier::Replace { pattern, with, all: double.is_some() }))
             }
+            // More likely the brace is missing than that somebody made up such a modifier.
+            ('"' | '\'' | ' ' | '\t', false) => {
+                self.fail(ExpandErrorKind::UnclosedBrace, start, rest)
+            }
             _ => {
                 let written = &input[..input.offset(rest)];
                 self.fail(ExpandErrorKind::UnsupportedModifier(written.to_owned()), input, rest)

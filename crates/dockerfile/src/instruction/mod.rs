@@ -78,9 +78,11 @@ impl Lower<'_> {
             Diagnostic::error(format!("unknown instruction: {word}"), statement.keyword.span);
         let error = match suggest(word, Keyword::ALL.iter().map(|keyword| keyword.name())) {
             Some(name) => error.with_help(format!("did you mean {name}?")),
-            None if word.starts_with(['&', '|', ';']) => error.with_help(
-                "the line above ends its instruction: end it with the continuation character",
-            ),
+            // Hardly anybody writes keywords in lower case, and most commands are.
+            None if *word == word.to_lowercase() => error.with_help(format!(
+                "the line above ends its instruction: if this belongs to it, end it with `{}`",
+                self.escape
+            )),
             None => error.with_help("an instruction begins with one of FROM, RUN, COPY, ENV, ..."),
         };
         self.diagnostics.push(error);

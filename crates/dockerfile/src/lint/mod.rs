@@ -1,4 +1,5 @@
-//! Checks: habits that build but will surprise somebody. Names and meaning are BuildKit's.
+//! Checks: habits that build but will surprise somebody. Names and meaning are BuildKit's, but for
+//! a few rules of our own, which give advice (see [`rules::Origin`]).
 //!
 //! [`check`] finds everything that the text alone decides. The rules that need to know the build
 //! (the environment a base image brings, the context's ignore file, the platform) are emitted by
@@ -8,22 +9,26 @@
 //! a `# check=skip=...` comment above an instruction for that one.
 
 mod args;
+mod directives;
+mod install;
 mod instructions;
+mod json;
 mod options;
 mod reference;
 pub mod rules;
 mod secrets;
+mod shell;
 mod stages;
 pub mod warn;
 
 use std::collections::BTreeMap;
 
 pub use options::{CheckOptions, CheckOptionsError};
-pub use rules::{RULES, Rule};
+pub use rules::{Origin, RULES, Rule};
 pub use secrets::is_secret_name;
 
 use crate::ast::Dockerfile;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::expand::Expander;
 
 /// Checks `dockerfile`, parsed from `source`, with the options of its own `# check=` directive.
@@ -47,9 +52,13 @@ pub fn check_with(
     for span in &dockerfile.blank_lines {
         sink.push(None, warn::no_empty_continuation(*span));
     }
+    directives::check(dockerfile, source, &mut sink);
     stages::check(dockerfile, &mut sink);
     args::check(dockerfile, source, &mut sink);
     instructions::check(dockerfile, &mut sink);
+    install::check(dockerfile, source, &mut sink);
+    json::check(dockerfile, source, &mut sink);
+    secrets::check(dockerfile, &mut sink);
     sink.found.sort_by_key(|diagnostic| diagnostic.span);
     sink.found
 }
@@ -62,10 +71,14 @@ struct Sink<'o> {
 
 impl Sink<'_> {
     /// `comment` is the one above the instruction concerned.
-    fn push(&mut self, comment: Option<&str>, warning: Diagnostic) {
-        if warning.rule.is_none_or(|rule| self.options.reports(rule, comment)) {
-            self.found.push(warning);
+    fn push(&mut self, comment: Option<&str>, mut warning: Diagnostic) {
+        let Some(rule) = warning.rule.filter(|rule| self.options.reports(rule, comment)) else {
+            return;
+        };
+        if self.options.asks_for(rule, comment) {
+            warning.severity = Severity::Warning;
         }
+        self.found.push(warning);
     }
 }
 

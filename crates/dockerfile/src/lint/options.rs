@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::rules::Rule;
+use super::rules::{Origin, Rule};
+use crate::suggest::{did_you_mean, suggest};
 use crate::value::parse_bool;
 
 /// The options of the checks.
@@ -39,11 +40,20 @@ impl Selection {
 
 /// Options that make no sense.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid check option `{0}`: use skip=, error= or experimental=, separated by semicolons")]
+#[error(
+    "invalid check option `{0}`{near}: use skip=, error= or experimental=, separated by semicolons",
+    near = near(.0)
+)]
 pub struct CheckOptionsError(
     /// The option.
     pub String,
 );
+
+/// The option that was meant, if its name can be told.
+fn near(part: &str) -> String {
+    let name = part.split('=').next().unwrap_or(part).trim();
+    did_you_mean(suggest(name, ["error", "experimental", "skip"].into_iter()))
+}
 
 impl CheckOptions {
     /// Reads the value of a `# check=` directive or of the build argument that replaces it.
@@ -62,18 +72,29 @@ impl CheckOptions {
         Ok(options)
     }
 
-    /// Whether a warning of `rule` about an instruction with `comment` above it is wanted.
+    /// Whether a finding of `rule` about an instruction with `comment` above it is wanted.
     pub fn reports(&self, rule: &str, comment: Option<&str>) -> bool {
-        let here = comment.and_then(local);
-        let experimental = Rule::find(rule).is_some_and(|rule| rule.experimental);
-        let any = |test: fn(&Self, &str) -> bool| {
-            test(self, rule) || here.as_ref().is_some_and(|here| test(here, rule))
-        };
+        let experimental = Rule::find(rule).is_some_and(|rule| rule.origin == Origin::Experimental);
         if experimental {
-            any(|options, rule| options.experimental.contains(rule))
+            self.asks_for(rule, comment)
         } else {
-            !any(|options, rule| options.skip.contains(rule))
+            !self.any(comment, |options| options.skip.contains(rule))
         }
+    }
+
+    /// The names of rules in them.
+    pub(super) fn named(&self) -> impl Iterator<Item = &str> {
+        self.skip.names.iter().chain(&self.experimental.names).map(String::as_str)
+    }
+
+    /// Whether `rule` is named as one to be taken seriously.
+    pub(super) fn asks_for(&self, rule: &str, comment: Option<&str>) -> bool {
+        self.any(comment, |options| options.experimental.contains(rule))
+    }
+
+    /// Whether `test` holds of these options or of those in the comment above an instruction.
+    fn any(&self, comment: Option<&str>, test: impl Fn(&Self) -> bool) -> bool {
+        test(self) || comment.and_then(local).as_ref().is_some_and(test)
     }
 }
 

@@ -3,13 +3,25 @@
 //! The messages are those users know from BuildKit, so that notes and searches about them apply.
 
 use super::rules::{self, Rule};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::ignore;
 use crate::span::Span;
 use crate::suggest::did_you_mean;
 
 fn warning(rule: &Rule, message: String, span: Span) -> Diagnostic {
     Diagnostic::warning(rule.name, message, span)
+}
+
+fn advice(rule: &Rule, message: String, span: Span) -> Diagnostic {
+    Diagnostic { severity: Severity::Advice, ..warning(rule, message, span) }
+}
+
+/// `apt-get update` in a step that installs nothing.
+pub fn apt_get_update_alone(command: &str, span: Span) -> Diagnostic {
+    let message = format!("`{command}` is alone in its step, so what it fetches gets stale");
+    advice(&rules::APT_GET_UPDATE_ALONE, message, span)
+        .with_label("once this is cached, later steps install from old lists")
+        .with_help(format!("join the steps: `RUN {command} && apt-get install -y ...`"))
 }
 
 /// An instruction word in another case than most.
@@ -19,6 +31,17 @@ pub fn consistent_instruction_casing(word: &str, majority: &str, span: Span) -> 
     let fixed = if majority == "lowercase" { word.to_lowercase() } else { word.to_uppercase() };
     warning(&rules::CONSISTENT_INSTRUCTION_CASING, message, span)
         .with_help(format!("write {fixed}"))
+}
+
+/// The whole context copied before the dependencies are installed by `command`, which reads
+/// `manifest`.
+pub fn copy_before_install(keyword: &str, command: &str, manifest: &str, span: Span) -> Diagnostic {
+    let message = format!("{keyword} of the whole context comes before `{command}`");
+    advice(&rules::COPY_BEFORE_INSTALL, message, span)
+        .with_label("any change to any file makes the installation run again")
+        .with_help(format!(
+            "copy what it reads first: `COPY {manifest} ./`, then `RUN {command}`, then the rest"
+        ))
 }
 
 /// A source of `COPY` or `ADD` that the ignore file excludes.
@@ -55,6 +78,25 @@ pub fn expose_invalid_format(port: &str, span: Span) -> Diagnostic {
     );
     let container = port.rsplit(':').next().unwrap_or(port);
     warning(&rules::EXPOSE_INVALID_FORMAT, message, span).with_help(format!("write {container}"))
+}
+
+/// A comment like `# sintax=` that would be a directive by the name of `meant`.
+pub fn directive_misspelt(name: &str, meant: &str, span: Span) -> Diagnostic {
+    let message = format!("`# {name}=` is a comment and no directive (did you mean {meant}?)");
+    advice(&rules::DIRECTIVE_TYPO, message, span).with_help(format!("write `# {meant}=...`"))
+}
+
+/// A directive that comes too late.
+pub fn directive_misplaced(name: &str, span: Span) -> Diagnostic {
+    let message = format!("`# {name}=` has no effect here: it is a comment");
+    advice(&rules::DIRECTIVE_TYPO, message, span)
+        .with_help("directives stand at the very top, above other comments and empty lines")
+}
+
+/// A rule in `# check=` that there is not.
+pub fn unknown_rule(name: &str, meant: &str, span: Span) -> Diagnostic {
+    let message = format!("no rule is called {name} (did you mean {meant}?)");
+    advice(&rules::DIRECTIVE_TYPO, message, span).with_help(format!("write {meant}"))
 }
 
 /// A protocol that is not in lower case.
@@ -109,6 +151,18 @@ pub fn invalid_definition_description(keyword: &str, name: &str, span: Span) -> 
         format!("Comment for {keyword} should follow the format: `# {name} <description>`");
     warning(&rules::INVALID_DEFINITION_DESCRIPTION, message, span)
         .with_help("if it is no description, put an empty line below it")
+}
+
+/// Operands that look like the JSON form and are not; `repaired` is what was probably meant.
+pub fn json_args_malformed(keyword: &str, repaired: Option<&str>, span: Span) -> Diagnostic {
+    let taken = if keyword == "VOLUME" { "these words name paths" } else { "a shell gets it" };
+    let message =
+        format!("what follows {keyword} looks like JSON and is not, so {taken} as written");
+    let warning = advice(&rules::JSON_ARGS_MALFORMED, message, span);
+    match repaired {
+        Some(json) => warning.with_help(format!("write `{keyword} {json}`")),
+        None => warning.with_help("put every word in double quotes, with a comma between two"),
+    }
 }
 
 /// `CMD` or `ENTRYPOINT` in shell form.
@@ -168,6 +222,18 @@ pub fn redundant_target_platform(platform: &str, span: Span) -> Diagnostic {
 pub fn reserved_stage_name(name: &str, span: Span) -> Diagnostic {
     let message = format!("Stage name should not use the same name as reserved stage {name:?}");
     warning(&rules::RESERVED_STAGE_NAME, message, span).with_help("choose another name")
+}
+
+/// A source of `COPY` or `ADD` that is likely to hold a secret.
+pub fn secret_file_copied(keyword: &str, path: &str, span: Span) -> Diagnostic {
+    let message =
+        format!("{keyword} puts {path:?} into the image, which is likely to hold a secret");
+    advice(&rules::SECRET_FILE_COPIED, message, span)
+        .with_label("whoever has the image can read it, even if a later step removes it")
+        .with_help(format!(
+            "mount it where it is needed: `RUN --mount=type=secret,id=...` and \
+             `--secret id=...,src={path}`"
+        ))
 }
 
 /// A name that speaks of secrets in `ARG` or `ENV`.

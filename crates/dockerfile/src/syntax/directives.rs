@@ -11,6 +11,9 @@ use crate::ast::Directives;
 use crate::diagnostic::Diagnostic;
 use crate::span::{Span, Spanned};
 
+/// The directives there are.
+pub(crate) const NAMES: [&str; 3] = ["check", "escape", "syntax"];
+
 /// A directive line: its name in lower case, and its value.
 struct Directive<'a> {
     name: &'a str,
@@ -51,6 +54,31 @@ pub(super) fn read(lines: &mut Lines<'_>, diagnostics: &mut Vec<Diagnostic>) -> 
         lines.next();
     }
     directives
+}
+
+/// The names in `# name=value` comments above the first instruction that are no directives, each
+/// with whether the line is where directives end, so that it would be one by another name.
+pub(crate) fn stray(source: &str) -> Vec<(Spanned<String>, bool)> {
+    let mut lines = Lines::new(source);
+    if lines.peek().is_some_and(|line| line.text.starts_with("#!")) {
+        lines.next();
+    }
+    let mut top = true;
+    let mut found = Vec::new();
+    for line in lines.take_while(|line| line.is_blank() || line.comment().is_some()) {
+        let directive = parse(&line, "#");
+        let known = |name: &str| NAMES.iter().any(|known| known.eq_ignore_ascii_case(name));
+        let Some(Directive { name, .. }) = directive else {
+            top = false;
+            continue;
+        };
+        if !(top && known(name)) {
+            let span = place(&line, name);
+            found.push((Spanned::new(name.to_owned(), span), top));
+            top = false;
+        }
+    }
+    found
 }
 
 /// The frontend that a build file of any format asks for: `# syntax=`, `// syntax=`, or the

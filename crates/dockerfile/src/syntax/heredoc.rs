@@ -8,10 +8,11 @@ use nom::multi::{many0_count, many1_count};
 use nom::sequence::{delimited, preceded};
 use nom::{IResult, Offset, Parser};
 
-use super::lines::{Joined, Lines};
+use super::lines::{Joined, Line, Lines};
 use crate::ast::Heredoc;
 use crate::diagnostic::Diagnostic;
 use crate::span::Span;
+use crate::suggest::suggest;
 
 /// A word that introduces a here-document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,9 +145,17 @@ pub(super) fn bodies(
     for Introducer { span, name, expand, chomp, fd } in introducers {
         let span = joined.span(span);
         let start = lines.offset();
-        let (content, terminated) = body(&name, chomp, lines);
+        let below = lines.clone();
+        let (mut content, terminated) = body(&name, chomp, lines);
         if !terminated {
-            diagnostics.push(unterminated(&name, span));
+            let slip = slip(&name, &below);
+            // Go on behind what was meant as the end, to find what else is wrong; once, since
+            // every time may take as long as the file.
+            if let Some(slip) = slip.as_ref().filter(|_| !diagnostics.iter().any(is_unterminated)) {
+                content.truncate(slip.line.start - start);
+                *lines = slip.rest.clone();
+            }
+            diagnostics.push(unterminated(&name, span, slip.as_ref()));
         }
         let content_span = Span::new(start, start + content.len());
         heredocs.push(Heredoc { name, content, expand, chomp, fd, span, content_span });
@@ -167,13 +176,55 @@ fn body(name: &str, chomp: bool, lines: &mut Lines<'_>) -> (String, bool) {
     (content, false)
 }
 
-fn unterminated(name: &str, span: Span) -> Diagnostic {
-    Diagnostic::error(format!("unterminated heredoc `{name}`"), span)
-        .with_label("the document starts below this line and never ends")
-        .with_help(format!(
-            "end it with a line that is exactly `{name}`; for a shift or redirection, put quotes \
-             around the `<<`"
-        ))
+/// A line that was meant to end a document.
+struct Slip<'a> {
+    line: Line<'a>,
+    /// Its number in the file, from 1.
+    number: usize,
+    /// What comes behind it.
+    rest: Lines<'a>,
+}
+
+/// The first line that is `name` but for blanks, else the first that is nearly that word.
+fn slip<'a>(name: &str, below: &Lines<'a>) -> Option<Slip<'a>> {
+    let like = |test: &dyn Fn(&str) -> bool| {
+        let mut rest = below.clone();
+        let line = rest.find(|line| test(line.text.trim()))?;
+        Some(Slip { line, number: rest.number_of(&line), rest })
+    };
+    like(&|text| text == name)
+        .or_else(|| like(&|text| suggest(text, std::iter::once(name)).is_some()))
+}
+
+const UNTERMINATED: &str = "unterminated heredoc";
+
+fn is_unterminated(diagnostic: &Diagnostic) -> bool {
+    diagnostic.message.starts_with(UNTERMINATED)
+}
+
+fn unterminated(name: &str, span: Span, slip: Option<&Slip<'_>>) -> Diagnostic {
+    let error = Diagnostic::error(format!("{UNTERMINATED} `{name}`"), span);
+    let Some(Slip { line, number, .. }) = slip else {
+        return error.with_label("the document starts below this line and never ends").with_help(
+            format!(
+                "end it with a line that is exactly `{name}`; for a shift or redirection, put \
+                 quotes around the `<<`"
+            ),
+        );
+    };
+    let text = line.text.trim();
+    let only_tabs = line.text.trim_start_matches('\t') == name;
+    let help = if only_tabs {
+        format!("write `<<-{name}`, which allows tabs before the end, or take the tabs away")
+    } else if text == name {
+        format!("take the blanks around `{name}` away: it must be all of its line")
+    } else {
+        format!("write `{name}` there: the two must be the same, also in case")
+    };
+    let written = line.text.replace('\t', "\\t");
+    error
+        .with_label(format!("line {number} looks like the end, but it is `{written}`"))
+        .with_help(help)
 }
 
 /// The word that introduces `heredoc`, quoted where its delimiter needs it.

@@ -54,6 +54,11 @@ impl<'a> Lines<'a> {
         self.source[..self.at].trim_end_matches(['\r', '\n']).len()
     }
 
+    /// The number of `line`, from 1. Takes as long as it is far down.
+    pub(super) fn number_of(&self, line: &Line<'_>) -> usize {
+        self.source[..line.start].matches('\n').count() + 1
+    }
+
     /// Looks at the next line without taking it.
     pub(super) fn peek(&self) -> Option<Line<'a>> {
         self.clone().next()

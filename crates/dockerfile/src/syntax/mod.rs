@@ -13,6 +13,7 @@ mod lines;
 mod words;
 
 pub use directives::detect_syntax;
+pub(crate) use directives::{NAMES as DIRECTIVES, stray as stray_directives};
 pub use flags::Flag;
 
 use crate::ast::{Directives, Heredoc, KeyValue};

@@ -110,6 +110,41 @@ fn mistakes_in_heredocs() {
 }
 
 #[test]
+fn what_was_meant_as_the_end_of_a_heredoc_is_told() {
+    assert_snapshot!(
+        errors("FROM a\nRUN <<EOF\necho\n  EOF\nCOPPY a b\n"),
+        @r#"
+    error: unterminated heredoc `EOF`
+      at 2:5 "<<EOF" line 4 looks like the end, but it is `  EOF`
+      help: take the blanks around `EOF` away: it must be all of its line
+    error: unknown instruction: COPPY
+      at 5:1 "COPPY"
+      help: did you mean COPY?
+    "#
+    );
+    let told = |source: &str| {
+        let parsed = parse(source);
+        let found = parsed.diagnostics.into_iter().next().unwrap_or_else(|| panic!("{source}"));
+        [found.label, found.help].map(Option::unwrap_or_default)
+    };
+    assert_eq!(
+        told("FROM a\nRUN <<EOF\n\tx\n\tEOF\n"),
+        [
+            "line 4 looks like the end, but it is `\\tEOF`",
+            "write `<<-EOF`, which allows tabs before the end, or take the tabs away"
+        ]
+    );
+    assert_eq!(
+        told("FROM a\nRUN <<SCRIPT\nx\nSCRPT\n"),
+        [
+            "line 4 looks like the end, but it is `SCRPT`",
+            "write `SCRIPT` there: the two must be the same, also in case"
+        ]
+    );
+    assert_eq!(told("FROM a\nRUN <<EOF\nEOF;\n")[0], "line 3 looks like the end, but it is `EOF;`");
+}
+
+#[test]
 fn spans_reach_across_continued_lines() {
     assert_snapshot!(errors(
         "FROM a\nCOPY --chmod=7\\\n  # note\n77x \\\n\n  a b\nENV a=1 \\\n  b\n"

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bld_dockerfile::Diagnostic;
+use bld_dockerfile::{Diagnostic, LineIndex, Span};
 use bld_export::ExportError;
 use bld_oci::ReferenceError;
 use bld_solve::{SolveError, StepError};
@@ -24,7 +24,7 @@ pub struct SourceText {
 #[non_exhaustive]
 pub enum BuildError {
     /// The Dockerfile is wrong.
-    #[error("{}: {}", .source_text.name, first(.diagnostics))]
+    #[error("{}", first(.source_text, .diagnostics))]
     Dockerfile {
         /// The file.
         source_text: SourceText,
@@ -102,11 +102,21 @@ pub enum BuildError {
     Output(String),
 }
 
-fn first(diagnostics: &[Diagnostic]) -> &str {
-    diagnostics
-        .iter()
-        .find(|diagnostic| diagnostic.severity == bld_dockerfile::Severity::Error)
-        .map_or("the Dockerfile is wrong", |diagnostic| &diagnostic.message)
+/// The first error with its line, and how many more there are.
+fn first(source: &SourceText, diagnostics: &[Diagnostic]) -> String {
+    let name = &source.name;
+    let mut errors = diagnostics.iter().filter(|diagnostic| diagnostic.is_error());
+    let Some(error) = errors.next() else { return format!("{name} is wrong") };
+    let place = if error.span == Span::default() {
+        name.clone() // it is about no words of the file
+    } else {
+        format!("{name}:{}", LineIndex::new(&source.text).line_col(error.span.start).0)
+    };
+    match errors.count() {
+        0 => format!("{place}: {}", error.message),
+        1 => format!("{place}: {} (and 1 more error)", error.message),
+        more => format!("{place}: {} (and {more} more errors)", error.message),
+    }
 }
 
 fn near(similar: Option<&str>) -> String {

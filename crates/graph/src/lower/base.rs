@@ -63,7 +63,9 @@ impl Lowering<'_> {
         let start = self.start(index);
         let (mut stage, triggers) = self.report.take(start).unwrap_or_else(|| {
             let platform = self.options.target_platform().clone();
-            (Stage::new(index, self.table.label(index), platform), Triggers::None)
+            let mut stage = Stage::new(index, self.table.label(index), platform);
+            stage.scope.open = true;
+            (stage, Triggers::None)
         });
         if stage.replaced {
             return stage;
@@ -221,11 +223,9 @@ impl Lowering<'_> {
         let expanded =
             self.expander.word(&flag.value, vars).map_err(|error| error.diagnostic(flag))?;
         let failure = |message: String| {
-            let error = Diagnostic::error(message, flag.span);
-            match expanded.unset.iter().find_map(|name| suggest(name, vars.names())) {
-                Some(near) => error.with_help(format!("did you mean ${near}?")),
-                None => error,
-            }
+            let near = expanded.unset.iter().find_map(|name| suggest(name, vars.names()));
+            let near = near.map_or_else(String::new, |near| format!(" (did you mean {near}?)"));
+            Diagnostic::error(message + &near, flag.span)
         };
         if expanded.text.is_empty() {
             return Err(failure(format!("empty platform value from expression {}", flag.value)));

@@ -45,10 +45,10 @@ pub fn outline(
 impl Outline {
     fn add_mounts(&mut self, plan: &Plan) {
         let mounts = plan.graph.node_weights().filter_map(|vertex| match &vertex.op {
-            Op::Exec(exec) => Some(&exec.mounts),
+            Op::Exec(exec) => Some(exec.mounts.iter().map(|mount| (mount, vertex.span))),
             _ => None,
         });
-        for mount in mounts.flatten() {
+        for (mount, span) in mounts.flatten() {
             let (list, name, required) = match &mount.kind {
                 MountKind::Secret { id, required, .. } => (&mut self.secrets, id, *required),
                 MountKind::Ssh { id, required, .. } => (&mut self.ssh, id, *required),
@@ -56,7 +56,7 @@ impl Outline {
             };
             match list.iter_mut().find(|known| known.name == *name) {
                 Some(known) => known.required |= required,
-                None => list.push(OutlineMount { name: name.clone(), required }),
+                None => list.push(OutlineMount { name: name.clone(), required, span }),
             }
         }
     }

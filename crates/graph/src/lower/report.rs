@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bld_dockerfile::lint::{CheckOptions, warn};
-use bld_dockerfile::{Diagnostic, Dockerfile, Span, suggest};
+use bld_dockerfile::{Diagnostic, Dockerfile, Severity, Span, suggest};
 
 use super::scope::Scope;
 use crate::args;
@@ -82,7 +82,7 @@ impl Report {
 
     /// Variables that were looked up in vain, unless they are declared arguments without a value.
     pub(super) fn undefined(&mut self, unset: &[String], scope: &Scope, span: Span) {
-        for name in unset {
+        for name in unset.iter().filter(|_| !scope.open) {
             if !scope.is_declared(name) && !args::INVISIBLE.contains(&name.as_str()) {
                 self.guesses += 1;
                 let near = || suggest(name, scope.names());
@@ -94,7 +94,8 @@ impl Report {
 
     /// Makes an error of the warnings that the checks gave, if that is asked for.
     pub(super) fn refuse_warnings(&mut self) {
-        let rules: BTreeSet<_> = self.found.iter().filter_map(|found| found.rule).collect();
+        let warnings = self.found.iter().filter(|found| found.severity == Severity::Warning);
+        let rules: BTreeSet<_> = warnings.filter_map(|found| found.rule).collect();
         if self.checks.error && !rules.is_empty() {
             let rules: Vec<_> = rules.into_iter().collect();
             let message = format!("lint violation found for rules: {}", rules.join(", "));

@@ -89,6 +89,8 @@ pub(crate) struct Scope {
     image: Ordered<String>,
     args: Ordered<Arg>,
     process: Option<Environment>,
+    /// What the base sets is not known, because it could not be found.
+    pub(super) open: bool,
 }
 
 impl Scope {

@@ -2,19 +2,19 @@
 
 use std::fmt::Write as _;
 
-use bld_dockerfile::{Diagnostic, LineIndex};
-use bld_engine::build::{BuildError, BuildRequest, PlannedBuild, SourceText};
-use bld_event::Events;
+use bld_dockerfile::{Diagnostic, LineIndex, Severity};
+use bld_engine::build::{BuildError, PlannedBuild, SourceText};
 
-use crate::diagnostics::{colour, excerpt, render};
+use super::blame::blame;
+use crate::diagnostics::{Places, colour, excerpt, render};
 use crate::error::{Failure, describe};
 use crate::progress::{FailedStep, Summary};
-use crate::session::{Outcome, Session};
+use crate::session::Session;
 
 /// Lines of a failed step's output that are repeated where all of it has been shown before.
 const LAST_LINES: usize = 20;
 
-/// The warnings of a build, kept until it is over.
+/// What is worth a look in a build, kept until it is over.
 pub(super) struct Warnings {
     source: SourceText,
     warnings: Vec<Diagnostic>,
@@ -31,17 +31,29 @@ impl Warnings {
         if self.warnings.is_empty() {
             return String::new();
         }
-        if whole {
-            return self.reports();
-        }
-        let count = self.warnings.len();
-        let s = if count == 1 { "" } else { "s" };
-        let mut text = format!("\n {count} warning{s} found (use --debug to expand):\n");
-        let index = LineIndex::new(&self.source.text);
-        for warning in &self.warnings {
-            let rule = warning.rule.map_or_else(String::new, |rule| format!("{rule}: "));
-            let (line, _) = index.line_col(warning.span.start);
-            let _infallible = writeln!(text, " - {rule}{} (line {line})", warning.message);
+        if whole { self.reports() } else { self.list("use --debug to expand") }
+    }
+
+    /// As BuildKit lists them; `more` says how to see them whole.
+    fn list(&self, more: &str) -> String {
+        let places = Places::new(&self.source.text);
+        let list = |title: &str, severity| {
+            let wanted = self.warnings.iter().filter(|found| found.severity == severity);
+            wanted.fold(format!("\n {title} ({more}):\n"), |mut text, found| {
+                let rule = found.rule.map_or_else(String::new, |rule| format!("{rule}: "));
+                let (line, _) = places.lines(found);
+                let _infallible = writeln!(text, " - {rule}{} (line {line})", found.message);
+                text
+            })
+        };
+        let count = |severity| self.warnings.iter().filter(|w| w.severity == severity).count();
+        let mut text = match count(Severity::Warning) {
+            0 => String::new(),
+            1 => list("1 warning found", Severity::Warning),
+            many => list(&format!("{many} warnings found"), Severity::Warning),
+        };
+        if count(Severity::Advice) > 0 {
+            text += &list("Advice", Severity::Advice);
         }
         text
     }
@@ -51,7 +63,11 @@ impl Warnings {
     }
 }
 
-fn reports<'a>(source: &SourceText, diagnostics: impl Iterator<Item = &'a Diagnostic>) -> String {
+/// Each of `diagnostics` with its place in `source`.
+pub(super) fn reports<'a>(
+    source: &SourceText,
+    diagnostics: impl Iterator<Item = &'a Diagnostic>,
+) -> String {
     let colour = colour();
     diagnostics.fold(String::new(), |mut text, diagnostic| {
         let _infallible =
@@ -68,22 +84,26 @@ pub(super) fn failed(
     whole: bool,
 ) -> Failure {
     let mut text = String::new();
+    let mut hint = None;
     match error {
         BuildError::Dockerfile { source_text, diagnostics } => {
-            text.push_str(&reports(source_text, diagnostics.iter()));
+            let (errors, warnings): (Vec<_>, Vec<_>) =
+                diagnostics.iter().cloned().partition(Diagnostic::is_error);
+            text.push_str(&reports(source_text, errors.iter()));
+            let warnings = Warnings { source: source_text.clone(), warnings };
+            text.push_str(warnings.list("use --check to expand").trim_start_matches('\n'));
         }
         BuildError::Step { source_text, error } => {
-            if let Some(step) = summary.failed.iter().find(|step| step.name == error.name) {
+            let failed = |step: &&FailedStep| step.name == error.name && !step.log.is_empty();
+            if let Some(step) = summary.failed.iter().find(failed) {
                 text.push_str(&output(step, whole));
             }
             let index = LineIndex::new(&source_text.text);
             let (first, last) = index.lines(error.span);
-            text.push_str(&excerpt(
-                &source_text.name,
-                &source_text.text,
-                first as u32,
-                last as u32,
-            ));
+            let lines = (first, last);
+            let (words, help) = blame(&source_text.text, error);
+            hint = help;
+            text.push_str(&excerpt(&source_text.name, &source_text.text, lines, words, None));
             if let Some(log) = &error.log {
                 let _infallible = writeln!(text, "full log: {}", log.display());
             }
@@ -99,10 +119,10 @@ pub(super) fn failed(
     }
     session.tell_if_any(&text);
     let failure = Failure::new(format!("failed to build: failed to solve: {}", reason(error)));
-    match error {
-        BuildError::Remote { help: Some(help), .. } => failure.with_hint(*help),
-        _ => failure,
+    if let BuildError::Remote { help: Some(help), .. } = error {
+        hint = Some((*help).to_owned());
     }
+    hint.into_iter().fold(failure, Failure::with_hint)
 }
 
 /// The reason in one line, without the step's name, which stands above it.
@@ -128,19 +148,4 @@ fn output(step: &FailedStep, whole: bool) -> String {
     }
     text.push_str(rule);
     text
-}
-
-/// `--check`: the warnings of all stages; exit code 1 if there are any.
-pub(super) fn check(session: &Session, request: &BuildRequest) -> Outcome {
-    let warnings = match session.engine.check_build(request, &Events::none()) {
-        Ok((source, warnings)) => Warnings { source, warnings },
-        Err(error) => return Err(failed(session, &error, &Summary::default(), true)),
-    };
-    if warnings.warnings.is_empty() {
-        session.say("Check complete, no warnings found.")?;
-        return Ok(0);
-    }
-    let (count, s) = (warnings.warnings.len(), if warnings.warnings.len() == 1 { "" } else { "s" });
-    session.print(&format!("{}Check complete, {count} warning{s} found!\n", warnings.reports()))?;
-    Ok(1)
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use bld_dockerfile::suggest;
 use bld_engine::build::{BuildRequest, NetworkMode, OnFailure};
 use bld_oci::Platform;
 
@@ -78,6 +79,29 @@ pub(super) fn without_effect(args: &Args) -> Vec<String> {
     ];
     let given = notes.into_iter().filter(|(given, ..)| *given);
     given.map(|(_, flag, why)| format!("note: {flag} has no effect: {why}")).collect()
+}
+
+/// Operating systems and architectures that images are published for.
+const SYSTEMS: [&str; 4] = ["darwin", "freebsd", "linux", "windows"];
+const ARCHITECTURES: [&str; 14] = [
+    "386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64",
+    "ppc64le", "riscv64", "s390x", "wasm",
+];
+
+/// A line for each platform that nobody has an image for, and whose name is nearly that of another.
+pub(super) fn unlikely_platforms(args: &Args) -> Vec<String> {
+    let near = |text: &str, known: &[&'static str]| suggest(text, known.iter().copied());
+    let note = |word: &String| {
+        let platform = Platform::parse(word).ok()?;
+        let (system, architecture) =
+            (near(&platform.os, &SYSTEMS), near(&platform.architecture, &ARCHITECTURES));
+        (system.is_some() || architecture.is_some()).then(|| {
+            let system = system.unwrap_or(&platform.os);
+            let architecture = architecture.unwrap_or(&platform.architecture);
+            format!("note: {word} is no platform (did you mean {system}/{architecture}?)")
+        })
+    };
+    args.platform.iter().filter_map(note).collect()
 }
 
 fn is_wanted(value: Option<&str>) -> bool {
