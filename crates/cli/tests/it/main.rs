@@ -10,6 +10,7 @@ mod crash;
 mod debug;
 mod errors;
 mod flags;
+mod gallery;
 mod interop;
 mod lifecycle;
 mod network;
