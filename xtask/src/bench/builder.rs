@@ -121,6 +121,7 @@ impl Builder {
         match &workload.action {
             Action::Build => self.build(workload, false),
             Action::BuildWithoutCache => self.build(workload, true),
+            Action::Check => self.check(workload),
             Action::Run(image) => self.run(image),
         }
     }
@@ -128,7 +129,12 @@ impl Builder {
     pub(super) fn can(&self, workload: &Workload) -> bool {
         let runs = matches!(self.kind, Kind::Bld | Kind::Podman | Kind::Docker);
         let builds = self.kind != Kind::Podman; // it builds by way of buildah's code
-        if matches!(workload.action, Action::Run(_)) { runs } else { builds }
+        let checks = matches!(self.kind, Kind::Bld | Kind::Docker);
+        match workload.action {
+            Action::Run(_) => runs,
+            Action::Check => checks,
+            Action::Build | Action::BuildWithoutCache => builds,
+        }
     }
 
     /// Builds on the host's network, which all of them can do.
@@ -159,6 +165,13 @@ impl Builder {
         if self.kind != Kind::Buildctl {
             command.arg(context);
         }
+        command
+    }
+
+    /// Checks the Dockerfile; warnings are no failure here.
+    fn check(&self, workload: &Workload) -> Command {
+        let mut command = self.start();
+        command.args(["build", "--call=check,ignorestatus=true"]).arg(&workload.context);
         command
     }
 

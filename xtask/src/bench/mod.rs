@@ -5,6 +5,7 @@
 //! those with a daemon, whose store is only emptied when asked to.
 
 mod builder;
+mod corpus;
 mod report;
 mod workload;
 
@@ -21,7 +22,7 @@ use bld_testkit::{Registry, rootfs, write_archive};
 use self::{
     builder::Builder,
     report::Row,
-    workload::{Prepare, Workload},
+    workload::{Action, Prepare, Workload},
 };
 use crate::{
     packages,
@@ -82,9 +83,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let mut rows = Vec::new();
     for workload in &workloads {
-        for peer in peers.iter().map(Some).chain(peers.is_empty().then_some(None)) {
+        let able: Vec<_> = peers.iter().filter(|peer| peer.can(workload)).collect();
+        let alone = able.is_empty().then_some(None);
+        for peer in able.into_iter().map(Some).chain(alone) {
             rows.extend(bench.compare(workload, &own, peer));
         }
+    }
+    if options.only.is_empty() || options.only.contains(&corpus::ID.to_owned()) {
+        rows.extend(corpus::measure(options.rounds)?);
     }
     for builder in std::iter::once(&own).chain(&peers) {
         builder.forget()?;
@@ -110,15 +116,10 @@ impl Bench {
     fn compare(&self, workload: &Workload, own: &Builder, peer: Option<&Builder>) -> Option<Row> {
         let name = peer.map_or("nobody", |peer| peer.name);
         step(&format!("{} {}: bld and {name}", workload.id, workload.title));
-        if let Some(peer) = peer {
-            if workload.prepare == Prepare::Empty && peer.shares_its_store && !self.prune {
-                println!("    left out: needs an empty store, see --prune");
-                return None;
-            }
-            if !peer.can(workload) {
-                println!("    left out: {name} has no such command");
-                return None;
-            }
+        let shares = peer.is_some_and(|peer| peer.shares_its_store);
+        if workload.prepare == Prepare::Empty && shares && !self.prune {
+            println!("    left out: needs an empty store, see --prune");
+            return None;
         }
         let mut builders: Vec<_> = [Some(own), peer].into_iter().flatten().collect();
         let mut times = vec![Some(Vec::new()); builders.len()];
@@ -145,7 +146,7 @@ impl Bench {
     fn measure(&self, workload: &Workload, builder: &Builder, round: usize) -> Result<Duration> {
         match workload.prepare {
             Prepare::Empty => builder.empty()?,
-            Prepare::Built | Prepare::Base if round == 0 => {
+            Prepare::Built | Prepare::Base if round == 0 && workload.action != Action::Check => {
                 self.run(&mut builder.build(workload, false))?;
             }
             Prepare::Built | Prepare::Base => {}
