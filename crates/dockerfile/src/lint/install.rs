@@ -9,7 +9,10 @@ pub(super) fn check(dockerfile: &Dockerfile, source: &str, sink: &mut Sink<'_>) 
     let escape = dockerfile.directives.escape;
     for stage in &dockerfile.stages {
         for instruction in &stage.instructions {
-            if let InstructionKind::Run(run) = &instruction.kind {
+            // Taking scripts apart is what costs most here.
+            if let InstructionKind::Run(run) = &instruction.kind
+                && instruction.text.contains("update")
+            {
                 update_alone(instruction, run, &commands(run, source, escape), sink);
             }
         }
@@ -110,6 +113,14 @@ fn installer<'s>(command: &Simple<'s>) -> Option<(&'s str, &'static str)> {
 /// A `COPY` of the whole context with an installation behind it. What was installed before it as
 /// well was thought of, and a step with a cache mount has its packages at hand.
 fn copy_before_install(stage: &Stage, source: &str, escape: char, sink: &mut Sink<'_>) {
+    let copies_all = |instruction: &Instruction| match &instruction.kind {
+        InstructionKind::Copy(copy) => whole_context(&copy.sources).is_some(),
+        InstructionKind::Add(add) => whole_context(&add.sources).is_some(),
+        _ => false,
+    };
+    if !stage.instructions.iter().any(copies_all) {
+        return;
+    }
     let mut copied: Option<(&Instruction, &Spanned<String>)> = None;
     let mut installed = Vec::new();
     for instruction in &stage.instructions {

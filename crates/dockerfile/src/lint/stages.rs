@@ -127,12 +127,13 @@ enum Case {
 
 impl Case {
     fn of(word: &str) -> Option<Self> {
-        if word == word.to_ascii_lowercase() {
-            Some(Self::Lower)
-        } else if word == word.to_ascii_uppercase() {
-            Some(Self::Upper)
-        } else {
-            None
+        let (lower, upper) = word.bytes().fold((false, false), |(lower, upper), byte| {
+            (lower || byte.is_ascii_lowercase(), upper || byte.is_ascii_uppercase())
+        });
+        match (lower, upper) {
+            (_, false) => Some(Self::Lower),
+            (false, true) => Some(Self::Upper),
+            (true, true) => None,
         }
     }
 }
