@@ -141,6 +141,8 @@ fn names_of_secrets() {
 fn paths_and_ports() {
     check("FROM scratch\nWORKDIR app/ #! WorkdirRelativePath\nWORKDIR sub\n");
     check("FROM scratch AS a\nWORKDIR /app\nFROM a\nWORKDIR sub\n");
+    check("FROM scratch\nENV A=app B=/app\nWORKDIR $A/x #! WorkdirRelativePath\n");
+    check("FROM scratch\nENV B=/app\nWORKDIR $B/x\n");
     check("FROM scratch\nEXPOSE 80/TcP 8080/TCP 8080/udp #! ExposeProtoCasing ExposeProtoCasing\n");
     check(
         "FROM scratch\nEXPOSE 127.0.0.1:80:80 [::1]:8080:8080 5000:5000 8000 \

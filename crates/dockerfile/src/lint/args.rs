@@ -23,7 +23,7 @@ pub(super) fn check(dockerfile: &Dockerfile, source: &str, sink: &mut Sink<'_>) 
             }
         }
         for instruction in &stage.instructions {
-            let keyword = instruction.keyword.value.to_ascii_uppercase();
+            let keyword = instruction.keyword.value.as_str();
             match &instruction.kind {
                 InstructionKind::Arg(args) => {
                     describe(instruction, sink);
@@ -32,10 +32,10 @@ pub(super) fn check(dockerfile: &Dockerfile, source: &str, sink: &mut Sink<'_>) 
                     secrets(instruction, keys, expander, sink);
                 }
                 InstructionKind::Env(pairs) => {
-                    old_form(instruction, &keyword, pairs, sink);
+                    old_form(instruction, keyword, pairs, sink);
                     secrets(instruction, pairs.iter().map(|pair| &pair.key), expander, sink);
                 }
-                InstructionKind::Label(pairs) => old_form(instruction, &keyword, pairs, sink),
+                InstructionKind::Label(pairs) => old_form(instruction, keyword, pairs, sink),
                 _ => {}
             }
         }

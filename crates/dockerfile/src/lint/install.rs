@@ -11,7 +11,7 @@ pub(super) fn check(dockerfile: &Dockerfile, source: &str, sink: &mut Sink<'_>) 
         for instruction in &stage.instructions {
             // Taking scripts apart is what costs most here.
             if let InstructionKind::Run(run) = &instruction.kind
-                && instruction.text.contains("update")
+                && source[instruction.span.range()].contains("update")
             {
                 update_alone(instruction, run, &commands(run, source, escape), sink);
             }

@@ -45,8 +45,10 @@ impl<'d> Once<'d> {
             return;
         }
         if let Some((_, earlier)) = self.0.iter_mut().find(|(known, _)| *known == keyword) {
-            let warning =
-                warn::multiple_instructions_disallowed(keyword.name(), earlier.keyword.span);
+            let warning = warn::multiple_instructions_disallowed(
+                &instruction.keyword.value,
+                earlier.keyword.span,
+            );
             sink.push(instruction.comment.as_deref(), warning);
             *earlier = instruction;
         } else {
@@ -72,8 +74,8 @@ fn check_one(
         | InstructionKind::Entrypoint(Command::Shell(_))
             if !state.shell_chosen =>
         {
-            let keyword = instruction.kind.keyword().name();
-            sink.push(comment, warn::json_args_recommended(keyword, instruction.keyword.span));
+            let keyword = &instruction.keyword;
+            sink.push(comment, warn::json_args_recommended(&keyword.value, keyword.span));
         }
         InstructionKind::Workdir(path) => {
             if !state.workdir_set && is_relative(path, expander) {

@@ -29,6 +29,10 @@ impl Lowering<'_> {
             let excused = |stage: &Stage| {
                 stage.base_shell && found.rule == Some(rules::JSON_ARGS_RECOMMENDED.name)
             };
+            // Lowering has said it, of the path that comes out.
+            if found.rule == Some(rules::WORKDIR_RELATIVE_PATH.name) {
+                continue;
+            }
             match stage {
                 Some(None) => {} // not built
                 Some(Some(stage)) if excused(stage) => {}

@@ -1,5 +1,6 @@
 //! Instructions with variables that change the configuration of the image, and `WORKDIR`.
 
+use bld_dockerfile::lint::warn;
 use bld_dockerfile::value::{PortError, PortRange, is_signal};
 use bld_dockerfile::{ArgPair, Diagnostic, KeyValue, Spanned};
 
@@ -130,6 +131,10 @@ impl Lowering<'_> {
         word: &Spanned<String>,
     ) -> Outcome {
         let wanted = self.expand(&stage.scope, word)?;
+        // Once it is absolute, all others are relative to what the file says.
+        if !std::mem::replace(&mut stage.workdir_set, true) && !wanted.starts_with('/') {
+            self.report.push(warn::workdir_relative_path(&wanted, word.span));
+        }
         // An absolute path is stored as it was written, final slash and all.
         let path = path::join(&stage.workdir(), &wanted);
         let stored = if wanted.starts_with('/') { wanted } else { path.clone() };

@@ -43,6 +43,8 @@ pub(super) struct Stage {
     pub(super) counter: Counter,
     /// Its steps are to be done again.
     pub(super) no_cache: bool,
+    /// It or a stage below it has a `WORKDIR`.
+    pub(super) workdir_set: bool,
     /// This stage has a `CMD` of its own.
     pub(super) cmd_set: bool,
 }
@@ -90,6 +92,7 @@ impl Stage {
             history: Vec::new(),
             counter: Counter::default(),
             no_cache: false,
+            workdir_set: false,
             cmd_set: false,
         }
     }
@@ -115,6 +118,7 @@ impl Stage {
             history: Vec::new(),
             counter: Counter::default(),
             no_cache: false,
+            workdir_set: self.workdir_set,
             cmd_set: false,
         }
     }
