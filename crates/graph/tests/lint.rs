@@ -103,6 +103,8 @@ fn arguments_of_from() {
     check("ARG VARIANT\nFROM busybox:stable${VARIANT}\n");
     check("FROM --platform=$TARGETPLATFORM scratch #! RedundantTargetPlatform\n");
     check("FROM --platform=${TARGETPLATFORM} scratch #! RedundantTargetPlatform\n");
+    check("FROM --platform=${TARGETPLATFORM:-linux/386} scratch #! RedundantTargetPlatform\n");
+    check("FROM --platform=${TARGETPLATFORM:+linux/386} scratch AS linux\n");
     check("FROM --platform=linux/amd64 scratch #! FromPlatformFlagConstDisallowed\n");
     check(
         "FROM --platform=linux/amd64 scratch AS my_amd64_stage\nFROM --platform=linux/amd64 scratch AS linux\n",
@@ -162,4 +164,8 @@ fn descriptions_only_when_asked_for() {
          ARG foo=1 bar=2 #! InvalidDefinitionDescription\n",
     );
     check("# note\nARG foo=bar\nFROM scratch\n");
+    check(
+        "FROM scratch\n# check=experimental=InvalidDefinitionDescription\n\
+         ARG foo #! InvalidDefinitionDescription\n",
+    );
 }

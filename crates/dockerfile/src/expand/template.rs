@@ -132,16 +132,6 @@ impl Template {
         (!literals.is_empty()).then_some(literals)
     }
 
-    /// Its one variable when it is nothing but that, with no modifier: `$v` or `${v}`.
-    pub fn as_variable(&self) -> Option<&Variable> {
-        match self.parts.as_slice() {
-            [Part::Variable { variable, .. }] if variable.modifier == Modifier::None => {
-                Some(variable)
-            }
-            _ => None,
-        }
-    }
-
     /// Evaluates to one text.
     pub fn expand(&self, env: &(impl Env + ?Sized)) -> Result<Expanded, ExpandError> {
         let mut seen = Seen::default();

@@ -1,6 +1,6 @@
 //! Checks of `FROM`: names, platforms, arguments.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::reference::is_reference;
 use super::{PLATFORM_ARGS, Sink, default_args, warn};
@@ -8,6 +8,9 @@ use crate::ast::{Dockerfile, Stage};
 use crate::expand::{Expander, Template};
 use crate::span::Spanned;
 use crate::suggest::suggest;
+
+/// The argument that names the platform to build for.
+const TARGET: &str = "TARGETPLATFORM";
 
 const RESERVED: [&str; 2] = ["context", "scratch"];
 
@@ -24,7 +27,7 @@ pub(super) fn check(dockerfile: &Dockerfile, sink: &mut Sink<'_>) {
             }
         }
         if let Some(platform) = &stage.from.platform {
-            check_platform(stage, platform, expander, sink);
+            check_platform(stage, platform, expander, &defaults, sink);
         }
         let image = &stage.from.image;
         let variable = expander.parse(&image.value).is_ok_and(|image| !image.is_constant());
@@ -64,11 +67,16 @@ fn check_platform(
     stage: &Stage,
     platform: &Spanned<String>,
     expander: Expander,
+    defaults: &BTreeMap<String, String>,
     sink: &mut Sink<'_>,
 ) {
     let comment = stage.comment.as_deref();
     let Ok(template) = expander.parse(&platform.value) else { return };
-    if template.as_variable().is_some_and(|variable| variable.name == "TARGETPLATFORM") {
+    let expanded = expander.word(&platform.value, defaults).map(|expanded| expanded.text);
+    let variables = template.variables();
+    let only_target =
+        !variables.is_empty() && variables.iter().all(|variable| variable.name == TARGET);
+    if only_target && expanded.ok().as_ref() == defaults.get(TARGET) {
         sink.push(comment, warn::redundant_target_platform(&platform.value, platform.span));
     }
     let Some(constant) = template.constant() else { return };

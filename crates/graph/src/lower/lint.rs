@@ -36,7 +36,7 @@ impl Lowering<'_> {
             match stage {
                 Some(None) => {} // not built
                 Some(Some(stage)) if excused(stage) => {}
-                Some(Some(_)) | None => self.report.push(found),
+                Some(Some(_)) | None => self.report.keep(found),
             }
         }
     }

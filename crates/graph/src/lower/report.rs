@@ -71,6 +71,11 @@ impl Report {
         if let Some(span) = self.place.instead {
             diagnostic.span = span;
         }
+        self.keep(diagnostic);
+    }
+
+    /// Records a finding of which is known that it is wanted.
+    pub(super) fn keep(&mut self, diagnostic: Diagnostic) {
         self.failed |= diagnostic.is_error();
         self.found.push(diagnostic);
     }
