@@ -45,40 +45,6 @@ pub(crate) fn colour() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// The lines `first..=last` of `source` with some around them, marked. What `span` covers is
-/// underlined, if it is a part of one of them, with `label` beside it.
-pub(crate) fn excerpt(
-    name: &str,
-    source: &str,
-    (first, last): (usize, usize),
-    span: Span,
-    label: Option<&str>,
-) -> String {
-    let index = LineIndex::new(source);
-    // A single line gets more company than one that brings its own.
-    let around = if first == last { 2 } else { 1 };
-    let from = first.saturating_sub(around).max(1);
-    let to = (last + around).min(index.len());
-    let (underlined, column) = index.line_col(span.start);
-    let rule = "-".repeat(20);
-    let mut text = format!("{name}:{first}\n{rule}\n");
-    for line in from..=to {
-        let mark = if (first..=last).contains(&line) { ">>>" } else { "   " };
-        let shown = format!("{line:4} | {mark} {}", index.line(line));
-        let _infallible = writeln!(text, "{}", shown.trim_end());
-        if line == underlined
-            && let Some(underline) =
-                underline(index.line(line), column, source.get(span.range()).unwrap_or_default())
-        {
-            let line = format!("     |     {underline} {}", label.unwrap_or_default());
-            let _infallible = writeln!(text, "{}", line.trim_end());
-        }
-    }
-    text.push_str(&rule);
-    text.push('\n');
-    text
-}
-
 /// Carets below `words`, which begin at `column` of `line`; none if they reach beyond it or are all
 /// of it.
 fn underline(line: &str, column: usize, words: &str) -> Option<String> {
@@ -95,6 +61,7 @@ fn underline(line: &str, column: usize, words: &str) -> Option<String> {
 
 /// Where the instructions of a file are.
 pub(crate) struct Places<'s> {
+    source: &'s str,
     index: LineIndex<'s>,
     statements: Vec<Span>,
 }
@@ -104,7 +71,7 @@ impl<'s> Places<'s> {
     pub(crate) fn new(source: &'s str) -> Self {
         let statements = bld_dockerfile::syntax::read(source).statements;
         let statements = statements.iter().map(|statement| statement.span).collect();
-        Self { index: LineIndex::new(source), statements }
+        Self { source, index: LineIndex::new(source), statements }
     }
 
     /// First and last line of the instruction that `diagnostic` is about, which is where BuildKit
@@ -119,6 +86,43 @@ impl<'s> Places<'s> {
         // That a line is empty is only noticed at the end of the instruction.
         let late = diagnostic.rule == Some(rules::NO_EMPTY_CONTINUATION.name);
         if late { (lines.1, lines.1) } else { lines }
+    }
+
+    /// The lines `first..=last` with some around them, marked. What `span` covers is
+    /// underlined, if it is a part of one of them, with `label` beside it.
+    pub(crate) fn excerpt(
+        &self,
+        name: &str,
+        (first, last): (usize, usize),
+        span: Span,
+        label: Option<&str>,
+    ) -> String {
+        let index = &self.index;
+        // A single line gets more company than one that brings its own.
+        let around = if first == last { 2 } else { 1 };
+        let from = first.saturating_sub(around).max(1);
+        let to = (last + around).min(index.len());
+        let (underlined, column) = index.line_col(span.start);
+        let rule = "-".repeat(20);
+        let mut text = format!("{name}:{first}\n{rule}\n");
+        for line in from..=to {
+            let mark = if (first..=last).contains(&line) { ">>>" } else { "   " };
+            let shown = format!("{line:4} | {mark} {}", index.line(line));
+            let _infallible = writeln!(text, "{}", shown.trim_end());
+            if line == underlined
+                && let Some(underline) = underline(
+                    index.line(line),
+                    column,
+                    self.source.get(span.range()).unwrap_or_default(),
+                )
+            {
+                let line = format!("     |     {underline} {}", label.unwrap_or_default());
+                let _infallible = writeln!(text, "{}", line.trim_end());
+            }
+        }
+        text.push_str(&rule);
+        text.push('\n');
+        text
     }
 
     /// Line and column, from 1, of the first character of `span` and of the one behind it.
@@ -155,7 +159,8 @@ mod tests {
     fn underlines_keep_below_wide_characters_and_tabs() {
         let source = "FROM a\nLABEL\t名前=x\tb y\n";
         let at = source.find('b').unwrap_or_default();
-        let excerpt = excerpt("Dockerfile", source, (2, 2), Span::new(at, at + 3), Some("here"));
+        let excerpt =
+            Places::new(source).excerpt("Dockerfile", (2, 2), Span::new(at, at + 3), Some("here"));
         assert!(
             excerpt.contains("   2 | >>> LABEL\t名前=x\tb y\n     |          \t      \t^^^ here\n"),
             "{excerpt}"
@@ -175,7 +180,7 @@ mod tests {
     fn a_failed_step_is_marked_as_buildkit_does() {
         let source = "FROM busybox\nCOPY a b\nRUN exit 42\n";
         assert_eq!(
-            excerpt("Dockerfile", source, (3, 3), Span::new(22, 33), None),
+            Places::new(source).excerpt("Dockerfile", (3, 3), Span::new(22, 33), None),
             "Dockerfile:3\n--------------------\n   1 |     FROM busybox\n   2 |     COPY a b\n   \
              3 | >>> RUN exit 42\n--------------------\n"
         );

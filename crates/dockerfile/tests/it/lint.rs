@@ -29,6 +29,9 @@ fn bad_examples_warn_and_good_ones_do_not() {
                 let warnings = lint::check(&parse(&source).dockerfile, &source);
                 let warns = warnings.iter().any(|warning| warning.rule == Some(rule));
                 assert_eq!(warns, expected, "{rule}, {kind}: {source}\n{warnings:#?}");
+                // Rules of our own have nothing to say where BuildKit's pages show how to do it.
+                let advised = warnings.iter().any(|found| found.severity == Severity::Advice);
+                assert!(expected || !advised, "{rule}: {source}\n{warnings:#?}");
             }
         }
     }

@@ -9,7 +9,7 @@ use bld_engine::build::CheckedBuild;
 
 use super::call::say_json;
 use super::report::reports;
-use crate::diagnostics::{Places, excerpt};
+use crate::diagnostics::Places;
 use crate::documents::build as documents;
 use crate::error::Failure;
 use crate::session::{Outcome, Session};
@@ -74,8 +74,8 @@ fn block(checked: &CheckedBuild, places: &Places<'_>, found: &Diagnostic) -> Str
         let _infallible = write!(text, " {} - {}", rule.name, rule.url());
     }
     let _infallible = writeln!(text, "\n{}", found.message);
-    let (name, source) = (&checked.source.name, &checked.source.text);
-    text += &excerpt(name, source, places.lines(found), found.span, found.label.as_deref());
+    let name = &checked.source.name;
+    text += &places.excerpt(name, places.lines(found), found.span, found.label.as_deref());
     if let Some(help) = &found.help {
         let _infallible = writeln!(text, "help: {help}");
     }

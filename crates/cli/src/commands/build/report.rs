@@ -6,7 +6,7 @@ use bld_dockerfile::{Diagnostic, LineIndex, Severity};
 use bld_engine::build::{BuildError, PlannedBuild, SourceText};
 
 use super::blame::blame;
-use crate::diagnostics::{Places, colour, excerpt, render};
+use crate::diagnostics::{Places, colour, render};
 use crate::error::{Failure, describe};
 use crate::progress::{FailedStep, Summary};
 use crate::session::Session;
@@ -103,7 +103,8 @@ pub(super) fn failed(
             let lines = (first, last);
             let (words, help) = blame(&source_text.text, error);
             hint = help;
-            text.push_str(&excerpt(&source_text.name, &source_text.text, lines, words, None));
+            let places = Places::new(&source_text.text);
+            text.push_str(&places.excerpt(&source_text.name, lines, words, None));
             if let Some(log) = &error.log {
                 let _infallible = writeln!(text, "full log: {}", log.display());
             }
