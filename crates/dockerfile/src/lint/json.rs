@@ -26,9 +26,9 @@ fn shell_form(instruction: &Instruction, source: &str) -> Option<Span> {
         | InstructionKind::Entrypoint(Command::Shell(_))
         | InstructionKind::Volume(_) => {
             let start = instruction.keyword.span.end;
-            let operands = source.get(start..instruction.span.end)?;
+            let operands = source.get(start..instruction.span.end)?.trim_end();
             let skipped = operands.len() - operands.trim_start().len();
-            Some(Span::new(start + skipped, start + operands.trim_end().len()))
+            Some(Span::new(start + skipped, start + operands.len()))
         }
         _ => None,
     }
@@ -87,5 +87,13 @@ mod tests {
         }
         assert_eq!(repaired("['a', 'b',]").as_deref(), Some("[\"a\", \"b\"]"));
         assert_eq!(repaired("[\"a\" \"b\"]"), None);
+    }
+
+    #[test]
+    fn there_may_be_nothing_behind_the_instruction() {
+        for source in ["FROM a\nCMD", "FROM a\nCMD \t\n", "FROM a\nENTRYPOINT \\\n"] {
+            let parsed = crate::parse(source);
+            crate::lint::check(&parsed.dockerfile, source);
+        }
     }
 }

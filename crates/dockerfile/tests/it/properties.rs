@@ -22,6 +22,8 @@ fn piece() -> impl Strategy<Value = String> {
         " ",
         "\t",
         "RUN ",
+        "CMD\n",
+        "VOLUME \t",
         "COPY ",
         "ADD ",
         "ENV ",
