@@ -54,10 +54,9 @@ impl Lowering<'_> {
             }
             dockerfile::MountKind::Cache => {
                 let input = self.mount_input(stage, text, given(&spec.from), false, inputs)?;
-                if input.is_none() && source.is_some() && given(&spec.from).is_none() {
-                    let error = error("a cache mount has no source to begin with");
-                    return Err(error.with_help("name the stage or image it is in: `from=NAME`"));
-                }
+                let source = path::join("/", source.as_deref().unwrap_or_default());
+                // A directory that is picked stays what it is.
+                let new = Some(spec).filter(|_| source == "/");
                 let id = id.unwrap_or_else(|| clean(&at));
                 let namespace = self.globals.build_args.get(args::CACHE_NAMESPACE);
                 MountKind::Cache {
@@ -71,10 +70,10 @@ impl Lowering<'_> {
                         dockerfile::Sharing::Locked => Sharing::Locked,
                     },
                     input,
-                    source: path::join("/", source.as_deref().unwrap_or_default()),
-                    mode: spec.mode.unwrap_or(0o755),
-                    uid: spec.uid.unwrap_or(0),
-                    gid: spec.gid.unwrap_or(0),
+                    source,
+                    mode: new.and_then(|spec| spec.mode).unwrap_or(0o755),
+                    uid: new.and_then(|spec| spec.uid).unwrap_or(0),
+                    gid: new.and_then(|spec| spec.gid).unwrap_or(0),
                     read_only: spec.read_only,
                 }
             }

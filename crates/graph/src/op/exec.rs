@@ -164,7 +164,8 @@ pub enum MountKind {
         /// Which input fills it when it is first made; none: empty.
         #[serde(skip_serializing_if = "Option::is_none")]
         input: Option<usize>,
-        /// Path within the input, absolute and clean.
+        /// What is seen of it, absolute and clean: a path within the input, which is then all that
+        /// is taken of it, or within the directory if there is no input.
         source: String,
         /// Permission bits when it is first made.
         #[serde(serialize_with = "octal")]

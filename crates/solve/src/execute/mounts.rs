@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,7 @@ use bld_layer::copy::{CopyRequest, Item, Sharing as Shared, copy_sharing};
 use bld_oci::Digest;
 use bld_sandbox::Mount;
 use bld_store::{Active, KeyLock};
+use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
 
 use super::agent::Door;
 use crate::context::LocalContext;
@@ -25,6 +27,8 @@ pub(super) struct Mounts<'a> {
     index: usize,
     prepared: Vec<Mount>,
     locks: Vec<KeyLock>,
+    /// What is shown by its descriptor.
+    parts: Vec<OwnedFd>,
     /// Holds copies of inputs that cannot be shown as they lie on disk.
     scratch: PathBuf,
     copies: usize,
@@ -40,6 +44,7 @@ impl<'a> Mounts<'a> {
             index,
             prepared: Vec::new(),
             locks: Vec::new(),
+            parts: Vec::new(),
             scratch,
             copies: 0,
             doors: Vec::new(),
@@ -104,7 +109,10 @@ impl<'a> Mounts<'a> {
             }
             MountKind::Cache { id, sharing, input, source, mode, uid, gid, read_only } => {
                 let first = First { mode: *mode, uid: *uid, gid: *gid, input: *input, source };
-                let dir = self.cache(id, *sharing, &first)?;
+                let mut dir = self.cache(id, *sharing, &first)?;
+                if input.is_none() && source != "/" {
+                    dir = self.part(&dir, source)?;
+                }
                 self.bind(target, dir, *read_only);
             }
             MountKind::Tmpfs { size } => self.prepared.push(Mount {
@@ -227,7 +235,6 @@ impl<'a> Mounts<'a> {
                 let tree = self.build.input_tree(self.index, number)?;
                 let item = tree.item(first.source)?;
                 tree.copy(&item, &partial, Path::new("/"), false)?;
-                // A directory that was picked stays what it is.
                 let meta = &item.node.meta;
                 if first.source != "/" && meta.is_dir() {
                     (mode, uid, gid) = (meta.mode, meta.uid, meta.gid);
@@ -240,6 +247,22 @@ impl<'a> Mounts<'a> {
                 .map_err(io("create", &dir))?;
         }
         Ok(dir)
+    }
+
+    /// A path that leads to `source` within a cache directory. Other processes may write to that
+    /// at any time, so the path is that of a descriptor, and no link in it leads out.
+    fn part(&mut self, dir: &Path, source: &str) -> Result<PathBuf, StepFailure> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let relative = source.trim_start_matches('/');
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let part = open(dir, flags | OFlags::DIRECTORY, Mode::empty())
+            .and_then(|root| openat2(root, relative, flags, Mode::empty(), resolve))
+            .map_err(|error| {
+                StepFailure::io(format!("find {source} in the cache"))(error.into())
+            })?;
+        let path = format!("/proc/self/fd/{}", part.as_raw_fd()).into();
+        self.parts.push(part);
+        Ok(path)
     }
 
     /// What a cache directory is called.
