@@ -38,6 +38,9 @@ pub enum ExpandErrorKind {
     /// Substitutions lie in one another too deep.
     #[error("substitutions nested deeper than {0} levels")]
     TooDeep(usize),
+    /// The text has become longer than anything could use.
+    #[error("the text becomes longer than {} MiB", .0 >> 20)]
+    TooLong(usize),
     /// `${v?m}` or `${v:?m}` was not satisfied.
     #[error("{name}: {message}")]
     Required {
@@ -70,6 +73,7 @@ impl ExpandErrorKind {
                 "use one of `:-` `-` `:+` `+` `:?` `?` `#` `##` `%` `%%` `/` `//`".into()
             }
             Self::InvalidEscape(_) => "only `\\*` `\\?` `\\\\` `\\/` and `\\}` are escapes".into(),
+            Self::TooLong(_) => "look for values that contain one another again and again".into(),
             Self::TooDeep(_) => "split the value over several variables".into(),
             Self::Required { name, .. } => {
                 format!("set it with `--build-arg {name}=...` or a default: `ARG {name}=...`")

@@ -1,7 +1,9 @@
 //! The shell patterns of `${v#p}`, `${v%p}` and `${v/p/r}`: `*`, `?` and literal text.
 //!
 //! Matching walks the value once with the set of pattern positions that are still possible, so the
-//! time is bounded by value length times pattern length, whatever the pattern.
+//! time is bounded by value length times pattern length, whatever the pattern. So is replacing: a
+//! walk from the end tells first where matches begin, and a match that is found ends so late that
+//! what was looked at behind it holds no other.
 
 /// A parsed pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,13 +54,15 @@ impl Pattern {
     }
 
     /// `value` with the first or every match replaced; of the matches that begin at one place the
-    /// longest counts.
-    pub(super) fn replace(&self, value: &str, with: &str, all: bool) -> String {
+    /// longest counts. Ends early when the result is longer than `limit`.
+    pub(super) fn replace(&self, value: &str, with: &str, all: bool, limit: usize) -> String {
+        let begins = self.begins(value);
         let mut out = String::with_capacity(value.len());
         let mut rest = value;
         let mut after_match = false; // an empty match right behind another one doesn't count
-        loop {
-            match match_length(&self.0, rest.chars(), true) {
+        while out.len() <= limit {
+            let here = begins[value.len() - rest.len()];
+            match here.then(|| match_length(&self.0, rest.chars(), true)).flatten() {
                 Some(length) if length > 0 || !after_match => {
                     out.push_str(with);
                     rest = &rest[length..];
@@ -79,6 +83,30 @@ impl Pattern {
         }
         out.push_str(rest);
         out
+    }
+
+    /// Whether a match begins at each byte of `value`, its end included.
+    fn begins(&self, value: &str) -> Vec<bool> {
+        let end = self.0.len();
+        let mut begins = vec![false; value.len() + 1];
+        // Whether the tokens from each one on match the text from here on, as far as they reach.
+        let mut matching = vec![false; end + 1];
+        matching[end] = true;
+        let chars = value.char_indices().map(|(at, c)| (at, Some(c)));
+        for (at, c) in chars.chain([(value.len(), None)]).rev() {
+            let mut behind = true; // what the next token did one character further on
+            for (token, kind) in self.0.iter().enumerate().rev() {
+                let further = matching[token];
+                matching[token] = match kind {
+                    Token::Star => matching[token + 1] || further && c.is_some_and(|c| c != '\n'),
+                    Token::Any => behind && c.is_some_and(|c| c != '\n'),
+                    Token::Char(wanted) => behind && c == Some(*wanted),
+                };
+                behind = further;
+            }
+            begins[at] = matching[0];
+        }
+        begins
     }
 }
 
@@ -154,11 +182,11 @@ mod tests {
 
     #[test]
     fn replacing_prefers_the_leftmost_longest_match() {
-        assert_eq!(pattern("/?/").replace("/a/foo/b/c.txt", "/", true), "/foo/c.txt");
-        assert_eq!(pattern("").replace("xy", "ww", false), "wwxy");
-        assert_eq!(pattern("").replace("xy", "-", true), "-x-y-");
-        assert_eq!(pattern("*").replace("xy", "-", true), "-");
-        assert_eq!(pattern("b").replace("abab", "", true), "aa");
+        assert_eq!(pattern("/?/").replace("/a/foo/b/c.txt", "/", true, 99_999), "/foo/c.txt");
+        assert_eq!(pattern("").replace("xy", "ww", false, 99_999), "wwxy");
+        assert_eq!(pattern("").replace("xy", "-", true, 99_999), "-x-y-");
+        assert_eq!(pattern("*").replace("xy", "-", true, 99_999), "-");
+        assert_eq!(pattern("b").replace("abab", "", true, 99_999), "aa");
     }
 
     #[test]
@@ -179,5 +207,14 @@ mod tests {
         let value = "a".repeat(2_000);
         let stars = "*a".repeat(200) + "b";
         assert_eq!(pattern(&stars).trim_prefix(&value, true), value);
+    }
+
+    #[test]
+    fn hostile_patterns_are_replaced_quickly() {
+        let value = "a".repeat(3_000);
+        let hostile = pattern(&("*a".repeat(200) + "b"));
+        assert_eq!(hostile.replace(&value, "x", true, 99_999), value);
+        assert_eq!(pattern("?a").replace("aaab\naa", "x", true, 99_999), "xab\nx");
+        assert_eq!(pattern("a*b").replace("aab-ab\nab", "x", true, 99_999), "x\nx");
     }
 }

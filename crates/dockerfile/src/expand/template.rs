@@ -7,6 +7,10 @@ use super::pattern::Pattern;
 use super::{Env, Expanded};
 use crate::span::Span;
 
+/// Bytes that variables may make of a word. A few lines that double one another's values would fill
+/// any memory; the kernel takes no more than 128 KiB for a variable of a process.
+const LONGEST: usize = 4 << 20;
+
 /// A word parsed into literal text and variables.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Template {
@@ -182,7 +186,12 @@ impl Template {
         for part in &self.parts {
             match part {
                 Part::Bare(text) | Part::Quoted(text) => out.push_str(text),
-                Part::Variable { variable, .. } => out.push_str(&variable.value(env, seen)?),
+                Part::Variable { variable, .. } => {
+                    out.push_str(&variable.value(env, seen)?);
+                    if out.len() > LONGEST {
+                        return Err(ExpandErrorKind::TooLong(LONGEST).at(variable.span));
+                    }
+                }
             }
         }
         Ok(out)
@@ -229,7 +238,7 @@ impl Variable {
             Modifier::Replace { pattern, with, all } => {
                 let pattern = self.pattern(pattern, env, seen)?;
                 let with = with.text(env, seen)?;
-                Cow::Owned(pattern.replace(&value, &with, *all))
+                Cow::Owned(pattern.replace(&value, &with, *all, LONGEST))
             }
         })
     }

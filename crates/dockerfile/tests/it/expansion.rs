@@ -127,3 +127,15 @@ fn templates_tell_what_they_mention() {
     assert_eq!(parse("/a$b").literal_prefix().as_deref(), Some("/a"));
     assert_eq!(parse("$b/a").literal_prefix(), None);
 }
+
+/// Lines that double one another's values must end in an error, not in the last of the memory.
+#[test]
+fn values_do_not_grow_without_bound() {
+    let long = "x".repeat(3 << 20);
+    let env = [("a", long.as_str())];
+    for word in ["$a$a", "${a//x/$a}", "${b:-$a$a}"] {
+        let error = Expander::default().word(word, &env).map_err(|error| error.kind);
+        assert!(matches!(error, Err(ExpandErrorKind::TooLong(_))), "{word}");
+    }
+    assert_eq!(text("$a", &env), long);
+}
