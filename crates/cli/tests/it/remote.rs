@@ -240,6 +240,27 @@ fn private_files_take_the_secret_of_their_host() {
     assert_secret_nowhere(&lab, "s3cr3t-token");
 }
 
+#[test]
+fn a_login_in_a_url_is_used_and_not_told() {
+    let lab = Lab::new();
+    lab.env.write("srv/private/x", "x");
+    let header = format!("Basic {}", base64("me:pa55-w0rd"));
+    let server = WebServer::start_private(&lab.root, &header).unwrap();
+    let url = server.url().replace("//", "//me:pa55-w0rd@");
+    let dockerfile = format!("FROM scratch\nARG url={url}\nADD $url/private/x /\n");
+    lab.env.write("ctx/Dockerfile", &dockerfile);
+    let built = lab.env.bld(["build", "--progress", "plain", "--explain", "-t", "x:1", "ctx"]).ok();
+    assert!(built.stderr.contains("me:xxxxx@127.0.0.1"), "{built}");
+    let history = lab.env.bld(["history", "--no-trunc", "x:1"]).ok();
+    let failed = lab.env.bld(["build", "ctx", "--build-arg"]).arg(format!("url={url}/no")).run();
+    for output in [&built, &history, &failed] {
+        let told = format!("{}{}", output.stdout, output.stderr).replace(&dockerfile, "");
+        // The file itself is shown where it is wrong, and what an ARG holds is in its history.
+        let told = told.lines().filter(|line| !line.contains("ARG url"));
+        assert!(told.into_iter().all(|line| !line.contains("pa55-w0rd")), "{output}");
+    }
+}
+
 /// Fails when the value is anywhere in the store.
 fn assert_secret_nowhere(lab: &Lab, value: &str) {
     let found = Cmd::new("grep").args(["-rlaF", value]).arg(lab.env.root()).run();
