@@ -1,6 +1,6 @@
 //! The programs that building, running and testing need, installed by package name.
 
-use std::process::Command;
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
 use anyhow::{Result, bail};
 
@@ -84,12 +84,45 @@ fn ensure(packages: impl Iterator<Item = &'static Package>) -> Result<()> {
         command
     };
     run(apt().arg("update"))?;
+    let quiet = NoServices::begin()?;
     run(apt().args(["install", "--yes", "--no-install-recommends"]).args(&names))?;
+    drop(quiet);
     let absent: Vec<_> = names.into_iter().filter(|name| !installed(name)).collect();
     if !absent.is_empty() {
         bail!("still not installed: {}", absent.join(", "));
     }
     Ok(())
+}
+
+/// While this lives, packages that bring a server do not start it: tests start their own. A machine
+/// that has a policy for services keeps it.
+struct NoServices(Option<&'static Path>);
+
+impl NoServices {
+    /// Where Debian asks before it starts a service; see invoke-rc.d(8).
+    const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+    fn begin() -> Result<Self> {
+        let policy = Path::new(Self::POLICY);
+        if policy.exists() {
+            return Ok(Self(None));
+        }
+        fs::write(policy, "#!/bin/sh\nexit 101\n")?;
+        let guard = Self(Some(policy));
+        fs::set_permissions(policy, fs::Permissions::from_mode(0o755))?;
+        Ok(guard)
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if let Some(policy) = self.0 {
+            // A policy that stays would keep the machine's own services from starting.
+            if let Err(error) = fs::remove_file(policy) {
+                step(&format!("Remove {} by hand: {error}", policy.display()));
+            }
+        }
+    }
 }
 
 fn installed(package: &str) -> bool {
