@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
+use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use bld_dockerfile::lint::rules;
@@ -14,8 +15,16 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 /// Widest line of a report.
 const WIDTH: usize = 120;
 
-/// `diagnostic` as a report on `source`, the file called `name`.
-pub(crate) fn render(name: &str, source: &str, diagnostic: &Diagnostic, colour: bool) -> String {
+/// Longest piece of a line that an excerpt shows, bytes.
+const PIECE: usize = 1000;
+
+/// `diagnostic` as a report on the file `source`, called `name`.
+pub(crate) fn render(
+    name: &str,
+    source: &LineIndex<'_>,
+    diagnostic: &Diagnostic,
+    colour: bool,
+) -> String {
     let level = match diagnostic.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
@@ -25,14 +34,17 @@ pub(crate) fn render(name: &str, source: &str, diagnostic: &Diagnostic, colour: 
     if let Some(rule) = diagnostic.rule {
         title = title.id(rule);
     }
-    let end = diagnostic.span.end.min(source.len());
-    let start = diagnostic.span.start.min(end);
+    // The renderer goes through all that it is given: no more than the lines concerned.
+    let (first, last) = source.lines(diagnostic.span);
+    let (offset, text) = source.text(first, last);
+    let end = diagnostic.span.end.saturating_sub(offset).min(text.len());
+    let start = diagnostic.span.start.saturating_sub(offset).min(end);
     let mut annotation = AnnotationKind::Primary.span(start..end);
     if let Some(label) = &diagnostic.label {
         annotation = annotation.label(label.as_str());
     }
-    let mut group =
-        title.element(Snippet::source(source).path(name).line_start(1).annotation(annotation));
+    let snippet = Snippet::source(text).path(name).line_start(first);
+    let mut group = title.element(snippet.annotation(annotation));
     if let Some(help) = &diagnostic.help {
         group = group.element(Level::HELP.message(help.as_str()));
     }
@@ -45,18 +57,35 @@ pub(crate) fn colour() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Carets below `words`, which begin at `column` of `line`; none if they reach beyond it or are all
-/// of it.
-fn underline(line: &str, column: usize, words: &str) -> Option<String> {
-    if words.contains('\n') || words.trim() == line.trim() {
-        return None;
+/// The bytes of `line` that an excerpt shows: all, or those around `at` where there are too many.
+fn piece(line: &str, at: usize) -> Range<usize> {
+    if line.len() <= PIECE {
+        return 0..line.len();
     }
+    let start = line.floor_char_boundary(at.saturating_sub(PIECE / 2).min(line.len() - PIECE));
+    start..line.floor_char_boundary(start + PIECE)
+}
+
+/// What stands in place of the bytes of a line that are not shown.
+const LEFT_OUT: &str = "...";
+
+/// The piece `shown` of `line`, marked where something is left out.
+fn cut(line: &str, shown: &Range<usize>) -> String {
+    let before = if shown.start > 0 { LEFT_OUT } else { "" };
+    let behind = if shown.end < line.len() { LEFT_OUT } else { "" };
+    format!("{before}{}{behind}", &line[shown.clone()])
+}
+
+/// Carets below the bytes `words` of `line`, of which the piece `shown` is shown.
+fn underline(line: &str, shown: &Range<usize>, words: &Range<usize>) -> String {
+    let before = if shown.start > 0 { " ".repeat(LEFT_OUT.len()) } else { String::new() };
     // Tabs stay tabs, so that both lines reach the same tab stop.
-    let before = line.chars().take(column - 1).map(|c| match c {
+    let blanks = line[shown.start..words.start].chars().map(|c| match c {
         '\t' => "\t".to_owned(),
         c => " ".repeat(c.width().unwrap_or(0)),
     });
-    Some(before.collect::<String>() + &"^".repeat(words.width().max(1)))
+    let words = &line[words.start..words.end.min(shown.end)];
+    before + &blanks.collect::<String>() + &"^".repeat(words.width().max(1))
 }
 
 /// Where the instructions of a file are.
@@ -102,20 +131,18 @@ impl<'s> Places<'s> {
         let around = if first == last { 2 } else { 1 };
         let from = first.saturating_sub(around).max(1);
         let to = (last + around).min(index.len());
-        let (underlined, column) = index.line_col(span.start);
+        let underlined = index.lines(span).0;
         let rule = "-".repeat(20);
         let mut text = format!("{name}:{first}\n{rule}\n");
-        for line in from..=to {
-            let mark = if (first..=last).contains(&line) { ">>>" } else { "   " };
-            let shown = format!("{line:4} | {mark} {}", index.line(line));
-            let _infallible = writeln!(text, "{}", shown.trim_end());
-            if line == underlined
-                && let Some(underline) = underline(
-                    index.line(line),
-                    column,
-                    self.source.get(span.range()).unwrap_or_default(),
-                )
-            {
+        for number in from..=to {
+            let mark = if (first..=last).contains(&number) { ">>>" } else { "   " };
+            let line = index.line(number);
+            let words = if number == underlined { self.words(number, span) } else { None };
+            let shown = piece(line, words.as_ref().map_or(0, |words| words.start));
+            let marked = format!("{number:4} | {mark} {}", cut(line, &shown));
+            let _infallible = writeln!(text, "{}", marked.trim_end());
+            if let Some(words) = words {
+                let underline = underline(line, &shown, &words);
                 let line = format!("     |     {underline} {}", label.unwrap_or_default());
                 let _infallible = writeln!(text, "{}", line.trim_end());
             }
@@ -123,6 +150,16 @@ impl<'s> Places<'s> {
         text.push_str(&rule);
         text.push('\n');
         text
+    }
+
+    /// The bytes of line `number` that `span` covers; none if it reaches beyond the line or is all
+    /// of it.
+    fn words(&self, number: usize, span: Span) -> Option<Range<usize>> {
+        let (line, words) = (self.index.line(number), self.source.get(span.range())?);
+        let start = span.start.checked_sub(self.index.text(number, number).0)?;
+        let words_in_line = start..start + words.len();
+        let is_part = words_in_line.end <= line.len() && words.trim() != line.trim();
+        is_part.then_some(words_in_line)
     }
 
     /// Line and column, from 1, of the first character of `span` and of the one behind it.
@@ -143,7 +180,7 @@ mod tests {
         let diagnostic = Diagnostic::error("unknown instruction: RUNN", Span::new(13, 17))
             .with_label("no such instruction")
             .with_help("did you mean RUN?");
-        let report = render("Dockerfile", source, &diagnostic, false);
+        let report = render("Dockerfile", &LineIndex::new(source), &diagnostic, false);
         insta::assert_snapshot!(report, @r"
         error: unknown instruction: RUNN
          --> Dockerfile:2:1
@@ -165,8 +202,8 @@ mod tests {
             excerpt.contains("   2 | >>> LABEL\t名前=x\tb y\n     |          \t      \t^^^ here\n"),
             "{excerpt}"
         );
-        let report =
-            render("Dockerfile", source, &Diagnostic::error("x", Span::new(at, at + 3)), false);
+        let diagnostic = Diagnostic::error("x", Span::new(at, at + 3));
+        let report = render("Dockerfile", &LineIndex::new(source), &diagnostic, false);
         insta::assert_snapshot!(report, @r"
         error: x
          --> Dockerfile:2:12

@@ -130,6 +130,14 @@ impl<'a> LineIndex<'a> {
         self.source[start..end].trim_end_matches(['\n', '\r'])
     }
 
+    /// The lines `first..=last` (counted from 1) with their line breaks, and the offset at which they
+    /// begin; what is behind the end is empty.
+    pub fn text(&self, first: usize, last: usize) -> (usize, &'a str) {
+        let start = |line: usize| self.starts.get(line).copied().unwrap_or(self.source.len());
+        let from = start(first.saturating_sub(1));
+        (from, &self.source[from..start(last).max(from)])
+    }
+
     /// How many lines there are; a final line break opens no further line.
     pub fn len(&self) -> usize {
         self.starts.len() - usize::from(self.source.is_empty() || self.source.ends_with('\n'))
@@ -158,6 +166,9 @@ mod tests {
         assert_eq!(index.len(), 4);
         assert_eq!(index.lines(Span::new(0, 3)), (1, 1));
         assert_eq!(index.lines(Span::new(0, 4)), (1, 2));
+        assert_eq!(index.text(2, 3), (3, "\u{e9}x\r\n\n"));
+        assert_eq!(index.text(4, 9), (9, "last"));
+        assert_eq!(index.text(9, 9), (13, ""));
     }
 
     #[test]

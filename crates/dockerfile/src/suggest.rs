@@ -14,6 +14,10 @@ pub fn suggest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
         if candidate == word {
             return None;
         }
+        // Most candidates are told by their length, at no cost.
+        if candidate.chars().flat_map(char::to_lowercase).count().abs_diff(wanted.len()) >= limit {
+            continue;
+        }
         let distance = distance(&wanted, &lowercase(candidate));
         if distance < limit {
             (best, limit) = (Some(candidate), distance);
@@ -33,9 +37,6 @@ fn lowercase(word: &str) -> Vec<char> {
 
 /// How many slips lie between two words: letters too many, missing, wrong, or swapped with the next.
 fn distance(a: &[char], b: &[char]) -> usize {
-    if a.len().abs_diff(b.len()) > MAX_DISTANCE {
-        return usize::MAX;
-    }
     let mut last_but_one = Vec::new();
     let mut last: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.iter().enumerate() {

@@ -101,9 +101,9 @@ fn split(source: &str, part: Span, escape: char) -> Vec<Simple<'_>> {
     commands
 }
 
+/// Whether nothing but blanks come before the end of the line.
 fn rest_is_blank(rest: &str) -> bool {
-    let line = rest.split('\n').next().unwrap_or_default();
-    line.trim().is_empty() && line.len() < rest.len()
+    rest.chars().find(|c| *c == '\n' || !c.is_whitespace()) == Some('\n')
 }
 
 fn skip_line(chars: &mut std::iter::Peekable<std::str::CharIndices<'_>>) {

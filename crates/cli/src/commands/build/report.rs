@@ -63,17 +63,26 @@ impl Warnings {
     }
 }
 
+/// How many reports are shown: nobody reads more.
+const MOST_REPORTS: usize = 100;
+
 /// Each of `diagnostics` with its place in `source`.
 pub(super) fn reports<'a>(
     source: &SourceText,
-    diagnostics: impl Iterator<Item = &'a Diagnostic>,
+    mut diagnostics: impl Iterator<Item = &'a Diagnostic>,
 ) -> String {
-    let colour = colour();
-    diagnostics.fold(String::new(), |mut text, diagnostic| {
-        let _infallible =
-            writeln!(text, "{}", render(&source.name, &source.text, diagnostic, colour));
-        text
-    })
+    let (colour, index) = (colour(), LineIndex::new(&source.text));
+    let mut text = String::new();
+    for diagnostic in diagnostics.by_ref().take(MOST_REPORTS) {
+        let _infallible = writeln!(text, "{}", render(&source.name, &index, diagnostic, colour));
+    }
+    match diagnostics.count() {
+        0 => {}
+        more => {
+            let _infallible = writeln!(text, "... and {more} more: see --call=check,format=json\n");
+        }
+    }
+    text
 }
 
 /// Tells why a build failed: the step's output, its place in the Dockerfile, the reason.
@@ -98,9 +107,7 @@ pub(super) fn failed(
             if let Some(step) = summary.failed.iter().find(failed) {
                 text.push_str(&output(step, whole));
             }
-            let index = LineIndex::new(&source_text.text);
-            let (first, last) = index.lines(error.span);
-            let lines = (first, last);
+            let lines = LineIndex::new(&source_text.text).lines(error.span);
             let (words, help) = blame(&source_text.text, error);
             hint = help;
             let places = Places::new(&source_text.text);
