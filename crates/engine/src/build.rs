@@ -88,7 +88,7 @@ impl Engine {
             return Err(refused(diagnostics));
         }
         let found = Found::default();
-        let mut resolver = self.resolver(request, &definition, events, &found);
+        let mut resolver = self.resolver(request, &definition, (events, cancel), &found);
         match bld_graph::lower(&parsed.dockerfile, text, &options, &mut resolver) {
             Ok(plan) => Ok(PlannedBuild {
                 source: definition.source,
@@ -104,12 +104,13 @@ impl Engine {
         &'a self,
         request: &'a BuildRequest,
         definition: &'a Definition,
-        events: &'a Events,
+        (events, cancel): (&'a Events, &'a Cancel),
         found: &Found,
     ) -> BuildResolver<'a> {
         BuildResolver {
             engine: self,
             events,
+            cancel,
             request,
             files: &definition.contexts,
             found: Arc::clone(found),

@@ -38,7 +38,8 @@ struct Noted {
 }
 
 impl Engine {
-    /// The step that `id`, or the unique start of one, stands for.
+    /// The step that `id`, or the unique start of one, stands for. Less than [what is
+    /// shown](looks_like_id) of ids stands for none: it may as well be the name of an image.
     pub fn find_step(&self, id: &str) -> Result<BuildStep> {
         find(self.store()?, id)
     }
@@ -46,17 +47,14 @@ impl Engine {
 
 /// Whether `name` is written as ids are shown, which names of images hardly ever are.
 pub fn looks_like_id(name: &str) -> bool {
-    (12..=64).contains(&name.len()) && is_hex(name)
-}
-
-fn is_hex(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    (12..=64).contains(&name.len()) && name.bytes().all(is_digit)
 }
 
 fn find(store: &Store, id: &str) -> Result<BuildStep> {
     let missing = || EngineError::NoSuchStep { id: id.to_owned() };
     let prefix = id.strip_prefix("sha256:").unwrap_or(id);
-    if !is_hex(prefix) {
+    if !looks_like_id(prefix) {
         return Err(missing());
     }
     let mut found = store.find_steps(prefix)?;

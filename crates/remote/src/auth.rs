@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bld_dockerfile::value::percent_decoded;
 use reqwest::Url;
 use reqwest::header::HeaderValue;
 
@@ -31,12 +32,19 @@ impl Remote {
         login.map(|login| sensitive(login.as_bytes(), "of the URL")).transpose()
     }
 
-    /// Headers that git sends, by the beginning of the URLs it sends them to.
+    /// Headers that git sends, by the beginning of the URLs it sends them to. `remote` gives up its
+    /// own login for that, if it is reached by HTTP: arguments and configuration are no place for it.
     ///
     /// Secrets that name a host go to that host, be it that of the repository or of a submodule;
-    /// those that name none go to the host of the repository alone.
-    pub(crate) fn git_headers(&self, remote: &str) -> Vec<(String, String)> {
-        let own = Url::parse(remote).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    /// those that name none go to the host of the repository alone, and so does the login.
+    pub(crate) fn git_headers(&self, remote: &mut String) -> Vec<(String, String)> {
+        let mut own = Url::parse(remote).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        // git asks for the password that a lone name lacks only if it must, and nobody would answer.
+        let has_password = own.as_ref().is_some_and(|url| url.password().is_some());
+        let login = own.as_mut().and_then(login);
+        if let Some(url) = own.as_ref().filter(|_| login.is_some()) {
+            *remote = url.to_string();
+        }
         let scope = own.as_ref().map(scope_of);
         let mut headers: Vec<(String, String)> = Vec::new();
         let mut add = |scope: String, header: String| {
@@ -69,6 +77,9 @@ impl Remote {
                 add(scope.clone(), header_of(value));
             }
         }
+        if let (Some(scope), Some(login)) = (scope, login.filter(|_| has_password)) {
+            add(scope, login);
+        }
         headers
     }
 }
@@ -94,25 +105,8 @@ fn login(url: &mut Url) -> Option<String> {
     Some(format!("Basic {}", STANDARD.encode(login)))
 }
 
-/// Decodes `%xx`.
 fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let hex = tail.get(..2).filter(|_| first == b'%');
-        let byte = hex.and_then(|hex| std::str::from_utf8(hex).ok());
-        match byte.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &tail[2..];
-            }
-            None => {
-                bytes.push(first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    String::from_utf8_lossy(&percent_decoded(text)).into_owned()
 }
 
 fn plain(value: &[u8]) -> String {
@@ -178,13 +172,30 @@ mod tests {
         ]);
         let token =
             |value: &str| format!("basic {}", STANDARD.encode(format!("x-access-token:{value}")));
-        assert_eq!(
-            remote.git_headers("http://e.invalid:8080/r.git"),
-            [
-                ("https://sub.invalid/".to_owned(), "Basic h".to_owned()),
-                ("http://e.invalid:8080/".to_owned(), token("own")),
-            ]
-        );
-        assert_eq!(remote.git_headers("git@e.invalid:r").len(), 1);
+        let sub = ("https://sub.invalid/".to_owned(), "Basic h".to_owned());
+        let own = ("http://e.invalid:8080/".to_owned(), token("own"));
+        // A secret counts more than what the URL says.
+        for remote_url in ["http://e.invalid:8080/r.git", "http://u:p@e.invalid:8080/r.git"] {
+            let mut url = remote_url.to_owned();
+            assert_eq!(remote.git_headers(&mut url), [sub.clone(), own.clone()]);
+            assert_eq!(url, "http://e.invalid:8080/r.git");
+        }
+        assert_eq!(remote.git_headers(&mut "git@e.invalid:r".to_owned()), [sub]);
+    }
+
+    #[test]
+    fn a_login_of_a_repository_becomes_a_header() {
+        let (_dir, remote) = remote(&[]);
+        for (url, header) in [
+            ("https://u:p%40@e.invalid/r.git", Some("Basic dTpwQA==")),
+            ("https://u@e.invalid/r.git", None),
+            ("https://e.invalid/r.git", None),
+        ] {
+            let mut url = url.to_owned();
+            let headers = remote.git_headers(&mut url);
+            assert_eq!(url, "https://e.invalid/r.git");
+            let expected = header.map(|header| ("https://e.invalid/".to_owned(), header.to_owned()));
+            assert_eq!(headers, Vec::from_iter(expected));
+        }
     }
 }

@@ -69,7 +69,7 @@ impl Remote {
             None => default_branch(&git)?,
         };
         let peeled = format!("{name}^{{}}");
-        let listing = git.run("read", &["ls-remote", "--", &op.remote, &name, &peeled])?;
+        let listing = git.run("read", &["ls-remote", "--", git.remote(), &name, &peeled])?;
         let found = find(&listing, &name).ok_or_else(|| RemoteError::NoReference {
             remote: redacted(&op.remote),
             reference: name.clone(),
@@ -118,7 +118,7 @@ impl Remote {
         let git = Git::new(self, &op.remote).at(dir);
         let format = if commit.len() == SHA256_DIGITS { "sha256" } else { "sha1" };
         git.run("prepare for", &["init", "-q", &format!("--object-format={format}")])?;
-        git.run("prepare for", &["remote", "add", "--", "origin", &op.remote])?;
+        git.run("prepare for", &["remote", "add", "--", "origin", git.remote()])?;
         fetch(&git, op, commit)?;
         let commit_object = format!("{commit}^{{commit}}");
         git.run("check out", &["checkout", "-q", "--detach", &commit_object])?;
@@ -129,7 +129,7 @@ impl Remote {
         let time = time.trim().parse().unwrap_or(0);
         let keep = op.keep_git_dir && op.subdir.is_none();
         if keep {
-            let shown = redacted(&op.remote);
+            let shown = redacted(git.remote());
             git.run("tidy up", &["remote", "set-url", "--", "origin", &shown])?;
             if let Some(reference) =
                 op.reference.as_deref().filter(|name| name.starts_with("refs/"))

@@ -381,6 +381,30 @@ fn private_repositories_take_tokens_and_keys() {
     lab.env.assert_nothing_left();
 }
 
+#[test]
+fn a_login_in_a_url_reaches_submodules_and_is_kept_nowhere() {
+    let lab = Lab::new();
+    let (part, ..) = lab.repository();
+    part.publish(&lab.root.join("part.git"));
+    let outer = Repository::init(lab.env.path("outer"));
+    outer.git(["submodule", "--quiet", "add", &lab.env.path("repo").display().to_string(), "part"]);
+    outer.git(["config", "-f", ".gitmodules", "submodule.part.url", "../part.git"]);
+    outer.commit("outer", "outer");
+    outer.publish(&lab.root.join("outer.git"));
+    let password = "p4ssw0rd-of-me";
+    let header = format!("Basic {}", base64(&format!("me:{password}")));
+    let server = WebServer::start_private(&lab.root, &header).unwrap();
+    let url = format!("{}/git/outer.git", server.url()).replace("://", &format!("://me:{password}@"));
+    let built = lab.build(&format!("FROM scratch\nADD --keep-git-dir=true {url} /\n"), &[]);
+    assert_eq!(lab.read("part/file"), "two");
+    assert!(!built.stderr.contains(password), "{built}");
+    let configured = fs::read_to_string(lab.env.path("out/.git/config")).unwrap();
+    assert!(!configured.contains("me:"), "{configured}");
+    assert_secret_nowhere(&lab, password);
+    assert_secret_nowhere(&lab, &header);
+    lab.env.assert_nothing_left();
+}
+
 fn base64(text: &str) -> String {
     Cmd::new("base64").arg("-w0").stdin(text).ok().stdout
 }

@@ -40,6 +40,32 @@ fn is_scp_like(source: &str) -> bool {
     plain(user) && plain(host) && !path.is_empty()
 }
 
+/// The bytes that a part of a URL stands for: `%xx` decoded; a `%` without two digits stays.
+///
+/// ```
+/// assert_eq!(bld_dockerfile::value::percent_decoded("a%20b%+1%"), b"a b%+1%");
+/// ```
+pub fn percent_decoded(text: &str) -> Vec<u8> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16);
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let digits = tail.first().and_then(digit).zip(tail.get(1).and_then(digit));
+        let byte = digits.and_then(|(high, low)| u8::try_from(high << 4 | low).ok());
+        match byte.filter(|_| *first == b'%') {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    bytes
+}
+
 /// `location` without the password or token that a URL may hold before its host. Everything else
 /// stays as it is written.
 ///

@@ -78,6 +78,13 @@ impl Files {
         let origin = self.local.name();
         Ok(read.map_err(|source| EngineError::Context { origin, source })?)
     }
+
+    /// The file `name` at the root of the context as a Dockerfile.
+    fn text(&self, name: &str) -> Result<SourceText, BuildError> {
+        let bytes = self.read(Path::new(name))?.unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Ok(SourceText { name: name.to_owned(), text })
+    }
 }
 
 /// Brings contexts to this machine.
@@ -113,12 +120,8 @@ impl Bringer<'_> {
 
     /// The text of a Dockerfile that lies elsewhere.
     pub(super) fn dockerfile(&self, op: &HttpOp) -> Result<SourceText, BuildError> {
-        let (dir, _) = self.download(&op.url, &op.filename)?;
-        let path = dir.join(&op.filename);
-        let text =
-            fs::read(&path).map_err(|source| EngineError::Io { action: "read", path, source })?;
-        let text = String::from_utf8_lossy(&text).into_owned();
-        Ok(SourceText { name: op.filename.clone(), text })
+        let (dir, time) = self.download(&op.url, &op.filename)?;
+        Files::brought(dir, redacted(&op.url), time).text(&op.filename)
     }
 
     fn checkout(&self, mut op: GitOp) -> Result<Files, BuildError> {
@@ -162,12 +165,9 @@ impl Bringer<'_> {
                 let files = Files::of_archive(archive, origin, self.store)?;
                 Files { time: modified.or(files.time), ..files }
             }
-            Incoming::Text(mut text) => {
-                let mut bytes = Vec::new();
-                text.read_to_end(&mut bytes).map_err(io)?;
-                let text = String::from_utf8_lossy(&bytes).into_owned();
-                let dockerfile = Some(SourceText { name: DOWNLOAD.to_owned(), text });
-                Files { dockerfile, ..Files::brought(dir, origin, modified) }
+            Incoming::Text(_) => {
+                let files = Files::brought(dir, origin, modified);
+                Files { dockerfile: Some(files.text(DOWNLOAD)?), ..files }
             }
         })
     }

@@ -28,14 +28,15 @@ impl Engine {
         request: &BuildRequest,
         events: &Events,
     ) -> Result<CheckedBuild, BuildError> {
-        let definition = Definition::read(self, request, events, &Cancel::new())?;
+        let cancel = Cancel::new();
+        let definition = Definition::read(self, request, events, &cancel)?;
         let parsed = bld_dockerfile::parse(&definition.source.text);
         let (text, options) = (&definition.source.text, options(&definition, request));
         let well_formed = parsed.is_ok();
         let mut diagnostics = parsed.diagnostics;
         if well_formed {
             let found = Found::default();
-            let mut resolver = self.resolver(request, &definition, events, &found);
+            let mut resolver = self.resolver(request, &definition, (events, &cancel), &found);
             let found = bld_graph::check(&parsed.dockerfile, text, &options, &mut resolver);
             diagnostics.extend(found);
         } else {
@@ -53,10 +54,11 @@ impl Engine {
         request: &BuildRequest,
         events: &Events,
     ) -> Result<(SourceText, Outline), BuildError> {
-        let definition = Definition::read(self, request, events, &Cancel::new())?;
+        let cancel = Cancel::new();
+        let definition = Definition::read(self, request, events, &cancel)?;
         let file = tree(&definition)?;
         let found = Found::default();
-        let mut resolver = self.resolver(request, &definition, events, &found);
+        let mut resolver = self.resolver(request, &definition, (events, &cancel), &found);
         let (text, options) = (&definition.source.text, options(&definition, request));
         match bld_graph::outline(&file, text, &options, &mut resolver) {
             Ok(outline) => Ok((definition.source, outline)),

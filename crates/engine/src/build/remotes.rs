@@ -2,6 +2,7 @@
 //! while it runs.
 
 use std::error::Error;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use bld_dockerfile::value::redacted;
@@ -13,6 +14,7 @@ use bld_solve::Sources;
 use bld_store::SnapshotId;
 
 use super::request::BuildRequest;
+use crate::error::in_one_line;
 use crate::{Engine, Result};
 
 impl Engine {
@@ -35,32 +37,43 @@ impl Engine {
 /// Id of the SSH agent that is meant when none is named.
 const DEFAULT_AGENT: &str = "default";
 
-/// Fills in what the remote sources of `plan` lead to now, all at once. What cannot be found is told
-/// where the Dockerfile names it.
+/// How many remote sources are asked about at once.
+const AT_ONCE: usize = 16;
+
+/// Fills in what the remote sources of `plan` lead to now, many at once. What cannot be found is
+/// told where the Dockerfile names it.
 pub(super) fn resolve(
     plan: &mut Plan,
     remote: &Remote,
     events: &Events,
 ) -> Result<(), Vec<Diagnostic>> {
-    let sources: Vec<_> = plan.graph.node_weights_mut().collect();
-    let failed = thread::scope(|scope| {
-        let workers: Vec<_> = sources
-            .into_iter()
-            .filter(|vertex| matches!(vertex.op, Op::Http(_) | Op::Git(_)))
-            .map(|vertex| {
-                let span = vertex.span;
-                scope.spawn(move || match &mut vertex.op {
-                    Op::Http(op) => resolve_http(op, remote, events).map_err(|e| told(&e, span)),
-                    Op::Git(op) => resolve_git(op, remote, events).map_err(|e| told(&e, span)),
-                    _ => Ok(()),
-                })
-            })
-            .collect();
-        let results = workers
-            .into_iter()
-            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        results.filter_map(std::result::Result::err).collect::<Vec<_>>()
+    let sources: Vec<_> = plan
+        .graph
+        .node_weights_mut()
+        .filter(|vertex| matches!(vertex.op, Op::Http(_) | Op::Git(_)))
+        .collect();
+    let workers = sources.len().min(AT_ONCE);
+    let (left, failed) = (Mutex::new(sources.into_iter()), Mutex::new(Vec::new()));
+    let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while let Some(vertex) = next() {
+                    let resolved = match &mut vertex.op {
+                        Op::Http(op) => resolve_http(op, remote, events),
+                        Op::Git(op) => resolve_git(op, remote, events),
+                        _ => Ok(()),
+                    };
+                    if let Err(error) = resolved {
+                        let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                        failed.push(told(&error, vertex.span));
+                    }
+                }
+            });
+        }
     });
+    let mut failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    failed.sort_by_key(|diagnostic| diagnostic.span);
     if failed.is_empty() { Ok(()) } else { Err(failed) }
 }
 
@@ -82,13 +95,7 @@ fn resolve_git(op: &mut GitOp, remote: &Remote, events: &Events) -> Result<(), R
 }
 
 fn told(error: &RemoteError, span: Span) -> Diagnostic {
-    let mut message = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        message = format!("{message}: {error}");
-        cause = error.source();
-    }
-    let diagnostic = Diagnostic::error(message, span);
+    let diagnostic = Diagnostic::error(in_one_line(error), span);
     match help(error) {
         Some(help) => diagnostic.with_help(help),
         None => diagnostic,

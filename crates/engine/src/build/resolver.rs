@@ -16,6 +16,7 @@ use bld_store::{ImageRecord, SnapshotId, Store};
 
 use super::contexts::Files;
 use super::request::{BuildRequest, NamedContext};
+use crate::error::in_one_line;
 use crate::{Engine, EngineError, images};
 
 /// The images a build resolved, by the identity their operations have.
@@ -25,6 +26,7 @@ pub(super) type Found = Arc<Mutex<HashMap<Digest, ImageRecord>>>;
 pub(super) struct BuildResolver<'a> {
     pub(super) engine: &'a Engine,
     pub(super) events: &'a Events,
+    pub(super) cancel: &'a Cancel,
     /// What is asked for.
     pub(super) request: &'a BuildRequest,
     /// The contexts that are files.
@@ -98,7 +100,7 @@ impl Resolver for BuildResolver<'_> {
         if let Op::Context(context) = source {
             return Ok(self.files.get(&context.name).and_then(|files| files.time));
         }
-        let remote = self.engine.remote(self.request, &Cancel::new());
+        let remote = self.engine.remote(self.request, self.cancel);
         let remote = remote.map_err(|error| failed(&error))?;
         let time = match source {
             Op::Http(op) => remote.modified(op),
@@ -166,18 +168,8 @@ fn config(store: &Store, image: &ImageRecord) -> Result<ImageConfig, EngineError
     images::config(store, &image.id)
 }
 
-/// An error with all its causes in one line.
 fn failed(error: &dyn Error) -> ResolveError {
-    let mut message = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !message.contains(&text) {
-            message = format!("{message}: {text}");
-        }
-        cause = error.source();
-    }
-    ResolveError { message, help: None }
+    ResolveError { message: in_one_line(error), help: None }
 }
 
 /// Unpacks the images that a build resolved.

@@ -1,6 +1,6 @@
 //! Downloads and git repositories as `ADD` and contexts name them.
 
-use bld_dockerfile::value::{SourceKind, parse_bool};
+use bld_dockerfile::value::{SourceKind, parse_bool, percent_decoded};
 use bld_oci::Digest;
 
 use super::path;
@@ -129,19 +129,9 @@ fn clean_subdir(subdir: &str) -> Option<String> {
     (clean != "/").then(|| clean[1..].to_owned())
 }
 
-/// Decodes `%xx`; what is not encoded right stays as it is.
+/// Decodes `%xx`, unless what comes out is no text.
 fn decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut index = 0;
-    while index < bytes.len() {
-        let hex = bytes.get(index + 1..index + 3).and_then(|hex| std::str::from_utf8(hex).ok());
-        let byte = hex.filter(|_| bytes[index] == b'%');
-        let byte = byte.and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        out.push(byte.unwrap_or(bytes[index]));
-        index += if byte.is_some() { 3 } else { 1 };
-    }
-    String::from_utf8(out).unwrap_or_else(|_| text.to_owned())
+    String::from_utf8(percent_decoded(text)).unwrap_or_else(|_| text.to_owned())
 }
 
 /// Applies `--checksum` to a remote source.

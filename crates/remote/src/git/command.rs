@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{ErrorKind, Read as _};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -47,7 +48,8 @@ impl<'a> Git<'a> {
         if let Some(agent) = &access.ssh_agent {
             set("SSH_AUTH_SOCK", agent.as_os_str());
         }
-        let headers = context.git_headers(remote).into_iter().map(|(scope, value)| {
+        let mut remote = remote.to_owned();
+        let headers = context.git_headers(&mut remote).into_iter().map(|(scope, value)| {
             (format!("http.{scope}.extraHeader"), format!("Authorization: {value}"))
         });
         let settings = SETTINGS.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
@@ -58,7 +60,7 @@ impl<'a> Git<'a> {
             set(&format!("GIT_CONFIG_KEY_{number}"), key.as_ref());
             set(&format!("GIT_CONFIG_VALUE_{number}"), value.as_ref());
         }
-        Self { context, remote: remote.to_owned(), dir: None, environment }
+        Self { context, remote, dir: None, environment }
     }
 
     /// The same in the work tree `dir`.
@@ -67,7 +69,7 @@ impl<'a> Git<'a> {
         self
     }
 
-    /// The repository, as given.
+    /// The repository, without a login that is sent as a header.
     pub(super) fn remote(&self) -> &str {
         &self.remote
     }
@@ -85,9 +87,11 @@ impl<'a> Git<'a> {
             .stderr(Stdio::piped())
             // A group of its own, so that its helpers end with it.
             .process_group(0);
-        if let Some(dir) = &self.dir {
-            command.current_dir(dir);
-        }
+        match &self.dir {
+            Some(dir) => command.current_dir(dir),
+            // Where we are may be a work tree, whose configuration is none of ours.
+            None => command.env("GIT_DIR", "/dev/null"),
+        };
         let mut child = command.spawn().map_err(|error| match error.kind() {
             ErrorKind::NotFound => RemoteError::NoGit { remote: redacted(&self.remote) },
             _ => RemoteError::io("start git")(error),
@@ -140,8 +144,35 @@ fn ssh(known_hosts: &[PathBuf]) -> OsString {
     command.push(" -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile='/dev/null");
     for file in known_hosts {
         command.push(" ");
-        command.push(file);
+        command.push(quoted(file));
     }
     command.push("'");
     command
+}
+
+/// `file` as ssh takes it among the values of an option, which stand in single quotes of the shell.
+fn quoted(file: &Path) -> OsString {
+    let mut quoted = vec![b'"'];
+    for byte in file.as_os_str().as_bytes() {
+        match byte {
+            b'"' | b'\\' => quoted.extend([b'\\', *byte]),
+            b'%' => quoted.extend(b"%%"),
+            b'\'' => quoted.extend(br"'\''"),
+            byte => quoted.push(*byte),
+        }
+    }
+    quoted.push(b'"');
+    OsString::from_vec(quoted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_known_hosts_may_have_any_name() {
+        let command = ssh(&["/a b/k".into(), "/it's/\"%h".into()]);
+        let option = r#"UserKnownHostsFile='/dev/null "/a b/k" "/it'\''s/\"%%h"'"#;
+        assert!(command.to_string_lossy().ends_with(option), "{}", command.display());
+    }
 }
