@@ -60,6 +60,10 @@ pub fn solve(plan: Plan, source: &str, env: Environment) -> Result<Solved, Solve
     let root = build.plan.root.map(petgraph::graph::NodeIndex::index);
     let known = build.look_up()?;
     let missing = build.missing(root);
+    // Where everything above an image is known, it was kept when that was made.
+    if !missing.is_empty() || root.is_some_and(|root| build.op(root).is_source()) {
+        build.keep_images()?;
+    }
     let unknown = missing.iter().filter(|&&step| !build.op(step).is_source()).count();
     let build = Arc::new(build);
     let run = if missing.is_empty() { 0 } else { drive(&build, &missing)? };
@@ -147,9 +151,6 @@ impl Build {
                 }
                 _ => evaluate::by_definition(self, step)?.map(Tree::Snapshot),
             };
-            if let (Op::Image(_), Some(Tree::Snapshot(id))) = (self.op(index), &tree) {
-                self.keep_source(index, *id)?;
-            }
             if let Some(tree) = tree {
                 let is_context = matches!(tree, Tree::Context(_));
                 let _ = self.trees[index].set(tree);
@@ -160,6 +161,18 @@ impl Build {
             }
         }
         Ok(found)
+    }
+
+    /// Remembers the images that are there as steps.
+    fn keep_images(&self) -> Result<(), SolveError> {
+        for index in 0..self.steps.len() {
+            if let (Op::Image(_), Some(Tree::Snapshot(id))) =
+                (self.op(index), self.trees[index].get())
+            {
+                self.keep_source(index, *id)?;
+            }
+        }
+        Ok(())
     }
 
     /// The steps that have to be worked on for `root`: unknown, and wanted by an unknown one. In

@@ -1,6 +1,7 @@
 //! Files from elsewhere: ADD of URLs and repositories, and contexts that are not directories.
 
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -211,6 +212,26 @@ fn a_server_that_says_nothing_does_not_keep_anybody() {
     Cmd::new("kill").args(["-INT", &build.id().to_string()]).ok();
     assert_eq!(build.wait().unwrap().code(), Some(130));
     assert!(asked.elapsed() < std::time::Duration::from_secs(5));
+    lab.env.assert_nothing_left();
+}
+
+#[test]
+fn git_ends_with_the_build_however_that_ends() {
+    let lab = Lab::new();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    lab.env.write("ctx/Dockerfile", format!("FROM scratch\nADD git://{address}/x /\n"));
+    for signal in ["INT", "KILL"] {
+        let mut build = lab.env.bld(["build", "ctx"]).spawn(&lab.env.path(""));
+        let (mut connection, _) = silent.accept().unwrap();
+        Cmd::new("kill").args(["-s", signal, &build.id().to_string()]).ok();
+        build.wait().unwrap();
+        connection.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+        // What git asked, then the end of git.
+        let mut asked = Vec::new();
+        connection.read_to_end(&mut asked).unwrap();
+        assert!(!asked.is_empty(), "{signal}");
+    }
     lab.env.assert_nothing_left();
 }
 

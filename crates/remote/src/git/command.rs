@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use bld_dockerfile::value::redacted;
+use bld_sandbox::die_with_parent;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
@@ -92,7 +93,7 @@ impl<'a> Git<'a> {
             // Where we are may be a work tree, whose configuration is none of ours.
             None => command.env("GIT_DIR", "/dev/null"),
         };
-        let mut child = command.spawn().map_err(|error| match error.kind() {
+        let mut child = die_with_parent(&mut command).spawn().map_err(|error| match error.kind() {
             ErrorKind::NotFound => RemoteError::NoGit { remote: redacted(&self.remote) },
             _ => RemoteError::io("start git")(error),
         })?;
