@@ -214,6 +214,22 @@ mod tests {
     }
 
     #[test]
+    fn of_long_lines_a_piece_is_shown() {
+        let source = format!("FROM a\nENV {} {}b=1 c=2\n", "é=1".repeat(1000), "x=ü ".repeat(1000));
+        let at = source.find("b=1").unwrap_or_default();
+        let excerpt = Places::new(&source).excerpt("f", (2, 2), Span::new(at, at + 3), None);
+        let lines: Vec<&str> = excerpt.lines().collect();
+        assert!(lines.iter().all(|line| line.len() < PIECE + 50), "{excerpt}");
+        assert!(
+            lines[3].starts_with("   2 | >>> ...") && lines[3].ends_with("b=1 c=2"),
+            "{excerpt}"
+        );
+        let before = lines[4].trim_end_matches('^').chars().count();
+        assert_eq!(lines[3].chars().skip(before).take(3).collect::<String>(), "b=1");
+        assert_eq!(piece("short", 3), 0..5);
+    }
+
+    #[test]
     fn a_failed_step_is_marked_as_buildkit_does() {
         let source = "FROM busybox\nCOPY a b\nRUN exit 42\n";
         assert_eq!(

@@ -76,3 +76,16 @@ fn find(store: &Store, id: &str) -> Result<BuildStep> {
         snapshot: step.snapshot,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_that_happen_to_be_hexadecimal_are_no_ids() {
+        assert!(looks_like_id("0123456789ab") && looks_like_id(&"f".repeat(64)));
+        for name in ["", "cafe", "0123456789a", "0123456789AB", "0123456789ag", &"f".repeat(65)] {
+            assert!(!looks_like_id(name), "{name}");
+        }
+    }
+}

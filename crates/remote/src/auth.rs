@@ -38,7 +38,8 @@ impl Remote {
     /// Secrets that name a host go to that host, be it that of the repository or of a submodule;
     /// those that name none go to the host of the repository alone, and so does the login.
     pub(crate) fn git_headers(&self, remote: &mut String) -> Vec<(String, String)> {
-        let mut own = Url::parse(remote).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        let mut own =
+            Url::parse(remote).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         // git asks for the password that a lone name lacks only if it must, and nobody would answer.
         let has_password = own.as_ref().is_some_and(|url| url.password().is_some());
         let login = own.as_mut().and_then(login);
@@ -194,7 +195,8 @@ mod tests {
             let mut url = url.to_owned();
             let headers = remote.git_headers(&mut url);
             assert_eq!(url, "https://e.invalid/r.git");
-            let expected = header.map(|header| ("https://e.invalid/".to_owned(), header.to_owned()));
+            let expected =
+                header.map(|header| ("https://e.invalid/".to_owned(), header.to_owned()));
             assert_eq!(headers, Vec::from_iter(expected));
         }
     }

@@ -28,9 +28,11 @@ fn a_failed_build_tells_what_to_run() {
     assert_eq!(run(&left, "cat two one; pwd; echo $A"), "two\none\n/w\n2\n");
     assert_eq!(run(&before, "ls; echo $A"), "one\n1\n");
     // The shell of the step is what runs when nothing is said.
-    let shell = env.bld(["run", "--rm", "-i", &left[..6]]).stdin("echo $0 $PWD\n").ok();
+    let shell = env.bld(["run", "--rm", "-i", &left]).stdin("echo $0 $PWD\n").ok();
     assert_eq!(shell.stdout, "/bin/ash /w\n");
     assert_eq!(env.bld(["logs", &left]).ok().stdout, "said\n");
+    // Less than that may be anything, such as the name of an image.
+    env.bld(["inspect", &left[..11]]).run().expect_code(1);
 
     let id = env.bld(["create", &left]).ok();
     env.bld(["commit", id.text(), "kept:1"]).ok();

@@ -145,3 +145,13 @@ fn a_full_disk_is_said_to_be_full() {
     assert!(output.stderr.to_lowercase().contains("no space left"), "{output}");
     assert_eq!(output.stdout.lines().last().unwrap_or(""), "images:");
 }
+
+#[test]
+fn of_very_many_mistakes_the_first_are_shown() {
+    let env = TestEnv::new(BLD);
+    env.write("ctx/Dockerfile", format!("FROM scratch\n{}", "RNU x\n".repeat(20_000)));
+    let failed = env.bld(["build", "ctx"]).run().expect_code(1);
+    assert_eq!(failed.stderr.matches("did you mean RUN?").count(), 100);
+    assert!(failed.stderr.contains("... and 19900 more"), "{failed}");
+    assert!(failed.elapsed < std::time::Duration::from_secs(20), "{:?}", failed.elapsed);
+}

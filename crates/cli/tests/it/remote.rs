@@ -415,7 +415,8 @@ fn a_login_in_a_url_reaches_submodules_and_is_kept_nowhere() {
     let password = "p4ssw0rd-of-me";
     let header = format!("Basic {}", base64(&format!("me:{password}")));
     let server = WebServer::start_private(&lab.root, &header).unwrap();
-    let url = format!("{}/git/outer.git", server.url()).replace("://", &format!("://me:{password}@"));
+    let url =
+        format!("{}/git/outer.git", server.url()).replace("://", &format!("://me:{password}@"));
     let built = lab.build(&format!("FROM scratch\nADD --keep-git-dir=true {url} /\n"), &[]);
     assert_eq!(lab.read("part/file"), "two");
     assert!(!built.stderr.contains(password), "{built}");

@@ -93,10 +93,11 @@ impl<'a> Git<'a> {
             // Where we are may be a work tree, whose configuration is none of ours.
             None => command.env("GIT_DIR", "/dev/null"),
         };
-        let mut child = die_with_parent(&mut command).spawn().map_err(|error| match error.kind() {
-            ErrorKind::NotFound => RemoteError::NoGit { remote: redacted(&self.remote) },
-            _ => RemoteError::io("start git")(error),
-        })?;
+        let mut child =
+            die_with_parent(&mut command).spawn().map_err(|error| match error.kind() {
+                ErrorKind::NotFound => RemoteError::NoGit { remote: redacted(&self.remote) },
+                _ => RemoteError::io("start git")(error),
+            })?;
         let group = Pid::from_raw(child.id().cast_signed());
         let _guard = self.context.cancel().on_cancel(move || {
             let _ = killpg(group, Signal::SIGKILL);
