@@ -32,7 +32,8 @@ fn a_failed_build_tells_what_to_run() {
     assert_eq!(shell.stdout, "/bin/ash /w\n");
     assert_eq!(env.bld(["logs", &left]).ok().stdout, "said\n");
     // Less than that may be anything, such as the name of an image.
-    env.bld(["inspect", &left[..11]]).run().expect_code(1);
+    let short = env.bld(["inspect", &left[..11]]).run().expect_code(1);
+    assert!(short.stderr.contains("No such object"), "{short}");
 
     let id = env.bld(["create", &left]).ok();
     env.bld(["commit", id.text(), "kept:1"]).ok();

@@ -153,5 +153,5 @@ fn of_very_many_mistakes_the_first_are_shown() {
     let failed = env.bld(["build", "ctx"]).run().expect_code(1);
     assert_eq!(failed.stderr.matches("did you mean RUN?").count(), 100);
     assert!(failed.stderr.contains("... and 19900 more"), "{failed}");
-    assert!(failed.elapsed < std::time::Duration::from_secs(20), "{:?}", failed.elapsed);
+    assert!(failed.elapsed < Duration::from_secs(20), "{:?}", failed.elapsed);
 }

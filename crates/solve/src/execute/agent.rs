@@ -17,6 +17,9 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 /// The largest message; OpenSSH has the same limit, bytes.
 const LARGEST: u32 = 256 * 1024;
 
+/// How many connections a step has at once; more of them find themselves closed. Each takes a thread.
+const CONNECTIONS: usize = 64;
+
 /// Requests that change nothing: list the keys, sign, and extensions, which bind a connection to a
 /// host or ask what is understood.
 const ALLOWED: [u8; 3] = [11, 13, 27];
@@ -41,6 +44,10 @@ impl Door {
         let agent = Arc::new(agent);
         let thread = thread::Builder::new().name("ssh-agent".to_owned()).spawn(move || {
             while let Ok(Some(client)) = next(&listener, &closed) {
+                // Every connection has a share of it, and so have we.
+                if Arc::strong_count(&agent) > CONNECTIONS {
+                    continue;
+                }
                 let agent = Arc::clone(&agent);
                 // It ends with the client's side, which the end of the step closes. A client
                 // that gets no thread finds its connection closed.
@@ -163,5 +170,22 @@ mod tests {
         }
         drop(open);
         assert!(short(&door, |path| UnixStream::connect(path)).is_err());
+    }
+
+    #[test]
+    fn connections_are_limited() {
+        let dir = tempfile::tempdir().unwrap();
+        let (agent, door) = (dir.path().join("agent"), dir.path().join("door"));
+        let _agent = UnixListener::bind(&agent).unwrap();
+        let _open = Door::open(agent, &door).unwrap();
+        let ask = || {
+            let mut client = short(&door, |path| UnixStream::connect(path)).unwrap();
+            let _ = client.write_all(&[0, 0, 0, 1, 17]);
+            let is_served = message(&mut client).is_ok_and(|answer| answer.is_some());
+            is_served.then_some(client)
+        };
+        let others: Vec<_> = (0..CONNECTIONS).map(|_| ask().unwrap()).collect();
+        assert!(ask().is_none());
+        drop(others);
     }
 }
