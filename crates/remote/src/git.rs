@@ -2,6 +2,7 @@
 
 mod command;
 mod tidy;
+mod watch;
 
 use std::fs;
 use std::path::Path;

@@ -49,7 +49,6 @@
 //!
 //! # Modules
 //!
-//! - `tie`: programs that are not in a container and yet end with their parent.
 //! - [`capabilities`], [`cgroup`]: sets of capabilities; control groups of v1 and v2.
 //! - `spec`, `user`, `signal`, `error`: what callers say and hear.
 //! - `spawn`, `exec`: a new container; a process in one that runs. `command`, `explain`: the way
@@ -77,7 +76,6 @@ mod signal;
 mod spawn;
 mod spec;
 mod sys;
-mod tie;
 mod user;
 
 pub use capabilities::Capabilities;
@@ -88,5 +86,4 @@ pub use process::{ExitStatus, Handle, Process};
 pub use signal::signal_number;
 pub use spawn::spawn;
 pub use spec::{Device, Mount, MountKind, Network, Resource, Rlimit, Root, Seccomp, Spec, Stdio};
-pub use tie::die_with_parent;
 pub use user::{Account, User, UserError, lookup_user};

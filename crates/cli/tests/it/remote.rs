@@ -220,8 +220,10 @@ fn git_ends_with_the_build_however_that_ends() {
     let lab = Lab::new();
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap();
-    lab.env.write("ctx/Dockerfile", format!("FROM scratch\nADD git://{address}/x /\n"));
-    for signal in ["INT", "KILL"] {
+    // By HTTP, it is a helper of git that is connected.
+    for (scheme, signal) in [("git", "INT"), ("git", "KILL"), ("http", "INT"), ("http", "KILL")] {
+        let dockerfile = format!("FROM scratch\nADD {scheme}://{address}/x.git /\n");
+        lab.env.write("ctx/Dockerfile", dockerfile);
         let mut build = lab.env.bld(["build", "ctx"]).spawn(&lab.env.path(""));
         let (mut connection, _) = silent.accept().unwrap();
         Cmd::new("kill").args(["-s", signal, &build.id().to_string()]).ok();
@@ -230,7 +232,7 @@ fn git_ends_with_the_build_however_that_ends() {
         // What git asked, then the end of git.
         let mut asked = Vec::new();
         connection.read_to_end(&mut asked).unwrap();
-        assert!(!asked.is_empty(), "{signal}");
+        assert!(!asked.is_empty(), "{scheme} {signal}");
     }
     lab.env.assert_nothing_left();
 }

@@ -9,21 +9,24 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use bld_dockerfile::value::redacted;
-use bld_sandbox::die_with_parent;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use super::watch::Watch;
 use crate::Remote;
 use crate::error::{RemoteError, Result};
 
 /// Settings of every command, by key.
-const SETTINGS: [(&str, &str); 5] = [
+const SETTINGS: [(&str, &str); 7] = [
     // A repository must not name files of this machine as its submodules.
     ("protocol.file.allow", "user"),
     ("core.hooksPath", "/dev/null"),
     ("init.templateDir", ""),
     ("init.defaultBranch", "main"),
     ("gc.auto", "0"),
+    // A server that sends less than a byte a second for a minute is given up.
+    ("http.lowSpeedLimit", "1"),
+    ("http.lowSpeedTime", "60"),
 ];
 
 /// git for one repository.
@@ -93,12 +96,12 @@ impl<'a> Git<'a> {
             // Where we are may be a work tree, whose configuration is none of ours.
             None => command.env("GIT_DIR", "/dev/null"),
         };
-        let mut child =
-            die_with_parent(&mut command).spawn().map_err(|error| match error.kind() {
-                ErrorKind::NotFound => RemoteError::NoGit { remote: redacted(&self.remote) },
-                _ => RemoteError::io("start git")(error),
-            })?;
+        let mut child = command.spawn().map_err(|error| match error.kind() {
+            ErrorKind::NotFound => RemoteError::NoGit { remote: redacted(&self.remote) },
+            _ => RemoteError::io("start git")(error),
+        })?;
         let group = Pid::from_raw(child.id().cast_signed());
+        let _watch = Watch::over(group).map_err(RemoteError::io("start /bin/sh"))?;
         let _guard = self.context.cancel().on_cancel(move || {
             let _ = killpg(group, Signal::SIGKILL);
         });
@@ -138,7 +141,9 @@ impl<'a> Git<'a> {
 /// The command that git reaches SSH servers by: hosts that are known must have the key they are
 /// known by, others are believed, as a build has nobody to ask.
 fn ssh(known_hosts: &[PathBuf]) -> OsString {
-    let mut command = OsString::from("ssh -F /dev/null -o BatchMode=yes");
+    let mut command = OsString::from(
+        "ssh -F /dev/null -o BatchMode=yes -o ConnectTimeout=15 -o ServerAliveInterval=20",
+    );
     if known_hosts.is_empty() {
         command.push(" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null");
         return command;
