@@ -30,7 +30,7 @@ pub use listing::{ContextListing, ExcludedFile, IncludedFile};
 pub use questions::CheckedBuild;
 pub use request::{
     ArchiveStream, BuildRequest, BuildResult, Context, Destination, DockerfileSource, ImageOptions,
-    NamedContext, NetworkMode, Output, Secret, StepCounts,
+    NamedContext, NetworkMode, Output, Secret, StepCounts, WrittenManifest,
 };
 
 use crate::Engine;

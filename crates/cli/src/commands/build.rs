@@ -9,10 +9,10 @@ mod outputs;
 mod print;
 mod report;
 mod request;
+mod results;
 mod secrets;
 mod shell;
 
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +21,6 @@ use bld_engine::build::{BuildError, BuildResult};
 use bld_engine::containers::Control;
 use bld_event::{Cancel, Events};
 use nix::sys::signal::Signal;
-use serde_json::json;
 
 use crate::error::{Failure, INTERRUPTED};
 use crate::output::units::parse_size;
@@ -129,7 +128,7 @@ pub(crate) struct Args {
     )]
     progress: Mode,
     /// Shorthand for "--attest=type=provenance"
-    #[arg(long, value_name = "string", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_name = "string")]
     provenance: Option<String>,
     /// Always attempt to pull all referenced images
     #[arg(long)]
@@ -144,7 +143,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "stringArray")]
     resource: Vec<String>,
     /// Shorthand for "--attest=type=sbom"
-    #[arg(long, value_name = "string", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_name = "string")]
     sbom: Option<String>,
     /// Secret to expose to the build (format: "id=mysecret[,src=/local/secret]")
     #[arg(long, value_name = "stringArray")]
@@ -218,6 +217,7 @@ fn start(args: &Args, session: &Session) -> Outcome {
         session.tell(&note);
     }
     let mut request = request::build(args)?;
+    results::prepare(args, &request.outputs)?;
     let mut agents = Vec::new();
     for (id, files) in secrets::ssh(&args.ssh)?.keys {
         let agent = session.engine.key_agent(&files)?;
@@ -251,15 +251,12 @@ fn start(args: &Args, session: &Session) -> Outcome {
     if args.explain {
         session.tell_if_any(&summary.reasons.join("\n"));
     }
-    if mode == Mode::None && built.is_err() {
-        return Err(Failure::silent(if cancel.is_canceled() { INTERRUPTED } else { 1 }));
-    }
     match built {
         Ok((result, warnings)) => {
             if mode != Mode::Quiet && mode != Mode::Rawjson {
                 session.tell_if_any(&warnings.render(args.debug));
             }
-            hand_over(args, session, &result)
+            results::hand_over(args, mode, session, &result)
         }
         Err(_) if cancel.is_canceled() => {
             Err(Failure::new("failed to build: failed to solve: canceled").with_code(INTERRUPTED))
@@ -308,32 +305,4 @@ fn cancel_on_signal(cancel: &Cancel, shell: Option<Control>) -> Result<(), Failu
         cancel.cancel();
     })?;
     Ok(())
-}
-
-/// Writes what was asked for besides the image.
-fn hand_over(args: &Args, session: &Session, result: &BuildResult) -> Outcome {
-    let written = |path: &PathBuf, text: String| {
-        fs::write(path, text)
-            .map_err(|error| Failure::new(format!("write {}: {error}", path.display())))
-    };
-    if let (Some(path), Some(id)) = (&args.iidfile, result.image_id) {
-        written(path, id.to_string())?;
-    }
-    if let Some(path) = &args.metadata_file {
-        let mut metadata = json!({});
-        if let Some(id) = result.image_id {
-            metadata["containerimage.config.digest"] = json!(id);
-            metadata["containerimage.digest"] = json!(result.manifest.unwrap_or(id));
-        }
-        if !result.names.is_empty() {
-            metadata["image.name"] = json!(result.names.join(","));
-        }
-        written(path, format!("{metadata:#}\n"))?;
-    }
-    if args.quiet
-        && let Some(id) = result.image_id
-    {
-        session.say(&id.to_string())?;
-    }
-    Ok(0)
 }

@@ -35,9 +35,9 @@ pub(crate) enum Mode {
     Tty,
     /// Lines in BuildKit's form.
     Plain,
-    /// Nothing but errors.
+    /// Nothing but errors, and the id of the image on standard output.
     Quiet,
-    /// Nothing at all.
+    /// Nothing but warnings and errors.
     None,
     /// One JSON object per event, in BuildKit's form.
     Rawjson,

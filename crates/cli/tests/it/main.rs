@@ -16,6 +16,7 @@ mod lifecycle;
 mod network;
 mod output;
 mod remote;
+mod scripts;
 mod trust;
 mod words;
 

@@ -7,12 +7,14 @@ use std::path::Path;
 use bld_event::{Cancel, Events, Task};
 use bld_export::{ArchiveImage, Cancelable, Manifest, ManifestOptions, Recipe};
 use bld_graph::Plan;
-use bld_oci::{Digest, Reference};
+use bld_oci::Reference;
 use bld_solve::Solved;
 use bld_store::{ImageRecord, Store};
 
 use super::error::BuildError;
-use super::request::{BuildRequest, BuildResult, Destination, ImageOptions, Output, StepCounts};
+use super::request::{
+    BuildRequest, BuildResult, Destination, ImageOptions, Output, StepCounts, WrittenManifest,
+};
 use crate::{Engine, EngineError};
 
 /// One output and the names of the image there, checked before anything runs.
@@ -126,8 +128,8 @@ impl HandOut<'_> {
         })
     }
 
-    /// To one output; gives the digest of the manifest when one was written.
-    fn one(&mut self, wanted: &Wanted, task: &Task) -> Result<Option<Digest>, BuildError> {
+    /// To one output; gives the manifest when one was written.
+    fn one(&mut self, wanted: &Wanted, task: &Task) -> Result<Option<WrittenManifest>, BuildError> {
         let store = self.engine.store()?;
         let names = wanted.names.as_slice();
         match &wanted.output {
@@ -148,23 +150,23 @@ impl HandOut<'_> {
                         )?;
                         task.progress(format!("pushing {name}"), 1, Some(1), true);
                     }
-                    return Ok(Some(manifest.digest));
+                    return Ok(Some(self.written(&manifest)));
                 }
             }
             Output::Oci { dest: Destination::Path(dir), tar: false, options, .. } => {
                 let image = self.archived(options, false, names, task)?;
                 bld_export::write_layout(store, std::slice::from_ref(&image), dir)?;
-                return Ok(Some(image.manifest.digest));
+                return Ok(Some(self.written(&image.manifest)));
             }
             Output::Oci { dest, options, .. } => {
                 let image = self.archived(options, false, names, task)?;
                 self.archive(dest, &image, false, task)?;
-                return Ok(Some(image.manifest.digest));
+                return Ok(Some(self.written(&image.manifest)));
             }
             Output::Docker { dest: Some(dest), options, .. } => {
                 let image = self.archived(options, true, names, task)?;
                 self.archive(dest, &image, true, task)?;
-                return Ok(Some(image.manifest.digest));
+                return Ok(Some(self.written(&image.manifest)));
             }
             Output::Local { dest } => {
                 bld_export::write_rootfs_dir(store, self.solved.snapshot, dest)?;
@@ -205,6 +207,15 @@ impl HandOut<'_> {
             task.progress("exporting layers", done as u64, Some(all as u64), done == all);
         };
         Ok(bld_export::manifest(self.engine.store()?, &image, &options, &progress)?)
+    }
+
+    fn written(&self, manifest: &Manifest) -> WrittenManifest {
+        WrittenManifest {
+            digest: manifest.digest,
+            media_type: manifest.media_type.clone(),
+            size: manifest.bytes.len() as u64,
+            platform: self.plan.platform.clone(),
+        }
     }
 
     fn archived(

@@ -230,12 +230,25 @@ pub struct BuildRequest {
 pub struct BuildResult {
     /// Digest of the image config, which is the image's id; absent for outputs without an image.
     pub image_id: Option<Digest>,
-    /// Digest of the manifest, when one was written.
-    pub manifest: Option<Digest>,
+    /// The manifest, when one was written.
+    pub manifest: Option<WrittenManifest>,
     /// Canonical names the image was given.
     pub names: Vec<String>,
     /// Number of steps by how they ended.
     pub steps: StepCounts,
+}
+
+/// What leads to an image that left the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrittenManifest {
+    /// Digest of its bytes.
+    pub digest: Digest,
+    /// Media type.
+    pub media_type: String,
+    /// Number of bytes.
+    pub size: u64,
+    /// What the image runs on.
+    pub platform: Platform,
 }
 
 /// How many steps ended in which way.

@@ -1,0 +1,86 @@
+//! What is written besides the image: `--iidfile`, `--metadata-file`, and the id on standard output.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+use bld_engine::build::{BuildResult, Output};
+use serde_json::{Value, json};
+
+use super::Args;
+use crate::error::Failure;
+use crate::progress::Mode;
+use crate::session::{Outcome, Session};
+
+/// Refuses what could only fail after the build, and takes an old id away, which could be taken for
+/// the one of a build that failed.
+pub(super) fn prepare(args: &Args, outputs: &[Output]) -> Result<(), Failure> {
+    if let Some(path) = &args.iidfile {
+        if outputs.iter().any(|out| matches!(out, Output::Local { .. } | Output::Tar { .. })) {
+            return Err(Failure::new(
+                "local and tar exporters are incompatible with image ID file",
+            ));
+        }
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(Failure::new(format!("remove {}: {error}", path.display())));
+            }
+            _ => {}
+        }
+    }
+    for path in [&args.iidfile, &args.metadata_file].into_iter().flatten() {
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+        if let Some(Err(error)) = dir.map(fs::metadata) {
+            return Err(Failure::new(format!("invalid output path {}: {error}", path.display())));
+        }
+    }
+    Ok(())
+}
+
+/// Writes what was asked for besides the image.
+pub(super) fn hand_over(
+    args: &Args,
+    mode: Mode,
+    session: &Session,
+    result: &BuildResult,
+) -> Outcome {
+    if let (Some(path), Some(id)) = (&args.iidfile, result.image_id) {
+        write(path, &id.to_string())?;
+    }
+    if let Some(path) = &args.metadata_file {
+        write(path, &format!("{:#}\n", metadata(result)))?;
+    }
+    if mode == Mode::Quiet
+        && let Some(id) = result.image_id
+    {
+        session.say(&id.to_string())?;
+    }
+    Ok(0)
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::new(format!("write {}: {error}", path.display()));
+    fs::write(path, text).map_err(failed)
+}
+
+/// The result under buildx's keys.
+fn metadata(result: &BuildResult) -> Value {
+    let mut metadata = json!({});
+    if let Some(id) = result.image_id {
+        metadata["containerimage.config.digest"] = json!(id);
+        metadata["containerimage.digest"] = json!(id);
+    }
+    if let Some(manifest) = &result.manifest {
+        metadata["containerimage.digest"] = json!(manifest.digest);
+        metadata["containerimage.descriptor"] = json!({
+            "mediaType": manifest.media_type,
+            "digest": manifest.digest,
+            "size": manifest.size,
+            "platform": manifest.platform,
+        });
+    }
+    if !result.names.is_empty() {
+        metadata["image.name"] = json!(result.names.join(","));
+    }
+    metadata
+}

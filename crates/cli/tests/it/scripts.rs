@@ -1,0 +1,88 @@
+//! What scripts and CI rely on: streams, exit codes, files with results, words on the command line.
+
+use std::fs;
+
+use bld_testkit::{Cmd, Output, TestEnv};
+
+use crate::env;
+
+const SCRATCH: &str = "FROM scratch\nCOPY <<EOF /made\nx\nEOF\n";
+
+/// An environment whose `ctx` holds a Dockerfile that builds, and `wrong` one that does not.
+fn contexts() -> TestEnv {
+    let env = env();
+    env.write("ctx/Dockerfile", SCRATCH);
+    env.write("wrong/Dockerfile", "FROM busybox\nRUN echo told before; exit 3\n");
+    env
+}
+
+fn failed(env: &TestEnv, words: &[&str], said: &str) -> Output {
+    env.bld(["build"]).args(words).run().expect_code(1).expect_text(said)
+}
+
+#[test]
+fn the_id_is_all_there_is_on_standard_output() {
+    let env = contexts();
+    let quiet = env.bld(["build", "-q", "ctx"]).ok();
+    assert!(quiet.stdout.starts_with("sha256:") && quiet.stdout.len() == 72, "{quiet}");
+    assert_eq!(quiet.stderr, "");
+    for command in [
+        env.bld(["build", "--progress=quiet", "ctx"]),
+        env.bld(["build", "ctx"]).env("BUILDKIT_PROGRESS", "quiet"),
+    ] {
+        let output = command.ok();
+        assert_eq!((output.stdout.as_str(), output.stderr.as_str()), (quiet.stdout.as_str(), ""));
+    }
+    let none = env.bld(["build", "--progress=none", "ctx"]).ok();
+    assert_eq!((none.stdout.as_str(), none.stderr.as_str()), ("", ""));
+}
+
+#[test]
+fn failures_are_told_whatever_the_progress() {
+    let env = contexts();
+    for mode in ["auto", "plain", "quiet", "none", "rawjson"] {
+        let failed = failed(&env, &["--progress", mode, "wrong"], "exit code: 3");
+        assert!(failed.stderr.contains(">>> RUN") && failed.stdout.is_empty(), "{failed}");
+    }
+    let _ = failed(&env, &["--progress=tty", "ctx"], "provided file is not a console");
+}
+
+#[test]
+fn an_id_file_is_of_this_build_or_not_there() {
+    let env = contexts();
+    let id = env.write("id", "sha256:old");
+    let _ = failed(&env, &["--iidfile", "id", "wrong"], "exit code: 3");
+    assert!(!id.exists());
+    let built = env.bld(["build", "-q", "--iidfile", "id", "ctx"]).ok();
+    assert_eq!(fs::read_to_string(&id).unwrap(), built.text());
+    let why = "local and tar exporters are incompatible with image ID file";
+    let _ = failed(&env, &["--iidfile", "id", "-o", "out", "ctx"], why);
+    let late = failed(&env, &["--metadata-file", "no/dir/file", "ctx"], "invalid output path");
+    assert!(!late.stderr.contains("[1/1]"), "it was built before: {late}");
+}
+
+#[test]
+fn metadata_describe_what_was_written() {
+    let env = contexts();
+    let read = || -> serde_json::Value {
+        serde_json::from_slice(&fs::read(env.path("meta.json")).unwrap()).unwrap()
+    };
+    let build = |output: &str| {
+        env.bld(["build", "-q", "-t", "m:1", "--metadata-file=meta.json", "-o", output, "ctx"]).ok()
+    };
+    let id = build("type=oci,dest=out.tar").text().to_owned();
+    let metadata = read();
+    assert_eq!(metadata["containerimage.config.digest"], id.as_str());
+    let descriptor = &metadata["containerimage.descriptor"];
+    assert_eq!(descriptor["digest"], metadata["containerimage.digest"]);
+    assert_eq!(descriptor["mediaType"], "application/vnd.oci.image.manifest.v1+json");
+    assert_eq!(descriptor["platform"]["os"], "linux");
+    assert_eq!(metadata["image.name"], "docker.io/library/m:1");
+    let index = Cmd::new("tar").arg("-xOf").arg(env.path("out.tar")).arg("index.json").ok();
+    let index: serde_json::Value = serde_json::from_str(&index.stdout).unwrap();
+    assert_eq!(index["manifests"][0]["digest"], descriptor["digest"]);
+    assert_eq!(index["manifests"][0]["size"], descriptor["size"]);
+    let _ = build("type=image");
+    assert_eq!(read()["containerimage.digest"], id.as_str());
+}
+
