@@ -239,6 +239,7 @@ fn start(args: &Args, session: &Session) -> Outcome {
         }
     };
     cancel_on_signal(&cancel, control.clone())?;
+    limits::open_files(&mut request.ulimits);
     let mode = if args.quiet { Mode::Quiet } else { args.progress };
     let display = Display::start(mode).map_err(|error| Failure::new(error.to_string()))?;
     let reached = Arc::new(AtomicBool::new(control.is_none()));

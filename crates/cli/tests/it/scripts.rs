@@ -1,6 +1,6 @@
 //! What scripts and CI rely on: streams, exit codes, files with results, words on the command line.
 
-use std::fs;
+use std::{fmt::Write as _, fs};
 
 use bld_testkit::{Cmd, Output, TestEnv};
 
@@ -84,5 +84,25 @@ fn metadata_describe_what_was_written() {
     assert_eq!(index["manifests"][0]["size"], descriptor["size"]);
     let _ = build("type=image");
     assert_eq!(read()["containerimage.digest"], id.as_str());
+}
+
+#[test]
+fn more_steps_than_open_files() {
+    let env = env();
+    let mut dockerfile = "FROM busybox\n".to_owned();
+    for number in 0..140 {
+        writeln!(dockerfile, "WORKDIR /d/{number}").unwrap();
+    }
+    dockerfile += "RUN ulimit -Sn; ulimit -Hn\n";
+    let script = "ulimit -Sn 100; exec \"$0\" build --progress plain \"$@\" -";
+    let build = |arguments: &[&str]| {
+        let shell = Cmd::new("sh").args(["-c", script, crate::BLD]).args(arguments);
+        shell.env("BLD_ROOT", env.root()).cwd(env.path("")).stdin(dockerfile.clone()).ok()
+    };
+    // Steps have the limit that was set for bld, and not the one that it takes.
+    let built = build(&[]);
+    assert!(built.stderr.contains(" 100\n"), "{built}");
+    let built = build(&["--no-cache", "--ulimit", "nofile=90:95"]);
+    assert!(built.stderr.contains(" 90\n") && built.stderr.contains(" 95\n"), "{built}");
 }
 

@@ -4,6 +4,8 @@ use bld_dockerfile::syntax::{self, Operands, Statement};
 use bld_dockerfile::{Span, Spanned};
 use bld_engine::build::{StepError, StepFailure};
 
+use crate::error::describe;
+
 /// The words to underline and what could help. When no words can be told, it is the instruction.
 pub(super) fn blame(source: &str, error: &StepError) -> (Span, Option<String>) {
     let statement = syntax::read(source).statements.into_iter().find(|s| s.span == error.span);
@@ -35,6 +37,12 @@ pub(super) fn blame(source: &str, error: &StepError) -> (Span, Option<String>) {
         }
         StepFailure::NotGiven { id, .. } => {
             (flag(&statement, "--mount", |value| value.contains(id.as_str())), None)
+        }
+        // The kernel's words.
+        cause if describe(cause).contains("too many lower directories") => {
+            let hint = "that many layers can be copied to, but not run on: join steps, or copy \
+                        what they made into another stage";
+            (None, Some(hint.to_owned()))
         }
         _ => (None, None),
     };

@@ -1,6 +1,7 @@
 //! What steps may use up: `--resource` and the flags of docker's classic builder.
 
 use bld_engine::containers::Limits;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::Classic;
 use crate::commands::options::parse_swap;
@@ -42,6 +43,18 @@ pub(super) fn all(classic: &Classic, resources: &[String]) -> Result<Limits, Fai
         set(&mut limits, key.trim(), value.trim(), "--resource")?;
     }
     Ok(limits)
+}
+
+/// Lets this process open as many files as it may, because it holds every result of a build open.
+/// Steps keep the limit that `bld` was started with, unless `ulimits` has another one for them.
+pub(super) fn open_files(ulimits: &mut Vec<(String, u64, u64)>) {
+    const NOFILE: &str = "nofile";
+    let Rlimit { current: Some(soft), maximum: hard } = getrlimit(Resource::Nofile) else { return };
+    // Without more than it has, a build of ordinary size works all the same.
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard });
+    if raised.is_ok() && ulimits.iter().all(|(name, ..)| name != NOFILE) {
+        ulimits.push((NOFILE.to_owned(), soft, hard.unwrap_or(u64::MAX)));
+    }
 }
 
 /// Sets the limit `key`; 0, as docker has it, means no limit.
