@@ -45,6 +45,12 @@ pub(crate) fn prepare(command: Command) -> Command {
                 .hide_default_value(true)
                 .value_name(help::NO_VALUE)
         }
+        // The word behind a flag is its value, whatever it looks like.
+        ArgAction::Set | ArgAction::Append
+            if !arg.is_positional() && arg.get_num_args().is_none_or(|n| n == 1.into()) =>
+        {
+            arg.allow_hyphen_values(true)
+        }
         _ => arg,
     });
     command

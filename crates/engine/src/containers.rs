@@ -27,6 +27,7 @@ pub(crate) mod spec;
 pub(crate) mod streams;
 mod supervise;
 
+pub use bld_sandbox::Resource;
 pub use commit::CommitRequest;
 pub use control::Control;
 pub use create::CreateRequest;

@@ -106,3 +106,40 @@ fn more_steps_than_open_files() {
     assert!(built.stderr.contains(" 90\n") && built.stderr.contains(" 95\n"), "{built}");
 }
 
+#[test]
+fn words_on_the_command_line_are_taken_as_by_buildx() {
+    let env = contexts();
+    // A value may begin with a dash.
+    let _ = env.bld(["build", "-q", "--memory-swap", "-1", "--build-arg", "-x=-y", "ctx"]).ok();
+    let _ = env.bld(["build", "-q", "--provenance", "false", "--sbom", "false", "ctx"]).ok();
+    let _ = env.bld(["build", "-q", "--platform", "local", "ctx"]).ok();
+    // A lower-case Dockerfile is found also by its usual name.
+    env.write("low/dockerfile", SCRATCH);
+    let _ = env.bld(["build", "-q", "-f", "low/Dockerfile", "low"]).ok();
+    // Whatever is not `type=` is a path.
+    let _ = env.bld(["build", "-q", "-o", "a=b", "ctx"]).ok();
+    assert!(env.path("a=b/made").exists());
+    for (words, said) in [
+        (["--build-arg", "=x"], "invalid key-value pair \"=x\": empty key"),
+        (["--label", ""], "invalid key-value pair \"\": empty key"),
+        (["--annotation", "kind:x=y"], "unknown annotation type \"kind\""),
+        (["-t", "UPPER"], "invalid tag \"UPPER\""),
+        (["-o", "dest=x"], "type is required"),
+    ] {
+        let _ = failed(&env, &[words[0], words[1], "ctx"], said);
+    }
+    let unknown = env.bld(["build", "--ulimit", "foo=1", "ctx"]).run().expect_code(125);
+    let _ = unknown.expect_text("invalid ulimit type: foo");
+}
+
+#[test]
+fn a_missing_dockerfile_is_told_where_it_was_looked_for() {
+    let env = contexts();
+    fs::create_dir_all(env.path("dir/Dockerfile")).unwrap();
+    let _ = failed(&env, &["dir"], "failed to read dockerfile: dir/Dockerfile is a directory");
+    let tar = Cmd::new("tar").args(["-cf", "-", "-C"]).arg(env.path("ctx")).arg(".").ok().stdout;
+    let build = env.bld(["build", "-f", "sub/D", "-"]).stdin(tar).run().expect_code(1);
+    let _ = build.expect_text("failed to read dockerfile: sub/D not found in the archive");
+    let _ = failed(&env, &["--build-context", "lib=no/dir", "ctx"], "the context lib (no/dir)");
+}
+

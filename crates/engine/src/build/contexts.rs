@@ -44,8 +44,15 @@ impl Files {
     /// The directory `dir` of this machine. The rules are those of `<Dockerfile>.dockerignore`
     /// beside the Dockerfile, else of `.dockerignore` at the root.
     pub(super) fn of_dir(dir: &Path, dockerfile: Option<&Path>) -> Result<Self, BuildError> {
+        check_dir(None, dir)?;
         let local = Arc::new(local(dir, dockerfile)?);
         Ok(Self { local, time: None, dockerfile: None, _unpacked: None })
+    }
+
+    /// The directory `dir` of this machine as the context `name`.
+    pub(super) fn named(name: &str, dir: &Path) -> Result<Self, BuildError> {
+        check_dir(Some(name), dir)?;
+        Self::of_dir(dir, None)
     }
 
     /// The directory `dir`, which was brought here from `origin`. Ignore files in it do not count,
@@ -212,7 +219,6 @@ impl<R: Read> Incoming<R> {
 
 /// The local context `dir`.
 fn local(dir: &Path, dockerfile: Option<&Path>) -> Result<LocalContext, BuildError> {
-    check_dir(dir)?;
     let beside = dockerfile.map(|path| {
         let mut name = path.as_os_str().to_owned();
         name.push(".dockerignore");
@@ -236,12 +242,12 @@ fn local(dir: &Path, dockerfile: Option<&Path>) -> Result<LocalContext, BuildErr
 }
 
 /// # Errors
-/// When `dir` is no directory.
-pub(super) fn check_dir(dir: &Path) -> Result<(), BuildError> {
+/// When `dir`, the context `name`, is no directory.
+pub(super) fn check_dir(name: Option<&str>, dir: &Path) -> Result<(), BuildError> {
     let reason = match fs::metadata(dir) {
         Ok(metadata) if metadata.is_dir() => return Ok(()),
         Ok(_) => "it is not a directory".to_owned(),
         Err(error) => error.to_string(),
     };
-    Err(BuildError::Context { path: dir.to_owned(), reason })
+    Err(BuildError::Context { name: name.map(str::to_owned), path: dir.to_owned(), reason })
 }

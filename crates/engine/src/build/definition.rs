@@ -1,5 +1,6 @@
 //! Reading what a build is made from: the Dockerfile and the rules of its context.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
@@ -58,7 +59,10 @@ impl Definition {
                 Some(Files::of_archive(archive, "-".to_owned(), engine.store()?)?)
             }
         };
-        let task = events.task("[internal] load build definition from Dockerfile");
+        let task = events.task(format!(
+            "[internal] load build definition from {}",
+            shown_name(&request.dockerfile)
+        ));
         let (source, path) = task.finish(match (&request.dockerfile, &mut main) {
             (DockerfileSource::Url(url), _) => bringer()?.dockerfile(url).map(|text| (text, None)),
             (DockerfileSource::Text(bytes), _) => Ok((given(bytes), None)),
@@ -78,7 +82,7 @@ impl Definition {
         let named = request.named_contexts.iter().filter(|(name, _)| *name != ContextOp::MAIN);
         for (name, named) in named {
             let files = match named {
-                NamedContext::Dir(dir) => Files::of_dir(dir, None)?,
+                NamedContext::Dir(dir) => Files::named(name, dir)?,
                 NamedContext::Remote(source) => bringer()?.named(source)?,
                 NamedContext::Stage(_)
                 | NamedContext::Image(_)
@@ -144,9 +148,9 @@ fn in_context(wanted: &DockerfileSource, files: &mut Files) -> Result<SourceText
     if let Some(source) = files.dockerfile.take() {
         return Ok(source);
     }
-    let names: Vec<&Path> = match wanted {
-        DockerfileSource::Path(path) => vec![path],
-        _ => DEFAULT_NAMES.iter().map(Path::new).collect(),
+    let names: Vec<PathBuf> = match wanted {
+        DockerfileSource::Path(path) => std::iter::once(path.clone()).chain(lower(path)).collect(),
+        _ => DEFAULT_NAMES.iter().map(PathBuf::from).collect(),
     };
     for name in &names {
         if let Some(bytes) = files.read(name)? {
@@ -154,8 +158,13 @@ fn in_context(wanted: &DockerfileSource, files: &mut Files) -> Result<SourceText
             return Ok(SourceText { name: name.into_owned(), text: text(&bytes) });
         }
     }
+    let origin = match files.local.name() {
+        name if name == "-" => "the archive on standard input".to_owned(),
+        name => name,
+    };
     Err(BuildError::NoDockerfile {
-        path: PathBuf::from(files.local.name()).join(names.first().unwrap_or(&Path::new(""))),
+        path: names.into_iter().next().unwrap_or_default(),
+        context: Some(origin),
         similar: None,
     })
 }
@@ -166,10 +175,17 @@ fn dockerfile(
     context: &Context,
 ) -> Result<(SourceText, Option<PathBuf>), BuildError> {
     let path = match (source, context) {
-        (DockerfileSource::Path(path), _) => path.clone(),
+        (DockerfileSource::Path(path), _) if path.exists() => path.clone(),
+        (DockerfileSource::Path(path), _) => {
+            lower(path).filter(|path| path.exists()).unwrap_or_else(|| path.clone())
+        }
         (_, Context::Dir(dir)) => default_path(dir)?,
         _ => {
-            return Err(BuildError::NoDockerfile { path: DEFAULT_NAMES[0].into(), similar: None });
+            return Err(BuildError::NoDockerfile {
+                path: DEFAULT_NAMES[0].into(),
+                context: None,
+                similar: None,
+            });
         }
     };
     match fs::read(&path) {
@@ -178,7 +194,25 @@ fn dockerfile(
             Ok((SourceText { name, text: text(&bytes) }, Some(path)))
         }
         Err(error) if error.kind() == ErrorKind::NotFound => Err(not_found(path)),
+        Err(error) if error.kind() == ErrorKind::IsADirectory => {
+            Err(BuildError::DockerfileIsDirectory(path))
+        }
         Err(source) => Err(EngineError::Io { action: "read", path, source }.into()),
+    }
+}
+
+/// The lower-case name that is as good where `path` says `Dockerfile`.
+fn lower(path: &Path) -> Option<PathBuf> {
+    path.ends_with(DEFAULT_NAMES[0]).then(|| path.with_file_name(DEFAULT_NAMES[1]))
+}
+
+/// How progress calls the Dockerfile.
+fn shown_name(source: &DockerfileSource) -> Cow<'_, str> {
+    match source {
+        DockerfileSource::Path(path) => {
+            path.file_name().unwrap_or(path.as_os_str()).to_string_lossy()
+        }
+        _ => Cow::Borrowed(DEFAULT_NAMES[0]),
     }
 }
 
@@ -188,7 +222,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn default_path(dir: &Path) -> Result<PathBuf, BuildError> {
-    check_dir(dir)?;
+    check_dir(None, dir)?;
     let found = DEFAULT_NAMES.iter().map(|name| dir.join(name)).find(|path| path.exists());
     found.ok_or_else(|| not_found(dir.join(DEFAULT_NAMES[0])))
 }
@@ -205,5 +239,5 @@ fn not_found(path: PathBuf) -> BuildError {
         .unwrap_or_default();
     let similar =
         bld_dockerfile::suggest(&wanted, names.iter().map(String::as_str)).map(str::to_owned);
-    BuildError::NoDockerfile { path, similar }
+    BuildError::NoDockerfile { path, context: None, similar }
 }

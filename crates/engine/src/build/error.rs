@@ -1,6 +1,6 @@
 //! Why a build gave nothing, with what a reader needs to see where.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bld_dockerfile::{Diagnostic, LineIndex, Span};
 use bld_export::ExportError;
@@ -40,16 +40,25 @@ pub enum BuildError {
         error: Box<StepError>,
     },
     /// There is no Dockerfile where one was looked for.
-    #[error("failed to read dockerfile: {} not found{}", .path.display(), near(.similar.as_deref()))]
+    #[error("failed to read dockerfile: {} not found{}{}", .path.display(),
+        .context.as_deref().map_or_else(String::new, |origin| format!(" in {origin}")),
+        near(.similar.as_deref()))]
     NoDockerfile {
         /// Where it was looked for.
         path: PathBuf,
+        /// The context that was brought here, if it was looked for there.
+        context: Option<String>,
         /// A file beside it that looks alike.
         similar: Option<String>,
     },
+    /// A directory is where a Dockerfile was looked for.
+    #[error("failed to read dockerfile: {} is a directory", .0.display())]
+    DockerfileIsDirectory(PathBuf),
     /// The context is not a directory that can be read.
-    #[error("the context {} cannot be used: {reason}", .path.display())]
+    #[error("the context {} cannot be used: {reason}", named(.name.as_deref(), .path))]
     Context {
+        /// Its name, unless it is the main one.
+        name: Option<String>,
         /// The directory.
         path: PathBuf,
         /// Why not.
@@ -108,15 +117,20 @@ fn first(source: &SourceText, diagnostics: &[Diagnostic]) -> String {
     let mut errors = diagnostics.iter().filter(|diagnostic| diagnostic.is_error());
     let Some(error) = errors.next() else { return format!("{name} is wrong") };
     let place = if error.span == Span::default() {
-        name.clone() // it is about no words of the file
+        String::new() // it is about no words of the file
     } else {
-        format!("{name}:{}", LineIndex::new(&source.text).line_col(error.span.start).0)
+        format!("{name}:{}: ", LineIndex::new(&source.text).line_col(error.span.start).0)
     };
     match errors.count() {
-        0 => format!("{place}: {}", error.message),
-        1 => format!("{place}: {} (and 1 more error)", error.message),
-        more => format!("{place}: {} (and {more} more errors)", error.message),
+        0 => format!("{place}{}", error.message),
+        1 => format!("{place}{} (and 1 more error)", error.message),
+        more => format!("{place}{} (and {more} more errors)", error.message),
     }
+}
+
+fn named(name: Option<&str>, path: &Path) -> String {
+    let path = path.display();
+    name.map_or_else(|| path.to_string(), |name| format!("{name} ({path})"))
 }
 
 fn near(similar: Option<&str>) -> String {

@@ -38,16 +38,23 @@ pub(super) fn all(args: &Args) -> Result<Vec<Output>, Failure> {
     Ok(outputs)
 }
 
+/// What has annotations.
+const ANNOTATED: [&str; 4] = ["manifest", "manifest-descriptor", "index", "index-descriptor"];
+
 /// `[manifest[,...]:]key=value`; annotations of indexes need an index, which is not written yet.
 fn annotation(word: &str) -> Result<(String, String), Failure> {
     let invalid = |why: &str| Failure::new(format!("invalid annotation {word:?}: {why}"));
     let (key, value) = word.split_once('=').ok_or_else(|| invalid("the form is key=value"))?;
     match key.split_once(':') {
         Some(("manifest", key)) => Ok((key.to_owned(), value.to_owned())),
-        Some((kind, _)) if kind.starts_with("index") || kind.starts_with("manifest") => {
-            Err(invalid("only annotations of the manifest are supported yet"))
+        Some((kinds, _)) => {
+            let kinds = kinds.split(',').map(|kind| kind.split('[').next().unwrap_or(kind));
+            match kinds.into_iter().find(|kind| !ANNOTATED.contains(kind)) {
+                Some(kind) => Err(invalid(&format!("unknown annotation type {kind:?}"))),
+                None => Err(invalid("only annotations of the manifest are supported yet")),
+            }
         }
-        _ => Ok((key.to_owned(), value.to_owned())),
+        None => Ok((key.to_owned(), value.to_owned())),
     }
 }
 
@@ -57,7 +64,8 @@ fn output(word: &str, annotations: &BTreeMap<String, String>) -> Result<Output, 
     if word == "-" {
         return Ok(Output::Tar { dest: Destination::Stdout });
     }
-    if !word.contains('=') {
+    // Only BuildKit's own words make it more than a path.
+    if !word.contains(',') && !word.starts_with("type=") && !word.starts_with("dest=") {
         return Ok(Output::Local { dest: word.into() });
     }
     let mut keys = BTreeMap::new();

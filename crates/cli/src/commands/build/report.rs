@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use bld_dockerfile::{Diagnostic, LineIndex, Severity};
+use bld_dockerfile::{Diagnostic, LineIndex, Severity, Span};
 use bld_engine::build::{BuildError, PlannedBuild, SourceText};
 
 use super::blame::blame;
@@ -41,8 +41,11 @@ impl Warnings {
             let wanted = self.warnings.iter().filter(|found| found.severity == severity);
             wanted.fold(format!("\n {title} ({more}):\n"), |mut text, found| {
                 let rule = found.rule.map_or_else(String::new, |rule| format!("{rule}: "));
-                let (line, _) = places.lines(found);
-                let _infallible = writeln!(text, " - {rule}{} (line {line})", found.message);
+                let place = match places.lines(found) {
+                    _ if found.span == Span::default() => String::new(),
+                    (line, _) => format!(" (line {line})"),
+                };
+                let _infallible = writeln!(text, " - {rule}{}{place}", found.message);
                 text
             })
         };

@@ -24,8 +24,8 @@ pub(super) fn build(args: &Args) -> Result<BuildRequest, Failure> {
             .collect::<Result<_, _>>()?,
         tags: args.tag.clone(),
         target: args.target.clone().filter(|target| !target.is_empty()),
-        build_args: build_args(args),
-        labels: args.label.iter().map(|word| pair(word)).collect(),
+        build_args: build_args(args)?,
+        labels: args.label.iter().map(|word| pair(word)).collect::<Result<_, _>>()?,
         platform: platform(&args.platform)?,
         no_cache: args.no_cache,
         no_cache_filter: args.no_cache_filter.clone(),
@@ -108,22 +108,21 @@ fn is_wanted(value: Option<&str>) -> bool {
     value.is_some_and(|value| value != "false")
 }
 
-fn build_args(args: &Args) -> BTreeMap<String, String> {
+fn build_args(args: &Args) -> Result<BTreeMap<String, String>, Failure> {
     let mut values = BTreeMap::new();
     if let Ok(epoch) = std::env::var("SOURCE_DATE_EPOCH") {
         values.insert("SOURCE_DATE_EPOCH".to_owned(), epoch);
     }
     for word in &args.build_arg {
-        match word.split_once('=') {
-            Some((name, value)) => values.insert(name.to_owned(), value.to_owned()),
-            // Copied from our environment; what is not there is as if it was not given.
-            None => match std::env::var(word) {
-                Ok(value) => values.insert(word.clone(), value),
-                Err(_) => values.remove(word),
-            },
+        let (name, value) = pair(word)?;
+        // Without a value, that of our environment; what is not there is as if it was not given.
+        let value = if word.contains('=') { Some(value) } else { std::env::var(&name).ok() };
+        match value {
+            Some(value) => values.insert(name, value),
+            None => values.remove(&name),
         };
     }
-    values
+    Ok(values)
 }
 
 /// `HOST:IP[,IP]`, several of them separated by commas.
@@ -146,14 +145,18 @@ fn hosts(words: &[String]) -> Result<Vec<(String, String)>, Failure> {
     Ok(hosts)
 }
 
-fn pair(word: &str) -> (String, String) {
+fn pair(word: &str) -> Result<(String, String), Failure> {
     let (key, value) = word.split_once('=').unwrap_or((word, ""));
-    (key.to_owned(), value.to_owned())
+    if key.is_empty() {
+        return Err(Failure::new(format!("invalid key-value pair {word:?}: empty key")));
+    }
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 fn platform(words: &[String]) -> Result<Option<Platform>, Failure> {
     match words {
         [] => Ok(None),
+        [word] if word == "local" => Ok(None),
         [word] => Platform::parse(word).map(Some).map_err(|error| Failure::new(describe(&error))),
         _ => Err(Failure::new("several platforms in one build are not supported yet")),
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use bld_engine::containers::{DeviceMapping, RestartPolicy};
+use bld_engine::containers::{DeviceMapping, Resource, RestartPolicy};
 
 use crate::error::Failure;
 use crate::output::units::parse_size;
@@ -60,6 +60,9 @@ pub(in crate::commands) fn swap(word: &str) -> Result<i64, String> {
 pub(in crate::commands) fn ulimit(word: &str) -> Result<(String, u64, u64), String> {
     let invalid = || format!("invalid ulimit argument: {word}");
     let (name, limits) = word.split_once('=').ok_or_else(invalid)?;
+    if Resource::from_name(name).is_none() {
+        return Err(format!("invalid ulimit type: {name}"));
+    }
     let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
     let number = |text: &str| match text {
         "-1" | "unlimited" => Ok(u64::MAX),
