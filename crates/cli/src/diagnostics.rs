@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
 use std::ops::Range;
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use bld_dockerfile::lint::rules;
 use bld_dockerfile::{Diagnostic, LineIndex, Severity, Span};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
@@ -18,7 +18,8 @@ const WIDTH: usize = 120;
 /// Longest piece of a line that an excerpt shows, bytes.
 const PIECE: usize = 1000;
 
-/// `diagnostic` as a report on the file `source`, called `name`.
+/// `diagnostic` as a report on the file `source`, called `name`. One that is about no words of it
+/// shows none.
 pub(crate) fn render(
     name: &str,
     source: &LineIndex<'_>,
@@ -34,17 +35,20 @@ pub(crate) fn render(
     if let Some(rule) = diagnostic.rule {
         title = title.id(rule);
     }
-    // The renderer goes through all that it is given: no more than the lines concerned.
-    let (first, last) = source.lines(diagnostic.span);
-    let (offset, text) = source.text(first, last);
-    let end = diagnostic.span.end.saturating_sub(offset).min(text.len());
-    let start = diagnostic.span.start.saturating_sub(offset).min(end);
-    let mut annotation = AnnotationKind::Primary.span(start..end);
-    if let Some(label) = &diagnostic.label {
-        annotation = annotation.label(label.as_str());
+    let mut group = Group::with_title(title);
+    if diagnostic.span != Span::default() {
+        // The renderer goes through all that it is given: no more than the lines concerned.
+        let (first, last) = source.lines(diagnostic.span);
+        let (offset, text) = source.text(first, last);
+        let end = diagnostic.span.end.saturating_sub(offset).min(text.len());
+        let start = diagnostic.span.start.saturating_sub(offset).min(end);
+        let mut annotation = AnnotationKind::Primary.span(start..end);
+        if let Some(label) = &diagnostic.label {
+            annotation = annotation.label(label.as_str());
+        }
+        let snippet = Snippet::source(text).path(name).line_start(first);
+        group = group.element(snippet.annotation(annotation));
     }
-    let snippet = Snippet::source(text).path(name).line_start(first);
-    let mut group = title.element(snippet.annotation(annotation));
     if let Some(help) = &diagnostic.help {
         group = group.element(Level::HELP.message(help.as_str()));
     }

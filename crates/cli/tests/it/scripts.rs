@@ -143,3 +143,16 @@ fn a_missing_dockerfile_is_told_where_it_was_looked_for() {
     let _ = failed(&env, &["--build-context", "lib=no/dir", "ctx"], "the context lib (no/dir)");
 }
 
+#[test]
+fn mistakes_outside_of_the_dockerfile_show_no_line_of_it() {
+    let env = contexts();
+    for (words, said) in [
+        (["--target", "nope"], "failed to solve: target stage \"nope\" could not be found"),
+        (["--build-context", "x=target:nope"], "stage \"nope\" could not be found"),
+    ] {
+        let failed = failed(&env, &[words[0], words[1], "ctx"], said);
+        assert!(!failed.stderr.contains("1 |"), "{failed}");
+    }
+    let unused = env.bld(["build", "--build-arg", "NOPE=1", "ctx"]).ok();
+    assert!(unused.stderr.contains("\"NOPE\" was not consumed\n"), "{unused}");
+}
