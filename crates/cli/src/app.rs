@@ -40,6 +40,7 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     Build(Box<c::build::Args>),
+    #[command(alias = "buildx")]
     Builder(c::groups::Builder),
     Commit(c::commit::Args),
     Completion(c::completion::Args),

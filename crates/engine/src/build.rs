@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bld_dockerfile::{Diagnostic, Severity};
-use bld_event::{Cancel, Events};
+use bld_event::{Cancel, Events, VertexId};
 use bld_graph::Plan;
 use bld_solve::{Devices, Environment, Granted, Limits, NetworkSetup, SolveError};
 
@@ -37,7 +37,7 @@ use crate::Engine;
 use crate::containers::spec::limits;
 use contexts::Files;
 use definition::Definition;
-use output::HandOut;
+use output::{HandOut, Wanted};
 use remotes::BuildSources;
 use resolver::{BuildImages, BuildResolver, Found};
 
@@ -48,6 +48,9 @@ pub struct PlannedBuild {
     pub source: SourceText,
     /// What to do.
     pub plan: Plan,
+    /// What reading the Dockerfile is shown as.
+    pub vertex: VertexId,
+    wanted: Vec<Wanted>,
     contexts: BTreeMap<String, Files>,
     found: Found,
 }
@@ -68,6 +71,7 @@ impl Engine {
         events: &Events,
         cancel: &Cancel,
     ) -> Result<PlannedBuild, BuildError> {
+        let wanted = output::wanted(request)?;
         let definition = Definition::read(self, request, events, cancel)?;
         let parsed = bld_dockerfile::parse(&definition.source.text);
         let refused = |mut diagnostics: Vec<Diagnostic>| {
@@ -93,6 +97,8 @@ impl Engine {
             Ok(plan) => Ok(PlannedBuild {
                 source: definition.source,
                 plan,
+                vertex: definition.vertex,
+                wanted,
                 contexts: definition.contexts,
                 found,
             }),
@@ -129,9 +135,8 @@ impl Engine {
         events: &Events,
         cancel: &Cancel,
     ) -> Result<BuildResult, BuildError> {
-        let wanted = output::wanted(request)?;
         let store = self.store()?;
-        let PlannedBuild { source, mut plan, contexts, found } = planned;
+        let PlannedBuild { source, mut plan, wanted, contexts, found, .. } = planned;
         let remote = self.remote(request, cancel)?;
         if let Err(diagnostics) = remotes::resolve(&mut plan, &remote, events) {
             return Err(BuildError::Dockerfile { source_text: source, diagnostics });

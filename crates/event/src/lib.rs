@@ -130,6 +130,8 @@ pub enum EventKind {
     Warning {
         /// The text.
         message: String,
+        /// A page that says more.
+        url: Option<String>,
     },
 }
 

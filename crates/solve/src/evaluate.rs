@@ -147,7 +147,7 @@ fn result(
     if step::contexts_changed(build, index)? {
         let message = "files of the context changed while they were read: \
                        the result is used, but not kept for later builds";
-        build.emit(index, EventKind::Warning { message: message.to_owned() });
+        build.emit(index, EventKind::Warning { message: message.to_owned(), url: None });
     } else {
         enter(build, index, definition, snapshot, fields)?;
     }

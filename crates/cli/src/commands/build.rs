@@ -30,7 +30,11 @@ use crate::{signals, terminal};
 use shell::OnError;
 
 /// Build an image from a Dockerfile
+///
+/// The context is a directory, the URL of a git repository (#REF:SUBDIR), of a tar archive or of a
+/// Dockerfile, or "-": a Dockerfile or a tar archive, plain or compressed, on standard input.
 #[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Args {
     /// Add a custom host-to-IP mapping (format: "host:ip")
     #[arg(long, value_name = "strings")]
@@ -44,10 +48,11 @@ pub(crate) struct Args {
     /// Attestation parameters (format: "type=sbom,generator=image")
     #[arg(long, value_name = "stringArray")]
     attest: Vec<String>,
-    /// Set build-time variables
+    /// Set build-time variables (format: "NAME[=value]"; without a value, that of the environment)
     #[arg(long, value_name = "stringArray")]
     build_arg: Vec<String>,
-    /// Additional build contexts (e.g., name=path)
+    /// Additional build contexts (format: "name=SOURCE"; a path, a git or HTTP URL, "docker-image://REF",
+    /// "oci-layout://PATH[:TAG]" or "target:STAGE")
     #[arg(long, value_name = "stringArray")]
     build_context: Vec<String>,
     /// Override the configured builder instance (there is one)
@@ -74,7 +79,7 @@ pub(crate) struct Args {
     /// Say of every step why its result was known, or what changed
     #[arg(long)]
     explain: bool,
-    /// Name of the Dockerfile (default: "PATH/Dockerfile")
+    /// Name of the Dockerfile: a path, a URL, or "-" for standard input (default: "PATH/Dockerfile")
     #[arg(short, long, value_name = "string")]
     file: Option<String>,
     /// Write the image ID to a file
@@ -83,7 +88,7 @@ pub(crate) struct Args {
     /// Most steps that run at the same time (default: as many as can)
     #[arg(short, long, value_name = "int")]
     jobs: Option<usize>,
-    /// Set metadata for an image
+    /// Set metadata for an image (format: "key=value")
     #[arg(long, value_name = "stringArray")]
     label: Vec<String>,
     /// Shorthand for "--output=type=docker"
@@ -104,7 +109,8 @@ pub(crate) struct Args {
     /// What to do when a step fails: "fail", or "shell" to look at it right there
     #[arg(long, value_name = "string", default_value = "fail", hide_default_value = true)]
     on_error: OnError,
-    /// Output destination (format: "type=local,dest=path")
+    /// Output destination (format: "type=local,dest=path"; types: "local", "tar", "oci", "docker",
+    /// "image", "registry", "cacheonly")
     #[arg(short, long, value_name = "stringArray")]
     output: Vec<String>,
     /// Set target platform for build
@@ -145,7 +151,7 @@ pub(crate) struct Args {
     /// Shorthand for "--attest=type=sbom"
     #[arg(long, value_name = "string")]
     sbom: Option<String>,
-    /// Secret to expose to the build (format: "id=mysecret[,src=/local/secret]")
+    /// Secret to expose to the build (format: "id=mysecret[,src=/local/secret|,env=NAME]")
     #[arg(long, value_name = "stringArray")]
     secret: Vec<String>,
     /// Shared memory size for build containers
@@ -247,18 +253,18 @@ fn start(args: &Args, session: &Session) -> Outcome {
         request.on_failure = shell::on_failure(display.pause(), control, Arc::clone(&reached));
     }
     let events = display.events();
-    let built = build(session, &request, &events, &cancel);
+    let mut warnings = None;
+    let built = build(session, &request, &events, &cancel, &mut warnings);
     let summary = display.finish();
     if args.explain {
         session.tell_if_any(&summary.reasons.join("\n"));
     }
+    // After a failure too: what a variable expanded to may be the reason.
+    if let Some(warnings) = warnings.filter(|_| !matches!(mode, Mode::Quiet | Mode::Rawjson)) {
+        session.tell_if_any(&warnings.render(args.debug));
+    }
     match built {
-        Ok((result, warnings)) => {
-            if mode != Mode::Quiet && mode != Mode::Rawjson {
-                session.tell_if_any(&warnings.render(args.debug));
-            }
-            results::hand_over(args, mode, session, &result)
-        }
+        Ok(result) => results::hand_over(args, mode, session, &result),
         Err(_) if cancel.is_canceled() => {
             Err(Failure::new("failed to build: failed to solve: canceled").with_code(INTERRUPTED))
         }
@@ -273,16 +279,17 @@ fn start(args: &Args, session: &Session) -> Outcome {
     }
 }
 
+/// Plans and builds; what is worth a look is in `warnings` as soon as it is known.
 fn build(
     session: &Session,
     request: &bld_engine::build::BuildRequest,
     events: &Events,
     cancel: &Cancel,
-) -> Result<(BuildResult, report::Warnings), BuildError> {
+    warnings: &mut Option<report::Warnings>,
+) -> Result<BuildResult, BuildError> {
     let planned = session.engine.plan(request, events, cancel)?;
-    let warnings = report::Warnings::of(&planned);
-    let result = session.engine.build(request, planned, events, cancel)?;
-    Ok((result, warnings))
+    warnings.insert(report::Warnings::of(&planned)).emit(planned.vertex, events);
+    session.engine.build(request, planned, events, cancel)
 }
 
 /// The first request to end cancels the build, which then cleans up; a second one does not wait.

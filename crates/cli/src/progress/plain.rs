@@ -122,7 +122,11 @@ impl<W: Write + Send> Reader for Plain<W> {
             EventKind::Log { .. } if steps.get(event.id).is_some_and(|s| s.fresh.is_empty()) => {
                 return Ok(());
             }
-            EventKind::Warning { message } => {
+            // What is wrong with the Dockerfile is listed when all is over.
+            EventKind::Warning { .. } if steps.get(event.id).is_some_and(|s| s.vertex.internal) => {
+                return Ok(());
+            }
+            EventKind::Warning { message, .. } => {
                 self.wants(event.id, steps)?;
                 let number = steps.number(event.id);
                 return write_line(&mut self.out, &format!("#{number} WARN: {message}"));

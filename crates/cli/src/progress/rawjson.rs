@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::SystemTime;
 
-use base64::Engine as _;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bld_event::{Event, EventKind, Stream, VertexId};
 use serde::Serialize;
 
@@ -81,7 +81,10 @@ struct Log {
 struct Warning {
     vertex: String,
     level: u8,
+    /// In base64, as are all bytes in Go's JSON.
     short: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
 }
 
 /// BuildKit names vertices by digests; ours are numbers, told in the same form.
@@ -123,7 +126,7 @@ impl<W: Write + Send> Reader for RawJson<W> {
             EventKind::Log { stream, data } => status.logs.push(Log {
                 vertex: digest(event.id),
                 stream: if *stream == Stream::Stdout { 1 } else { 2 },
-                data: base64::engine::general_purpose::STANDARD.encode(data),
+                data: BASE64_STANDARD.encode(data),
                 timestamp: time(event.at),
             }),
             EventKind::Progress(progress) => status.statuses.push(VertexStatus {
@@ -135,10 +138,11 @@ impl<W: Write + Send> Reader for RawJson<W> {
                 timestamp: time(event.at),
                 completed: progress.done.then(|| time(event.at)),
             }),
-            EventKind::Warning { message } => status.warnings.push(Warning {
+            EventKind::Warning { message, url } => status.warnings.push(Warning {
                 vertex: digest(event.id),
                 level: 1,
-                short: message.clone(),
+                short: BASE64_STANDARD.encode(message),
+                url: url.clone(),
             }),
             EventKind::Missed { why } => {
                 status
@@ -174,6 +178,7 @@ mod tests {
             EventKind::Planned(planned),
             EventKind::Started,
             EventKind::Log { stream: Stream::Stdout, data: b"hi\n".to_vec() },
+            EventKind::Warning { message: "hm".into(), url: None },
             EventKind::Failed { error: "exit code: 1".into() },
         ] {
             let event = Event { at: SystemTime::UNIX_EPOCH, id, kind };
@@ -186,6 +191,7 @@ mod tests {
             r#"{"vertexes":[{"digest":"DIGEST","name":"[1/1] RUN x"}]}
 {"vertexes":[{"digest":"DIGEST","name":"[1/1] RUN x","started":"1970-01-01T00:00:00Z"}]}
 {"logs":[{"vertex":"DIGEST","stream":1,"data":"aGkK","timestamp":"1970-01-01T00:00:00Z"}]}
+{"warnings":[{"vertex":"DIGEST","level":1,"short":"aG0="}]}
 {"vertexes":[{"digest":"DIGEST","name":"[1/1] RUN x","started":"1970-01-01T00:00:00Z","completed":"1970-01-01T00:00:00Z","error":"exit code: 1"}]}
 "#
         );

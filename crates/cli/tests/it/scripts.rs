@@ -119,6 +119,7 @@ fn words_on_the_command_line_are_taken_as_by_buildx() {
     // Whatever is not `type=` is a path.
     let _ = env.bld(["build", "-q", "-o", "a=b", "ctx"]).ok();
     assert!(env.path("a=b/made").exists());
+    let _ = env.bld(["buildx", "build", "-q", "ctx"]).ok();
     for (words, said) in [
         (["--build-arg", "=x"], "invalid key-value pair \"=x\": empty key"),
         (["--label", ""], "invalid key-value pair \"\": empty key"),
@@ -128,6 +129,8 @@ fn words_on_the_command_line_are_taken_as_by_buildx() {
     ] {
         let _ = failed(&env, &[words[0], words[1], "ctx"], said);
     }
+    let early = failed(&env, &["-t", "a:", "ctx"], "invalid tag");
+    assert!(!early.stderr.contains("#1"), "something was done before: {early}");
     let unknown = env.bld(["build", "--ulimit", "foo=1", "ctx"]).run().expect_code(125);
     let _ = unknown.expect_text("invalid ulimit type: foo");
 }
@@ -155,4 +158,32 @@ fn mistakes_outside_of_the_dockerfile_show_no_line_of_it() {
     }
     let unused = env.bld(["build", "--build-arg", "NOPE=1", "ctx"]).ok();
     assert!(unused.stderr.contains("\"NOPE\" was not consumed\n"), "{unused}");
+}
+
+#[test]
+fn warnings_are_listed_once_also_after_a_failure_and_are_there_for_programs() {
+    let env = env();
+    let wrong = "FROM busybox\nRUN test -n \"$NOPE\"\nCMD echo $NOPE\n";
+    let listed = " 1 warning found (use --debug to expand):\n - JSONArgsRecommended: ";
+    let failed = env.build("w:1", wrong, []).expect_code(1).expect_text(listed);
+    assert_eq!(failed.stderr.matches("JSONArgsRecommended").count(), 1, "{failed}");
+    assert!(failed.stderr.trim_end().ends_with("did not complete successfully: exit code: 1"));
+    let json = env.bld(["build", "--progress=rawjson", "-"]).stdin(wrong).run().expect_code(1);
+    let lines = json.stderr.lines().filter_map(|line| serde_json::from_str(line).ok());
+    let warnings: Vec<serde_json::Value> =
+        lines.filter(|line: &serde_json::Value| line["warnings"].is_array()).collect();
+    // As Go writes bytes: in base64.
+    assert!(
+        warnings[0]["warnings"][0]["short"].as_str().unwrap().starts_with("SlNPTkFyZ3NSZWNvbW1l"),
+        "{warnings:?}"
+    );
+    assert!(warnings[0]["warnings"][0]["url"].is_string() && warnings.len() == 1, "{warnings:?}");
+}
+
+#[test]
+fn a_program_for_another_machine_is_said_to_be_one() {
+    let env = env();
+    let dockerfile = "FROM scratch\nCOPY --chmod=755 <<EOF /bin/sh\nno program\nEOF\nRUN true\n";
+    let failed = env.build("f:1", dockerfile, ["--platform=linux/s390x"]).expect_code(1);
+    let _ = failed.expect_text("exec format error").expect_text("binfmt_misc");
 }

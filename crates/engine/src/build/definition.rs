@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use bld_dockerfile::check_frontend;
 use bld_dockerfile::value::parse_bool;
-use bld_event::{Cancel, Events};
+use bld_event::{Cancel, Events, VertexId};
 use bld_graph::{ContextOp, Entitlements, LowerOptions, Network, NoCache};
 use bld_oci::Platform;
 
@@ -28,6 +28,8 @@ const DEFAULT_NAMES: [&str; 3] = ["Dockerfile", "dockerfile", "Containerfile"];
 pub(super) struct Definition {
     /// The Dockerfile.
     pub(super) source: SourceText,
+    /// What reading it is shown as.
+    pub(super) vertex: VertexId,
     /// The contexts that are files, by name.
     pub(super) contexts: BTreeMap<String, Files>,
 }
@@ -63,6 +65,7 @@ impl Definition {
             "[internal] load build definition from {}",
             shown_name(&request.dockerfile)
         ));
+        let vertex = task.id();
         let (source, path) = task.finish(match (&request.dockerfile, &mut main) {
             (DockerfileSource::Url(url), _) => bringer()?.dockerfile(url).map(|text| (text, None)),
             (DockerfileSource::Text(bytes), _) => Ok((given(bytes), None)),
@@ -90,7 +93,7 @@ impl Definition {
             };
             contexts.insert(name.clone(), files);
         }
-        Ok(Self { source, contexts })
+        Ok(Self { source, vertex, contexts })
     }
 
     /// What to build of it.

@@ -18,6 +18,7 @@ use super::request::{
 use crate::{Engine, EngineError};
 
 /// One output and the names of the image there, checked before anything runs.
+#[derive(Debug)]
 pub(super) struct Wanted {
     output: Output,
     names: Vec<Reference>,

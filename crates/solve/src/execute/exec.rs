@@ -79,7 +79,7 @@ impl<'a> Place<'a> {
         let devices = build.env.devices.edits(&op.devices)?;
         for name in &devices.missing {
             let message = format!("there is no device {name:?}: the step runs without it");
-            build.emit(index, EventKind::Warning { message });
+            build.emit(index, EventKind::Warning { message, url: None });
         }
         let mut mounts = Mounts::new(build, index, active);
         let secret_env = mounts.add(op)?;

@@ -38,6 +38,12 @@ pub(super) fn blame(source: &str, error: &StepError) -> (Span, Option<String>) {
         StepFailure::NotGiven { id, .. } => {
             (flag(&statement, "--mount", |value| value.contains(id.as_str())), None)
         }
+        cause if describe(cause).ends_with("exec format error") => {
+            let hint = "the program is for machines of another kind, and no emulator for them is \
+                        registered here (binfmt_misc; qemu-user-static brings one), or it is a \
+                        script that does not begin with `#!`";
+            (None, Some(hint.to_owned()))
+        }
         // The kernel's words.
         cause if describe(cause).contains("too many lower directories") => {
             let hint = "that many layers can be copied to, but not run on: join steps, or copy \

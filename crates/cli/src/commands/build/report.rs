@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
+use bld_dockerfile::lint::Rule;
 use bld_dockerfile::{Diagnostic, LineIndex, Severity, Span};
 use bld_engine::build::{BuildError, PlannedBuild, SourceText};
+use bld_event::{EventKind, Events, VertexId};
 
 use super::blame::blame;
 use crate::diagnostics::{Places, colour, render};
@@ -40,12 +42,7 @@ impl Warnings {
         let list = |title: &str, severity| {
             let wanted = self.warnings.iter().filter(|found| found.severity == severity);
             wanted.fold(format!("\n {title} ({more}):\n"), |mut text, found| {
-                let rule = found.rule.map_or_else(String::new, |rule| format!("{rule}: "));
-                let place = match places.lines(found) {
-                    _ if found.span == Span::default() => String::new(),
-                    (line, _) => format!(" (line {line})"),
-                };
-                let _infallible = writeln!(text, " - {rule}{}{place}", found.message);
+                let _infallible = writeln!(text, " - {}", summary(found, &places));
                 text
             })
         };
@@ -61,9 +58,28 @@ impl Warnings {
         text
     }
 
+    /// Tells the readers of `events` of all that BuildKit would warn of, as about `vertex`.
+    pub(super) fn emit(&self, vertex: VertexId, events: &Events) {
+        let places = Places::new(&self.source.text);
+        for found in self.warnings.iter().filter(|found| found.severity == Severity::Warning) {
+            let url = found.rule.and_then(Rule::find).map(Rule::url);
+            events.emit(vertex, EventKind::Warning { message: summary(found, &places), url });
+        }
+    }
+
     fn reports(&self) -> String {
         reports(&self.source, self.warnings.iter())
     }
+}
+
+/// A warning in one line, as BuildKit has it.
+fn summary(found: &Diagnostic, places: &Places<'_>) -> String {
+    let rule = found.rule.map_or_else(String::new, |rule| format!("{rule}: "));
+    let place = match places.lines(found) {
+        _ if found.span == Span::default() => String::new(),
+        (line, _) => format!(" (line {line})"),
+    };
+    format!("{rule}{}{place}", found.message)
 }
 
 /// How many reports are shown: nobody reads more.
