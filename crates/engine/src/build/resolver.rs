@@ -33,7 +33,7 @@ pub(super) struct BuildResolver<'a> {
     pub(super) files: &'a BTreeMap<String, Files>,
     pub(super) found: Found,
     /// What was asked for before.
-    pub(super) known: HashMap<(String, String), ResolvedImage>,
+    pub(super) known: HashMap<(String, String), Result<ResolvedImage, ResolveError>>,
 }
 
 impl BuildResolver<'_> {
@@ -88,12 +88,12 @@ impl Resolver for BuildResolver<'_> {
     fn image(&mut self, request: &ImageRequest) -> Result<ResolvedImage, ResolveError> {
         let key = (request.reference.to_string(), request.platform.to_string());
         if let Some(known) = self.known.get(&key) {
-            return Ok(known.clone());
+            return known.clone();
         }
         let task = self.events.task(format!("[internal] load metadata for {}", request.reference));
-        let resolved = task.finish(self.resolve(request)).map_err(|error| failed(&error))?;
+        let resolved = task.finish(self.resolve(request)).map_err(|error| failed(&error));
         self.known.insert(key, resolved.clone());
-        Ok(resolved)
+        resolved
     }
 
     fn time(&mut self, source: &Op) -> Result<Option<i64>, ResolveError> {
