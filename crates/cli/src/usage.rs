@@ -197,6 +197,11 @@ pub(crate) fn answer(root: &Command, args: &[OsString], error: &clap::Error) -> 
                 both(command, &flag)
             ))
         }
+        ErrorKind::InvalidUtf8 => {
+            let wrong = args.iter().find(|arg| arg.to_str().is_none());
+            let wrong = wrong.map(|arg| arg.to_string_lossy()).unwrap_or_default();
+            flag_error(format!("the argument {wrong:?} is not UTF-8"))
+        }
         _ => flag_error(error.to_string().trim().to_owned()),
     }
 }
@@ -242,6 +247,8 @@ fn arity(command: &Command) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt as _;
+
     use clap::arg;
 
     use super::*;
@@ -269,12 +276,15 @@ mod tests {
     }
 
     fn said(words: &str) -> Answer {
-        let args: Vec<OsString> = words.split(' ').map(OsString::from).collect();
+        said_to(&words.split(' ').map(OsString::from).collect::<Vec<_>>())
+    }
+
+    fn said_to(args: &[OsString]) -> Answer {
         let mut root = command();
-        let line = std::iter::once("bld".into()).chain(args.clone());
+        let line = std::iter::once("bld".into()).chain(args.to_owned());
         match root.try_get_matches_from_mut(line) {
             Ok(_) => Answer { text: "fine".into(), asked: true, code: 0 },
-            Err(error) => answer(&root, &args, &error),
+            Err(error) => answer(&root, args, &error),
         }
     }
 
@@ -309,6 +319,12 @@ mod tests {
         {
             assert_eq!(said(words).text, "fine", "{words}");
         }
+    }
+
+    #[test]
+    fn arguments_that_are_no_text_are_named() {
+        let answer = said_to(&["run".into(), OsString::from_vec(b"a\xff".to_vec())]);
+        assert!(answer.text.starts_with("the argument \"a�\" is not UTF-8\n"), "{answer:?}");
     }
 
     #[test]
