@@ -249,6 +249,15 @@ fn both(first: Option<Filter>, second: Filter) -> Filter {
     })
 }
 
+/// `path` without the name of the context's directory, if that is what was meant.
+fn from_inside(path: &str, place: &Place<'_>) -> Option<String> {
+    let Place::Context(context) = place else { return None };
+    let root = context.root().canonicalize().ok()?;
+    let inside = Path::new(path).strip_prefix(root.file_name()?).ok()?;
+    let exists = !inside.as_os_str().is_empty() && context.root().join(inside).exists();
+    exists.then(|| format!("/{}", inside.display()))
+}
+
 fn missing(path: &str, view: &View, place: &Place<'_>) -> StepFailure {
     let relative = path.trim_start_matches('/');
     let parent = Path::new(path).parent().unwrap_or(Path::new("/"));
@@ -258,11 +267,15 @@ fn missing(path: &str, view: &View, place: &Place<'_>) -> StepFailure {
         .map(|nodes| nodes.iter().map(|node| node.name().to_string_lossy().into_owned()).collect())
         .unwrap_or_default();
     let similar = bld_dockerfile::suggest(&wanted, names.iter().map(String::as_str))
-        .map(|name| parent.join(name).to_string_lossy().into_owned());
+        .map(|name| parent.join(name).to_string_lossy().into_owned())
+        .or_else(|| from_inside(relative, place));
     let (place, ignored_by) = match place {
         Place::Tree(name) => ((*name).to_owned(), None),
         Place::Context(context) => {
-            let rule = context.excluding_rule(relative).map(|rule| {
+            let exists = |path: &str| context.root().join(path).symlink_metadata().is_ok();
+            let is_pattern = relative.contains(['*', '?', '[']);
+            let rule = context.excluding_rule(relative).filter(|_| is_pattern || exists(relative));
+            let rule = rule.map(|rule| {
                 let file = context.ignore_file().map_or_else(PathBuf::new, Path::to_owned);
                 (file, rule.line, rule.pattern.clone())
             });

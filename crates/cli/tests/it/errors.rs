@@ -49,6 +49,18 @@ fn mistakes_in_the_dockerfile_are_explained() {
 }
 
 #[test]
+fn a_path_from_outside_of_the_context_is_told_from_an_excluded_one() {
+    let env = env();
+    env.write("ctx/main.c", "");
+    env.write("ctx/.dockerignore", "*\n");
+    let hidden = env.build("p:1", "FROM busybox\nCOPY main.c /\n", []).expect_code(1);
+    let _ = hidden.expect_text("excluded by \"*\"");
+    let outside = env.build("p:1", "FROM busybox\nCOPY ctx/main.c /\n", []).expect_code(1);
+    assert!(!outside.stderr.contains("excluded by \""), "{outside}");
+    let _ = outside.expect_text("\"/ctx/main.c\" not found in the context").expect_text("/main.c?");
+}
+
+#[test]
 fn all_mistakes_are_told_at_once_and_warnings_too() {
     let env = env();
     env.write(
