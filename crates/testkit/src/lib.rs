@@ -19,6 +19,7 @@ mod archive;
 mod command;
 mod env;
 mod host;
+mod listener;
 mod peers;
 mod registry;
 pub mod rootfs;

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, TcpListener, TcpStream},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -13,64 +12,10 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
-use crate::Cmd;
+use crate::{Cmd, listener::Listener};
 
 /// Where Debian has git's part of a web server.
 const GIT_HTTP_BACKEND: &str = "/usr/lib/git-core/git-http-backend";
-
-/// A process that listens on a port of loopback, ended when dropped.
-struct Listener {
-    port: u16,
-    process: Child,
-    directory: TempDir,
-}
-
-impl Listener {
-    /// Starts what `command` makes of a directory of its own and a free port, and waits until it
-    /// answers.
-    fn start(package: &str, command: impl Fn(&Path, u16) -> Result<Command>) -> Result<Self> {
-        let mut last = None;
-        // Between finding a free port and using it, somebody else may take it.
-        for _ in 0..5 {
-            match Self::try_start(&command) {
-                Ok(listener) => return Ok(listener),
-                Err(error) => last = Some(error),
-            }
-        }
-        let error = last.expect("at least one attempt was made");
-        Err(error.context(format!("start a server (package {package})")))
-    }
-
-    fn try_start(command: impl Fn(&Path, u16) -> Result<Command>) -> Result<Self> {
-        let directory = tempfile::Builder::new().prefix("bld-server-").tempdir()?;
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        let log = directory.path().join("log");
-        let mut command = command(directory.path(), port)?;
-        let process = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(&log)?)
-            .spawn()?;
-        let mut listener = Self { port, process, directory };
-        for _ in 0..200 {
-            if let Some(status) = listener.process.try_wait()? {
-                bail!("it ended with {status}: {}", fs::read_to_string(&log)?);
-            }
-            if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
-                return Ok(listener);
-            }
-            thread::sleep(Duration::from_millis(25));
-        }
-        bail!("it does not answer on port {port}")
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
 
 /// A lighttpd that serves a directory at `/` with `ETag` and `Last-Modified`, and the bare
 /// repositories in it at `/git/` by git's own backend.
