@@ -134,8 +134,7 @@ const GIT_ENVIRONMENT: [&str; 10] = [
 /// The files that ssh looks into.
 fn known_hosts(home: Option<&Path>) -> Vec<PathBuf> {
     let own = home.map(|home| home.join(".ssh/known_hosts"));
-    let candidates = own.into_iter().chain(["/etc/ssh/ssh_known_hosts".into()]);
-    candidates.filter(|path| path.exists()).collect()
+    own.into_iter().chain(["/etc/ssh/ssh_known_hosts".into()]).collect()
 }
 
 /// Docker's configuration, then that of podman and skopeo.
