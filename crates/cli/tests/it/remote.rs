@@ -491,6 +491,31 @@ fn contexts_may_lie_elsewhere() {
 }
 
 #[test]
+fn a_context_that_was_brought_here_stays_while_it_is_built() {
+    let lab = Lab::new();
+    lab.env.load_busybox();
+    let repository = Repository::init(lab.env.path("repo"));
+    repository.commit("Dockerfile", "FROM busybox\nRUN echo up; sleep 2\nCOPY Dockerfile /x\n");
+    repository.publish(&lab.root.join("r.git"));
+    let server = lab.serve();
+    let url = format!("{}/git/r.git", server.url());
+    lab.context(&url, &[], b"");
+    let logs = lab.env.path("");
+    let args = ["build", "--no-cache", "--progress", "plain", "-o", "out", &url];
+    let mut build = lab.env.bld(args).spawn(&logs);
+    for _ in 0..400 {
+        if fs::read_to_string(logs.join("stderr")).unwrap().contains(" up\n") {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    lab.env.bld(["builder", "prune", "-a", "-f"]).ok();
+    let code = build.wait().unwrap().code();
+    assert_eq!(code, Some(0), "{}", fs::read_to_string(logs.join("stderr")).unwrap());
+    assert!(lab.read("x").starts_with("FROM busybox"));
+}
+
+#[test]
 fn a_context_that_was_brought_here_leads_nowhere_else() {
     let lab = Lab::new();
     let secret = lab.env.write("outside", "FROM scratch\nCOPY <<EOF /leak\nEOF\n");

@@ -38,6 +38,8 @@ pub(super) struct Files {
     pub(super) dockerfile: Option<SourceText>,
     /// An unpacked archive, which goes when nobody needs it any more.
     _unpacked: Option<Active>,
+    /// Whoever brought it, and holds its snapshot as long as it is needed.
+    _brought_by: Option<Remote>,
 }
 
 impl Files {
@@ -46,7 +48,7 @@ impl Files {
     pub(super) fn of_dir(dir: &Path, dockerfile: Option<&Path>) -> Result<Self, BuildError> {
         check_dir(None, dir)?;
         let local = Arc::new(local(dir, dockerfile)?);
-        Ok(Self { local, time: None, dockerfile: None, _unpacked: None })
+        Ok(Self { local, time: None, dockerfile: None, _unpacked: None, _brought_by: None })
     }
 
     /// The directory `dir` of this machine as the context `name`.
@@ -59,7 +61,7 @@ impl Files {
     /// as with BuildKit: they say what is not to be sent, and nothing is.
     fn brought(dir: PathBuf, origin: String, time: Option<i64>) -> Self {
         let local = Arc::new(LocalContext::brought(dir, origin));
-        Self { local, time, dockerfile: None, _unpacked: None }
+        Self { local, time, dockerfile: None, _unpacked: None, _brought_by: None }
     }
 
     /// What is in a tar archive, plain or compressed, which came from `origin`.
@@ -104,25 +106,32 @@ pub(super) struct Bringer<'a> {
 impl Bringer<'_> {
     /// The main context. `keep_git_dir` is what the build argument says.
     pub(super) fn main(&self, source: &Source, keep_git_dir: bool) -> Result<Files, BuildError> {
-        match source {
+        let files = match source {
             Source::Git(op) => {
                 let keep_git_dir = op.keep_git_dir || keep_git_dir;
-                self.checkout(GitOp { keep_git_dir, ..op.clone() })
+                self.checkout(GitOp { keep_git_dir, ..op.clone() })?
             }
-            Source::Http(op) => self.archive_or_dockerfile(&op.url),
-        }
+            Source::Http(op) => self.archive_or_dockerfile(&op.url)?,
+        };
+        Ok(self.held(files))
     }
 
     /// A named context.
     pub(super) fn named(&self, source: &Source) -> Result<Files, BuildError> {
-        match source {
-            Source::Git(op) => self.checkout(op.clone()),
+        let files = match source {
+            Source::Git(op) => self.checkout(op.clone())?,
             // A download stays what it is, also when it is an archive.
             Source::Http(op) => {
                 let (dir, time) = self.download(&op.url, DOWNLOAD)?;
-                Ok(Files::brought(dir, redacted(&op.url), time))
+                Files::brought(dir, redacted(&op.url), time)
             }
-        }
+        };
+        Ok(self.held(files))
+    }
+
+    /// `files`, of which nothing is collected while they are there.
+    fn held(&self, files: Files) -> Files {
+        Files { _brought_by: Some(self.remote.clone()), ..files }
     }
 
     /// The text of a Dockerfile that lies elsewhere.
