@@ -123,6 +123,7 @@ pub(crate) fn enter(store: &Store) -> Result<()> {
         // On a full disk, too: else there would be no way to collect garbage.
         reserve::use_if_needed(root, || {
             layout::DIRECTORIES.iter().try_for_each(|name| root.ensure_dir(name))?;
+            root.scatter(layout::SNAPSHOTS)?;
             root.open_lock_file(layout::LOCKS)?;
             recover(store)?;
             record(root, boot).map_err(|errno| root.error("write", layout::EPOCH, errno))

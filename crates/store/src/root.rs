@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, IFlags, Mode, OFlags, ioctl_getflags, ioctl_setflags};
 use rustix::io::Errno;
 
 use crate::error::{Result, StoreError};
@@ -52,6 +52,20 @@ impl Root {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
             Err(errno) => Err(self.error("create", name, errno)),
         }
+    }
+
+    /// Says that the directories in `name` have nothing to do with one another, so that ext4 keeps
+    /// each in a part of the disk of its own instead of all in one.
+    ///
+    /// ext4 does not reuse an inode in the minute after it was freed, and a search for a free one
+    /// tries them one by one: with a few thousand snapshot files removed a moment ago nearby, making
+    /// a file takes half a millisecond. Other filesystems don't know the flag.
+    pub(crate) fn scatter(&self, name: &str) -> Result<()> {
+        let Some(dir) = self.open_dir(name)? else { return Ok(()) };
+        // Speed is all that is lost without it.
+        let flags = ioctl_getflags(&dir);
+        let _ = flags.and_then(|flags| ioctl_setflags(&dir, flags | IFlags::TOPDIR));
+        Ok(())
     }
 
     /// Opens a directory, to list or lock it; `None` if it is not there.

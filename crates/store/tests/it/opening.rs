@@ -28,6 +28,18 @@ fn a_store_is_made_where_there_is_none() {
 }
 
 #[test]
+fn snapshots_are_scattered_over_the_disk() {
+    const EXT4: i64 = 0xef53;
+    let place = Place::on_disk();
+    drop(place.open());
+    let directory = fs::File::open(place.root().join("snapshots")).unwrap();
+    if rustix::fs::fstatfs(&directory).unwrap().f_type == EXT4 {
+        let flags = rustix::fs::ioctl_getflags(&directory).unwrap();
+        assert!(flags.contains(rustix::fs::IFlags::TOPDIR), "{flags:?}");
+    }
+}
+
+#[test]
 fn a_newer_store_is_left_alone() {
     let place = Place::new();
     place.open().put("bucket", "key", b"value").unwrap();
