@@ -126,6 +126,11 @@ pub enum EventKind {
     },
     /// The work was given up because something else failed or the user asked.
     Canceled,
+    /// What is going on, where nothing else tells: that the work waits, and for what.
+    Note {
+        /// The text.
+        message: String,
+    },
     /// Something the user should know that stops nothing.
     Warning {
         /// The text.

@@ -1,25 +1,23 @@
 //! One step from lookup to record.
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bld_event::EventKind;
 use bld_graph::{Input, Op};
 use bld_oci::Digest;
-use bld_store::{KeyLock, Record, RecordInput, SnapshotId, StoreError};
+use bld_store::{Record, RecordInput, SnapshotId, StoreError};
 use serde_json::Value;
 
 use crate::error::{StepError, StepFailure};
 use crate::execute::Traces;
+use crate::flight::Turn;
 use crate::solver::Build;
 use crate::step::{self, Step, StepInput, Tree};
-use crate::{content, execute, explain};
+use crate::{content, execute, explain, flight};
 
 /// Earlier records of one operation that are compared by content before the step runs.
 const CANDIDATES: usize = 8;
-
-/// Longest time between two looks at a lock that somebody else has.
-const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// How a result was known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +30,8 @@ pub(crate) enum How {
     Linked,
     /// Another process made it while this one waited.
     Elsewhere,
+    /// Another step of the build is the same.
+    Twin,
     /// Nothing that runs needs it.
     Unneeded,
 }
@@ -43,33 +43,82 @@ impl fmt::Display for How {
             Self::Content => "content",
             Self::Linked => "linked layer",
             Self::Elsewhere => "made by another build",
+            Self::Twin => "the same as another step",
             Self::Unneeded => "not needed",
         })
     }
 }
 
+/// What the records say of a definition.
+pub(crate) enum Known {
+    /// A snapshot that exists and is held from now on, so that no collection takes it.
+    Result(SnapshotId),
+    /// A result that was made of the former result of an input. What was made of it in turn is not
+    /// to be had by definition either.
+    Former,
+    /// Nothing.
+    Nothing,
+}
+
 /// The recorded result of a step by its definition, unless the step has to be done again.
-pub(crate) fn by_definition(build: &Build, step: &Step) -> Result<Option<SnapshotId>, StoreError> {
+pub(crate) fn by_definition(build: &Build, step: &Step) -> Result<Known, StoreError> {
     match step.definition {
-        Some(definition) if !step.forced => recorded(build, &definition),
-        _ => Ok(None),
+        Some(definition) if !step.forced => recorded(build, step, &definition),
+        _ => Ok(Known::Nothing),
     }
 }
 
-/// A recorded snapshot that still exists and is held from now on, so that no collection takes it.
-fn recorded(build: &Build, definition: &Digest) -> Result<Option<SnapshotId>, StoreError> {
-    let Some(record) = build.env.store.find_record(definition)? else { return Ok(None) };
-    match record.snapshot {
-        Some(id) if build.env.lease.hold(id)? => Ok(Some(id)),
-        _ => Ok(None),
-    }
+/// The same even if the step has to be done again.
+pub(crate) fn recorded(
+    build: &Build,
+    step: &Step,
+    definition: &Digest,
+) -> Result<Known, StoreError> {
+    let Some(record) = build.env.store.find_record(definition)? else { return Ok(Known::Nothing) };
+    let is_former = |input: &StepInput| {
+        recorded_input(&record.inputs, input)
+            .is_some_and(|recorded| !is_current(build, input, recorded))
+    };
+    Ok(match record.snapshot {
+        Some(_) if step.inputs.iter().any(is_former) => Known::Former,
+        Some(id) if build.env.lease.hold(id)? => Known::Result(id),
+        _ => Known::Nothing,
+    })
 }
 
-/// Brings the result of `index` about and puts it in its place; tells whether that took work.
-pub(crate) fn evaluate(build: &Build, index: usize) -> Result<bool, Box<StepError>> {
+/// Whether `recorded` tells of the very tree that `input` delivers now, if it is known by then. A
+/// step that was run again may have made something else under the same definition: what was made of
+/// its former result has to be compared by content.
+pub(crate) fn is_current(build: &Build, input: &StepInput, recorded: &RecordInput) -> bool {
+    let now = build.trees[input.step].get().and_then(Tree::snapshot);
+    // What a source delivers is known by its definition, wherever it lies.
+    build.op(input.step).is_source()
+        || now.is_none()
+        || recorded.snapshot.is_none_or(|then| now == Some(then))
+}
+
+/// What `record` says of `input`.
+pub(crate) fn recorded_input<'a>(
+    record: &'a [RecordInput],
+    input: &StepInput,
+) -> Option<&'a RecordInput> {
+    let role = StepInput::role(input.input);
+    record.iter().find(|recorded| recorded.name == role)
+}
+
+/// Brings the result of `index` about and puts it in its place; tells whether that took work. It is
+/// that of `twin` if there is one, which is done.
+pub(crate) fn evaluate(
+    build: &Build,
+    index: usize,
+    twin: Option<usize>,
+) -> Result<bool, Box<StepError>> {
     let mut traces = Traces::default();
     let result = if build.cancel.is_canceled() {
         Err(StepFailure::Canceled)
+    } else if let Some(twin) = twin.and_then(|twin| build.trees[twin].get()?.snapshot()) {
+        build.emit(index, EventKind::Cached { how: How::Twin.to_string() });
+        Ok((twin, false))
     } else {
         result(build, index, &mut traces)
     };
@@ -127,10 +176,11 @@ fn result(
         enter(build, index, definition, snapshot, explain::fields(build, index))?;
         return known(snapshot, How::Content);
     }
-    let _lock = build.lock(&definition.hex())?;
-    if let Some(snapshot) = by_definition(build, step)? {
-        return known(snapshot, How::Elsewhere);
-    }
+    let (_lock, has_started) = match flight::turn(build, index, &definition, traces)? {
+        Turn::Ours { lock, has_waited } => (lock, has_waited),
+        Turn::Done(snapshot) => return known(snapshot, How::Elsewhere),
+        Turn::Failed(failure) => return Err(failure),
+    };
     let fields = explain::fields(build, index);
     if !vertex.no_cache
         && let Some(layer) = by_link(build, index)?
@@ -142,7 +192,9 @@ fn result(
     if let Some(why) = explain::miss(build, index, &fields)? {
         build.emit(index, EventKind::Missed { why });
     }
-    build.emit(index, EventKind::Started);
+    if !has_started {
+        build.emit(index, EventKind::Started);
+    }
     let snapshot = execute::execute(build, index, traces)?;
     if step::contexts_changed(build, index)? {
         let message = "files of the context changed while they were read: \
@@ -174,24 +226,6 @@ fn enter(
         created: SystemTime::now(),
     })?;
     build.keep(index, snapshot)
-}
-
-impl Build {
-    /// Waits until nobody else has the lock named `key`, or until the build is canceled: whoever
-    /// has it may have it for hours.
-    pub(crate) fn lock(&self, key: &str) -> Result<KeyLock, StepFailure> {
-        let mut pause = Duration::from_millis(1);
-        loop {
-            if let Some(lock) = self.env.store.try_lock(key)? {
-                return Ok(lock);
-            }
-            if self.cancel.is_canceled() {
-                return Err(StepFailure::Canceled);
-            }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
 }
 
 fn record_input(build: &Build, input: &StepInput) -> RecordInput {
@@ -251,11 +285,9 @@ fn same_input(
     input: &StepInput,
     recorded: &[RecordInput],
 ) -> Result<bool, StepFailure> {
-    let role = StepInput::role(input.input);
-    let Some(recorded) = recorded.iter().find(|recorded| recorded.name == role) else {
-        return Ok(false);
-    };
-    if recorded.definition == input.definition && !build.steps[input.step].forced {
+    let Some(recorded) = recorded_input(recorded, input) else { return Ok(false) };
+    let is_same = recorded.definition == input.definition;
+    if is_same && !build.steps[input.step].forced && is_current(build, input, recorded) {
         return Ok(true);
     }
     let Some(now) = build.trees[input.step].get().and_then(Tree::snapshot) else {

@@ -11,9 +11,10 @@ use serde_json::{Map, Value};
 
 use crate::context::Remembered;
 use crate::error::StepFailure;
+use crate::evaluate;
 use crate::select::{self, Place};
 use crate::solver::Build;
-use crate::step::{StepInput, Tree};
+use crate::step::Tree;
 
 /// Earlier records of the same place in a Dockerfile that are looked at.
 const NEIGHBOURS: usize = 8;
@@ -99,8 +100,7 @@ fn differences(build: &Build, index: usize, now: &Value, record: &Record) -> Vec
     compare("", &record.fields, now, &mut found);
     let are_files_told = record.fields[FILES] != now[FILES];
     for input in &build.steps[index].inputs {
-        let role = StepInput::role(input.input);
-        let recorded = record.inputs.iter().find(|recorded| recorded.name == role);
+        let recorded = evaluate::recorded_input(&record.inputs, input);
         let is_same = recorded.is_some_and(|recorded| recorded.definition == input.definition);
         let is_told = are_files_told && matches!(build.op(input.step), Op::Context(_));
         let name = build.input_name(input);
@@ -108,6 +108,8 @@ fn differences(build: &Build, index: usize, now: &Value, record: &Record) -> Vec
             found.push(format!("input changed: {name}"));
         } else if build.steps[input.step].forced {
             found.push(format!("input made without cache: {name}"));
+        } else if recorded.is_some_and(|then| !evaluate::is_current(build, input, then)) {
+            found.push(format!("input made again: {name}"));
         }
     }
     found

@@ -25,6 +25,7 @@ mod error;
 mod evaluate;
 mod execute;
 mod explain;
+mod flight;
 mod inspect;
 mod keep;
 mod key;

@@ -1,6 +1,8 @@
 //! The two passes of a build: look everything up, then drive what is missing.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::SystemTime;
 
 use bld_dockerfile::LineIndex;
 use bld_event::{Cancel, EventKind};
@@ -11,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::environment::Environment;
 use crate::error::{SolveError, StepError, StepFailure};
-use crate::evaluate::{self, How};
+use crate::evaluate::{self, How, Known};
 use crate::inspect::Scene;
 use crate::schedule::{Outcome, Schedule};
 use crate::step::{self, Step, StepInput, Tree, context_of};
@@ -33,6 +35,8 @@ pub(crate) struct Build {
     pub(crate) steps: Vec<Step>,
     pub(crate) trees: Vec<OnceLock<Tree>>,
     pub(crate) env: Environment,
+    /// When it began.
+    pub(crate) began: SystemTime,
     /// Canceled with the caller's token, and by the first failure.
     pub(crate) cancel: Cancel,
     /// Somebody has looked into a failure.
@@ -41,6 +45,7 @@ pub(crate) struct Build {
 
 /// Builds `plan`. `source` is the text its spans point into.
 pub fn solve(plan: Plan, source: &str, env: Environment) -> Result<Solved, SolveError> {
+    let began = SystemTime::now();
     let steps = step::steps(&plan, &env).map_err(|(index, cause)| {
         let vertex = &plan.graph[petgraph::graph::NodeIndex::new(index)];
         SolveError::Step(Box::new(StepError {
@@ -54,7 +59,7 @@ pub fn solve(plan: Plan, source: &str, env: Environment) -> Result<Solved, Solve
     })?;
     let (cancel, _linked) = env.cancel.child();
     let trees = steps.iter().map(|_| OnceLock::new()).collect();
-    let build = Build { plan, steps, trees, env, cancel, inspected: Mutex::new(false) };
+    let build = Build { plan, steps, trees, env, began, cancel, inspected: Mutex::new(false) };
     build.announce(source);
 
     let root = build.plan.root.map(petgraph::graph::NodeIndex::index);
@@ -132,6 +137,8 @@ impl Build {
     /// Finds what is known by definition; gives the number of steps found.
     fn look_up(&self) -> Result<usize, SolveError> {
         let mut found = 0;
+        // Steps whose results are of former results of their inputs.
+        let mut former = vec![false; self.steps.len()];
         for (index, step) in self.steps.iter().enumerate() {
             let tree = match self.op(index) {
                 Op::Context(context) => match context_of(&self.env, &context.name) {
@@ -149,7 +156,18 @@ impl Build {
                         _ => None,
                     }
                 }
-                _ => evaluate::by_definition(self, step)?.map(Tree::Snapshot),
+                _ if step.inputs.iter().any(|input| former[input.step]) => {
+                    former[index] = true;
+                    None
+                }
+                _ => match evaluate::by_definition(self, step)? {
+                    Known::Result(snapshot) => Some(Tree::Snapshot(snapshot)),
+                    Known::Former => {
+                        former[index] = true;
+                        None
+                    }
+                    Known::Nothing => None,
+                },
             };
             if let Some(tree) = tree {
                 let is_context = matches!(tree, Tree::Context(_));
@@ -201,6 +219,24 @@ impl Build {
     }
 }
 
+impl Build {
+    /// Of the steps in `missing` that say the same about the same, all but the first, and that one.
+    /// It is worked on for all of them.
+    fn twins(&self, missing: &[usize]) -> HashMap<usize, usize> {
+        let mut first = HashMap::new();
+        let mut twins = HashMap::new();
+        for &index in missing {
+            let step = &self.steps[index];
+            let key = (step.definition, step.forced, self.vertex(index).no_cache);
+            if step.definition.is_some() {
+                let twin = *first.entry(key).or_insert(index);
+                twins.extend((twin != index).then_some((index, twin)));
+            }
+        }
+        twins
+    }
+}
+
 /// Works on `missing` until all is done or something fails; gives the number of steps that took
 /// work.
 fn drive(build: &Arc<Build>, missing: &[usize]) -> Result<usize, SolveError> {
@@ -222,9 +258,13 @@ const MAX_WORKERS: usize = 256;
 
 async fn drive_steps(build: &Arc<Build>, missing: &[usize]) -> Result<usize, SolveError> {
     let position = |step: usize| missing.binary_search(&step).ok();
+    let twins = build.twins(missing);
     let inputs: Vec<Vec<usize>> = missing
         .iter()
-        .map(|&step| build.steps[step].inputs.iter().filter_map(|i| position(i.step)).collect())
+        .map(|step| match twins.get(step) {
+            Some(&twin) => position(twin).into_iter().collect(),
+            None => build.steps[*step].inputs.iter().filter_map(|i| position(i.step)).collect(),
+        })
         .collect();
     let mut schedule = Schedule::new(&inputs);
     let jobs = build.env.limits.jobs.filter(|&jobs| jobs > 0);
@@ -240,9 +280,11 @@ async fn drive_steps(build: &Arc<Build>, missing: &[usize]) -> Result<usize, Sol
         for position in next.start {
             let (build, step) = (Arc::clone(build), missing[position]);
             let slots = Arc::clone(&slots);
+            let twin = twins.get(&step).copied();
             workers.spawn(async move {
                 let _slot = slots.acquire_owned().await.ok();
-                let work = tokio::task::spawn_blocking(move || evaluate::evaluate(&build, step));
+                let work =
+                    tokio::task::spawn_blocking(move || evaluate::evaluate(&build, step, twin));
                 (position, work.await)
             });
         }

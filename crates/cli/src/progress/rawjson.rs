@@ -138,6 +138,16 @@ impl<W: Write + Send> Reader for RawJson<W> {
                 timestamp: time(event.at),
                 completed: progress.done.then(|| time(event.at)),
             }),
+            // The nearest that BuildKit has: a piece of work that is over as soon as it is told.
+            EventKind::Note { message } => status.statuses.push(VertexStatus {
+                id: message.clone(),
+                vertex: digest(event.id),
+                name: message.clone(),
+                current: 0,
+                total: None,
+                timestamp: time(event.at),
+                completed: Some(time(event.at)),
+            }),
             EventKind::Warning { message, url } => status.warnings.push(Warning {
                 vertex: digest(event.id),
                 level: 1,

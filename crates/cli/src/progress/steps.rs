@@ -130,6 +130,11 @@ impl Steps {
                 let lines = step.streams[stream].push(data);
                 step.keep(at, lines);
             }
+            // Shown among the lines, and no part of the output.
+            EventKind::Note { message } => {
+                let after = step.age(at);
+                step.fresh.push(LogLine { after, text: message.clone() });
+            }
             EventKind::Cached { how } => {
                 step.why = Some(format!("cached: {how}"));
                 step.end(at, End::Cached);

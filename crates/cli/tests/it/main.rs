@@ -17,6 +17,7 @@ mod network;
 mod output;
 mod remote;
 mod scripts;
+mod together;
 mod trust;
 mod words;
 

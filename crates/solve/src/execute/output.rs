@@ -12,6 +12,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::mask::{Mask, Masked};
 use crate::error::StepFailure;
+use crate::flight::mark_written;
 use crate::solver::Build;
 
 /// Bytes read from a pipe at once; a pipe holds no more.
@@ -47,7 +48,9 @@ impl<'a> Output<'a> {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
             _ => File::create_new(&path),
         };
-        let file = file.map_err(StepFailure::io(format!("create {}", path.display())))?;
+        let file = file
+            .and_then(|file| mark_written(&file).map(|()| file))
+            .map_err(StepFailure::io(format!("create {}", path.display())))?;
         *log = Some(path);
         let (out, out_end) = pipe()?;
         let (err, err_end) = pipe()?;

@@ -134,6 +134,24 @@ fn a_filter_runs_its_stage_and_what_depends_on_other_content() {
 }
 
 #[test]
+fn what_was_made_of_the_former_result_of_a_step_is_not_taken_for_the_new_one() {
+    let lab = Lab::new();
+    let stage = "FROM busybox AS one\nRUN cat /proc/sys/kernel/random/uuid > /id\n";
+    let dockerfile = format!("{stage}FROM busybox\nCOPY --from=one /id /\nRUN cp /id /copy\n");
+    let first = lab.build(&dockerfile).read("/copy");
+    // Only the stage is made again; what is built on top of it comes later.
+    let again = lab.ask(stage, Ask { no_cache: NoCache::All, ..Ask::default() }).done();
+    let built = lab.build(&dockerfile);
+    assert_eq!((built.read("/copy"), built.counts()), (again.read("/id"), (2, 1)));
+    assert_eq!(
+        built.why("COPY"),
+        "input made again: [one 2/2] RUN cat /proc/sys/kernel/random/uuid > /id"
+    );
+    assert_ne!(built.read("/copy"), first);
+    assert_eq!(lab.build(&dockerfile).counts(), (0, 3));
+}
+
+#[test]
 fn a_result_that_is_gone_is_made_again() {
     let lab = Lab::new();
     let dockerfile = "FROM busybox\nRUN echo 1 > /x\n";

@@ -237,6 +237,15 @@ impl Built {
         why.unwrap_or_default()
     }
 
+    /// What was told besides.
+    pub(crate) fn notes(&self) -> Vec<&str> {
+        let notes = self.events.iter().filter_map(|event| match &event.kind {
+            EventKind::Note { message } => Some(message.as_str()),
+            _ => None,
+        });
+        notes.collect()
+    }
+
     /// All output of all steps.
     pub(crate) fn log(&self) -> String {
         let logs = self.events.iter().filter_map(|event| match &event.kind {
