@@ -42,6 +42,7 @@ enum Command {
     Build(Box<c::build::Args>),
     #[command(alias = "buildx")]
     Builder(c::groups::Builder),
+    Cache(c::cache::Cache),
     Commit(c::commit::Args),
     Completion(c::completion::Args),
     Container(c::groups::Container),
@@ -146,6 +147,7 @@ fn dispatch(command: Command, session: &Session) -> Outcome {
     match command {
         Command::Build(args) => c::build::run(&args, session),
         Command::Builder(group) => group.run(session),
+        Command::Cache(group) => group.run(session),
         Command::Commit(args) => c::commit::run(args, session),
         Command::Completion(args) => c::completion::run(&args, session),
         Command::Container(group) => group.run(session),

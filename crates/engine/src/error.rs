@@ -346,6 +346,36 @@ pub enum EngineError {
         /// Ids of the containers.
         users: Vec<String>,
     },
+    /// No cache mount has this id or key.
+    #[error("no such cache mount: {name}")]
+    NoSuchCache {
+        /// As given.
+        name: String,
+    },
+    /// Several cache mounts have this id, or keys that begin so.
+    #[error("{name} stands for several cache mounts: {}", keys.join(", "))]
+    AmbiguousCache {
+        /// As given.
+        name: String,
+        /// By which they can be told apart.
+        keys: Vec<String>,
+    },
+    /// A step of a build uses the cache mount.
+    #[error("a build uses the cache mount {id}")]
+    CacheInUse {
+        /// Its id.
+        id: String,
+    },
+    /// A cache mount could not be written to an archive, or the other way round.
+    #[error("{action} the cache mount {id}")]
+    Cache {
+        /// Its id.
+        id: String,
+        /// What was tried.
+        action: &'static str,
+        /// The cause.
+        source: LayerError,
+    },
     /// A new volume could not be given the image's files.
     #[error("copy the image's files to volume {name}")]
     FillVolume {

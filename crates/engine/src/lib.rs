@@ -15,6 +15,7 @@
 //!   whatever dies, no mount is left behind.
 
 pub mod build;
+pub mod caches;
 mod config;
 pub mod containers;
 mod error;

@@ -61,6 +61,26 @@ pub fn write_tree(view: &View, out: &mut dyn Write, options: &TarOptions) -> Res
     Packer::new(view.clone(), out, options, false).run()
 }
 
+/// Writes all files of the directory `dir` as one tar that is to be unpacked again: with the times
+/// as exact as they are, the directory itself in front, and `comment`, which
+/// [`comment`](crate::comment()) finds.
+///
+/// # Errors
+/// As [`write_layer`].
+pub fn write_directory(dir: &Path, comment: &str, out: &mut dyn Write) -> Result<LayerStats> {
+    let options = TarOptions::default();
+    let mut packer = Packer::new(View::plain(dir), out, &options, false);
+    packer.is_exact = true;
+    let mut header = Vec::new();
+    encode::encode_comment(comment, &mut header);
+    packer.write(&header)?;
+    if let Some(root) = packer.view.lookup("/")? {
+        let xattrs = root.xattrs()?;
+        packer.pack_entry(&root, Path::new("."), EntryType::Directory, Path::new(""), &xattrs)?;
+    }
+    packer.run()
+}
+
 /// The digest and size of what [`write_layer`] writes: the diffID of the layer. Nothing is stored.
 ///
 /// # Errors
@@ -80,6 +100,8 @@ struct Packer<'a> {
     options: &'a TarOptions,
     /// Whether this is a layer, in which things are deleted, or a whole tree.
     whiteouts: bool,
+    /// Whether times are recorded as exactly as they are known.
+    is_exact: bool,
     /// The first name of every file with several.
     names: HashMap<(u64, u64), PathBuf>,
     buffer: Vec<u8>,
@@ -89,7 +111,8 @@ struct Packer<'a> {
 impl<'a> Packer<'a> {
     fn new(view: View, out: &'a mut dyn Write, options: &'a TarOptions, whiteouts: bool) -> Self {
         let (names, stats) = (HashMap::new(), LayerStats::default());
-        Self { view, out, options, whiteouts, names, buffer: Vec::new(), stats }
+        let (is_exact, buffer) = (false, Vec::new());
+        Self { view, out, options, whiteouts, is_exact, names, buffer, stats }
     }
 
     fn run(mut self) -> Result<LayerStats> {
@@ -168,7 +191,7 @@ impl<'a> Packer<'a> {
             uid: node.meta.uid,
             gid: node.meta.gid,
             size: if kind == EntryType::Regular { node.meta.size } else { 0 },
-            mtime: node.meta.mtime.min(clamp),
+            mtime: (node.meta.mtime.min(clamp), if self.is_exact { node.meta.mtime_ns } else { 0 }),
             link: link.as_os_str().as_bytes(),
             rdev: node.meta.rdev,
             xattrs,
@@ -184,7 +207,7 @@ impl<'a> Packer<'a> {
             uid: 0,
             gid: 0,
             size: 0,
-            mtime: 0,
+            mtime: (0, 0),
             link: b"",
             rdev: (0, 0),
             xattrs: &Vec::new(),

@@ -7,7 +7,7 @@
 //! on with the step from its beginning.
 //!
 //! Nobody waits in a circle. A step takes the lock of its definition first, then those of its cache
-//! mounts in the order of their names, then, for moments, those under which something is put into
+//! mounts in the order of their keys, then, for moments, those under which something is put into
 //! the store. It has no other lock of a definition meanwhile, and those it waits for are in the
 //! hands of steps that run. What it needs of other steps is there before it takes any.
 
@@ -245,12 +245,6 @@ fn is_written(log: &File) -> bool {
 }
 
 impl Build {
-    /// Waits until nobody else has the lock named `key`, or until the build is canceled: whoever
-    /// has it may have it for hours.
-    pub(crate) fn lock(&self, key: &str) -> Result<KeyLock, StepFailure> {
-        self.poll(|| Ok(self.env.store.try_lock(key)?))
-    }
-
     /// Asks `attempt` again and again until it gives something or the build is canceled.
     pub(crate) fn poll<T>(
         &self,

@@ -20,7 +20,7 @@ pub(crate) const LOCKS: &str = "locks";
 pub(crate) const STAT_CACHES: &str = "statcache";
 /// Files of containers, by container id; the engine's to fill.
 pub(crate) const CONTAINERS: &str = "containers";
-/// Contents of `RUN --mount=type=cache`; the engine's to fill.
+/// Contents of `RUN --mount=type=cache`.
 pub(crate) const CACHE_MOUNTS: &str = "cachemounts";
 /// Full logs of steps, see [`step_log`]; the engine's to fill.
 pub(crate) const LOGS: &str = "logs";
@@ -35,6 +35,16 @@ pub(crate) const DIRECTORIES: [&str; 8] =
 /// A blob's file.
 pub(crate) fn blob(digest: &Digest) -> String {
     format!("{BLOBS}/{}", digest.hex())
+}
+
+/// The directory of a cache mount, by its key.
+pub(crate) fn cache_mount(key: &str) -> String {
+    format!("{CACHE_MOUNTS}/{key}")
+}
+
+/// What says which cache mount that is.
+pub(crate) fn cache_mount_about(key: &str) -> String {
+    format!("{CACHE_MOUNTS}/{key}.json")
 }
 
 /// The log of a step, by the digits of its id.

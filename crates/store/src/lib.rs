@@ -18,7 +18,8 @@
 //! │   └── work-<n>/            a work directory for an overlay mount
 //! ├── locks                    an empty file; a byte of it stands for a key
 //! ├── statcache/<hex>          remembered digests of files outside the store
-//! ├── containers/ cachemounts/ logs/      filled by the engine
+//! ├── cachemounts/<key>        a directory for `RUN --mount=type=cache`; <key>.json says which
+//! ├── containers/ logs/        filled by the engine
 //! ├── reserve                  space that garbage collection has when there is no other
 //! └── epoch                    the boot of the machine for which all this was made ready
 //! ```
@@ -36,6 +37,7 @@
 //! |---|---|---|
 //! | `snapshots/<id>` | somebody uses it, as a rootfs or a parent: [`Lease`], [`Active`] | it is being made, written to by a container ([`ContainerLayer`]), or removed |
 //! | `blobs/sha256/<hex>` | it was made here and nothing names it yet, or a [`Lease`] | it is being removed |
+//! | `cachemounts/<key>` | a step uses it: [`CacheHold`] | a step uses it alone, or it is replaced or removed |
 //! | `tmp/<session>` | | its process lives |
 //! | a byte of `locks` | | work on that key is being done: [`KeyLock`] |
 //! | the root | | the first process of this boot makes it ready |
@@ -82,6 +84,7 @@
 
 mod active;
 mod blob;
+mod cache_mount;
 mod check;
 mod container;
 mod db;
@@ -112,6 +115,7 @@ mod usage;
 
 pub use active::{Active, ContainerLayer};
 pub use blob::BlobWriter;
+pub use cache_mount::{CacheAccess, CacheHold, CacheMount, CacheName};
 pub use check::{DiffIdOf, Problem};
 pub use container::Container;
 pub use error::{Result, StoreError};

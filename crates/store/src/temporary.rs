@@ -90,6 +90,11 @@ impl Store {
 }
 
 impl Scratch {
+    /// Relative to the root.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Where it is.
     pub fn path(&self) -> PathBuf {
         self.store.inner().root.join(&self.name)

@@ -67,6 +67,9 @@ impl Store {
             usage.containers.bytes += inner.disk_of(id)?;
         }
         for name in list::texts(&inner.root, layout::CACHE_MOUNTS)? {
+            if name.contains('.') {
+                continue;
+            }
             let name = format!("{}/{name}", layout::CACHE_MOUNTS);
             let bytes = du::tree(&inner.root, &name)
                 .map_err(|errno| inner.root.error("measure", &name, errno))?;

@@ -1,6 +1,7 @@
 //! One file for each command. The doc comments of an `Args` type are the command's help.
 
 pub(crate) mod build;
+pub(crate) mod cache;
 pub(crate) mod commit;
 pub(crate) mod completion;
 pub(crate) mod create;

@@ -1,6 +1,7 @@
 //! What `inspect` and `build --call` print: the engine's data in the form of docker's API.
 
 pub(crate) mod build;
+pub(crate) mod cache;
 pub(crate) mod container;
 pub(crate) mod image;
 pub(crate) mod volume;

@@ -1,5 +1,6 @@
 //! Text for people: lists, tables, sizes and times.
 
+pub(crate) mod file;
 pub(crate) mod list;
 pub(crate) mod table;
 pub(crate) mod units;

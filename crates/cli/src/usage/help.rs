@@ -16,7 +16,7 @@ const GROUPS: [(&str, &[&str]); 2] = [
         "Common Commands",
         &["run", "exec", "ps", "build", "pull", "push", "images", "version", "info"],
     ),
-    ("Management Commands", &["builder", "container", "image", "system", "volume"]),
+    ("Management Commands", &["builder", "cache", "container", "image", "system", "volume"]),
 ];
 
 /// The help text of `command`, which is called by `path`.

@@ -4,6 +4,7 @@
 
 mod build;
 mod cache;
+mod cache_mounts;
 mod call;
 mod containers;
 mod crash;

@@ -20,13 +20,13 @@ const SLOW: &str = "RUN --mount=type=cache,target=/c echo >> /c/runs; echo up; n
                     [ $n -lt 1200 ] || exit 99; echo down";
 
 /// A build that is running.
-struct Running {
-    child: Child,
-    dir: PathBuf,
+pub(crate) struct Running {
+    pub(crate) child: Child,
+    pub(crate) dir: PathBuf,
 }
 
 impl Running {
-    fn start(env: &TestEnv, name: &str, dockerfile: &str) -> Self {
+    pub(crate) fn start(env: &TestEnv, name: &str, dockerfile: &str) -> Self {
         env.write(&format!("{name}/Dockerfile"), dockerfile);
         let dir = env.path(format!("{name}.out"));
         fs::create_dir(&dir).unwrap();
@@ -40,7 +40,7 @@ impl Running {
     }
 
     /// Waits until it has said `text`.
-    fn expect(&self, text: &str) {
+    pub(crate) fn expect(&self, text: &str) {
         wait_until(&format!("it says {text:?}"), || self.text().contains(text));
     }
 
@@ -50,7 +50,7 @@ impl Running {
     }
 
     /// Waits for its end; what it has said if it ended well.
-    fn end(mut self) -> Result<String, String> {
+    pub(crate) fn end(mut self) -> Result<String, String> {
         let status = self.child.wait().unwrap();
         if status.success() { Ok(self.text()) } else { Err(self.text()) }
     }
@@ -67,7 +67,7 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// The file `name` in the one cache mount of the store.
-fn cached(env: &TestEnv, name: &str) -> PathBuf {
+pub(crate) fn cached(env: &TestEnv, name: &str) -> PathBuf {
     let find = |dir: &Path| {
         let entries = fs::read_dir(dir).into_iter().flatten().map(|entry| entry.unwrap().path());
         entries.filter(|path| path.is_dir()).last()

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use tar::{EntryType, Header};
 
-use super::{BLOCK, XATTR, padding, pax};
+use super::{BLOCK, COMMENT, XATTR, padding, pax};
 use crate::xattr::Xattrs;
 
 /// The largest number 11 octal digits hold: sizes and times.
@@ -23,8 +23,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) gid: u32,
     /// Bytes of contents that follow.
     pub(crate) size: u64,
-    /// Seconds since the epoch.
-    pub(crate) mtime: i64,
+    /// Seconds since the epoch, and nanoseconds, which only a record has room for.
+    pub(crate) mtime: (i64, u32),
     /// What a symbolic or hard link points to.
     pub(crate) link: &'a [u8],
     /// Major and minor number of a device.
@@ -48,11 +48,16 @@ impl Entry<'_> {
         header.set_size(records.number(b"size", self.size, MAX_LONG));
         header.set_uid(records.number(b"uid", self.uid.into(), MAX_SHORT));
         header.set_gid(records.number(b"gid", self.gid.into(), MAX_SHORT));
-        if let Ok(mtime) = u64::try_from(self.mtime) {
-            header.set_mtime(records.number(b"mtime", mtime, MAX_LONG));
-        } else {
-            header.set_mtime(0);
-            records.push(b"mtime", self.mtime.to_string().as_bytes());
+        match (u64::try_from(self.mtime.0), self.mtime.1) {
+            (Ok(mtime), 0) => header.set_mtime(records.number(b"mtime", mtime, MAX_LONG)),
+            (Ok(mtime), nanos) => {
+                header.set_mtime(mtime.min(MAX_LONG));
+                records.push(b"mtime", format!("{mtime}.{nanos:09}").as_bytes());
+            }
+            (Err(_), _) => {
+                header.set_mtime(0);
+                records.push(b"mtime", self.mtime.0.to_string().as_bytes());
+            }
         }
         if let Some(ustar) = header.as_ustar_mut()
             && matches!(self.kind, EntryType::Char | EntryType::Block)
@@ -66,7 +71,7 @@ impl Entry<'_> {
         }
         header.set_cksum();
         if let Some(records) = records.finish() {
-            encode_pax(&records, out);
+            encode_pax(EntryType::XHeader, &records, out);
         }
         out.extend_from_slice(header.as_bytes());
     }
@@ -77,10 +82,19 @@ pub(crate) fn is_representable(xattr: &OsString) -> bool {
     !xattr.as_bytes().contains(&b'=')
 }
 
-fn encode_pax(records: &[u8], out: &mut Vec<u8>) {
+/// Appends a header that says `comment` of the archive it is at the front of.
+pub(crate) fn encode_comment(comment: &str, out: &mut Vec<u8>) {
+    let mut records = pax::Records::new();
+    records.push(COMMENT, comment.as_bytes());
+    if let Some(records) = records.finish() {
+        encode_pax(EntryType::XGlobalHeader, &records, out);
+    }
+}
+
+fn encode_pax(kind: EntryType, records: &[u8], out: &mut Vec<u8>) {
     let mut header = Header::new_ustar();
     fill(&mut header.as_old_mut().name, b"././@PaxHeader");
-    header.set_entry_type(EntryType::XHeader);
+    header.set_entry_type(kind);
     header.set_mode(0o644);
     header.set_uid(0);
     header.set_gid(0);

@@ -3,17 +3,23 @@
 //! [`encode`] makes ustar headers (POSIX.1-1988) with PAX extended headers (POSIX.1-2001) only for
 //! what does not fit; [`read`] takes everything GNU tar, libarchive, Go and Python write.
 
+mod comment;
 pub(crate) mod encode;
 mod numeric;
 pub(crate) mod pax;
 pub(crate) mod read;
 mod sparse;
 
+pub use comment::comment;
+
 /// Headers and contents begin at multiples of this.
 pub(crate) const BLOCK: usize = 512;
 
 /// In front of the PAX keys that carry extended attributes.
 pub(crate) const XATTR: &[u8] = b"SCHILY.xattr.";
+
+/// The PAX key of a comment, which every program skips.
+pub(crate) const COMMENT: &[u8] = b"comment";
 
 /// Whether `prefix` begins with a tar header: that is, its first 512 bytes carry their own
 /// checksum. An archive without any entry is not recognised.

@@ -9,8 +9,8 @@ use std::process::Command;
 
 use crate::common::*;
 use bld_layer::{
-    Applied, ApplyOptions, LayerError, TarOptions, View, Whiteouts, adopt, apply, diff_id, is_tar,
-    tree_digest, write_layer, write_tree,
+    Applied, ApplyOptions, LayerError, TarOptions, View, Whiteouts, adopt, apply, comment, diff_id,
+    is_tar, tree_digest, write_directory, write_layer, write_tree,
 };
 use bld_oci::Digest;
 use proptest::prelude::*;
@@ -429,4 +429,47 @@ fn damaged_archives_are_refused() {
     let mut rest = Vec::new();
     short.read_to_end(&mut rest).unwrap();
     assert!(rest.is_empty());
+}
+
+#[test]
+fn a_directory_comes_back_with_exact_times_and_what_was_said_of_it() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::create_dir(from.path().join("dir")).unwrap();
+    fs::write(from.path().join("dir/file"), "x".repeat(1000)).unwrap();
+    fs::hard_link(from.path().join("dir/file"), from.path().join("again")).unwrap();
+    let mut tar = Vec::new();
+    write_directory(from.path(), "made by a test", &mut tar).unwrap();
+    let (said, mut whole) = comment(tar.as_slice()).unwrap();
+    assert_eq!(said.as_deref(), Some("made by a test"));
+    apply(&mut whole, to.path(), &ApplyOptions::default()).unwrap();
+    for name in ["dir", "dir/file", "again"] {
+        let meta = |dir: &Path| {
+            let meta = fs::metadata(dir.join(name)).unwrap();
+            (meta.mtime(), meta.mtime_nsec(), meta.mode(), meta.size(), meta.nlink())
+        };
+        assert_ne!(meta(from.path()).1, 0, "{name}");
+        assert_eq!(meta(from.path()), meta(to.path()), "{name}");
+    }
+    // Others read it too.
+    let mut list = Command::new("tar")
+        .arg("-tf")
+        .arg("-")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut list.stdin.take().unwrap(), &tar).unwrap();
+    let listed = list.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8(listed.stdout).unwrap(), "./\nagain\ndir/\ndir/file\n");
+}
+
+#[test]
+fn what_has_no_comment_comes_back_whole() {
+    let empty = tempfile::tempdir().unwrap();
+    for bytes in [b"".as_slice(), b"short", &[7; 2000], &pack(empty.path())] {
+        let (said, mut whole) = comment(bytes).unwrap();
+        let mut read = Vec::new();
+        whole.read_to_end(&mut read).unwrap();
+        assert_eq!((said, read.as_slice()), (None, bytes));
+    }
 }

@@ -1,6 +1,7 @@
 //! Doing what an operation says, on a snapshot.
 
 mod agent;
+mod caches;
 mod copy;
 mod exec;
 mod mask;

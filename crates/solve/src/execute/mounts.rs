@@ -1,20 +1,19 @@
 //! RUN --mount.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-use bld_graph::{ExecOp, Input, MountKind, MountOp, Sharing};
+use bld_graph::{ExecOp, Input, MountKind, MountOp};
 use bld_layer::View;
 use bld_layer::copy::{CopyRequest, Item, Sharing as Shared, copy_sharing};
-use bld_oci::Digest;
 use bld_sandbox::Mount;
-use bld_store::{Active, KeyLock};
+use bld_store::Active;
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
 
 use super::agent::Door;
+use super::caches::Caches;
 use crate::context::LocalContext;
 use crate::error::StepFailure;
 use crate::select::{self, Place};
@@ -26,7 +25,7 @@ pub(super) struct Mounts<'a> {
     build: &'a Build,
     index: usize,
     prepared: Vec<Mount>,
-    locks: Vec<KeyLock>,
+    caches: Caches<'a>,
     /// What is shown by its descriptor.
     parts: Vec<OwnedFd>,
     /// Holds copies of inputs that cannot be shown as they lie on disk.
@@ -43,7 +42,7 @@ impl<'a> Mounts<'a> {
             build,
             index,
             prepared: Vec::new(),
-            locks: Vec::new(),
+            caches: Caches::new(build, index),
             parts: Vec::new(),
             scratch,
             copies: 0,
@@ -57,38 +56,13 @@ impl<'a> Mounts<'a> {
         for script in &op.scripts {
             self.file(&script.path, script.content.clone().into_bytes(), script.mode, 0, 0);
         }
-        self.lock_caches(op)?;
+        self.caches.take(&op.mounts)?;
         let mut mounts: Vec<_> = op.mounts.iter().collect();
         mounts.sort_by_key(|mount| mount.target.as_str());
         for mount in mounts {
             self.mount(mount, &mut env)?;
         }
         Ok(env)
-    }
-
-    /// Waits for all caches that this step must have for itself: each once, and in one order
-    /// everywhere, so that no two steps wait for each other.
-    fn lock_caches(&mut self, op: &ExecOp) -> Result<(), StepFailure> {
-        let locked = op.mounts.iter().filter_map(|mount| match &mount.kind {
-            MountKind::Cache {
-                id,
-                sharing: Sharing::Locked,
-                input,
-                source,
-                mode,
-                uid,
-                gid,
-                ..
-            } => {
-                let first = First { mode: *mode, uid: *uid, gid: *gid, input: *input, source };
-                Some(self.cache_key(id, &first))
-            }
-            _ => None,
-        });
-        for key in locked.collect::<BTreeSet<_>>() {
-            self.locks.push(self.build.lock(&cache_lock(&key))?);
-        }
-        Ok(())
     }
 
     /// The mounts for the sandbox.
@@ -107,9 +81,8 @@ impl<'a> Mounts<'a> {
                 let source = self.input(*input, source, *writable)?;
                 self.bind(target, source, !writable);
             }
-            MountKind::Cache { id, sharing, input, source, mode, uid, gid, read_only } => {
-                let first = First { mode: *mode, uid: *uid, gid: *gid, input: *input, source };
-                let mut dir = self.cache(id, *sharing, &first)?;
+            MountKind::Cache { input, source, read_only, .. } => {
+                let mut dir = self.caches.dir(mount)?;
                 if input.is_none() && source != "/" {
                     dir = self.part(&dir, source)?;
                 }
@@ -206,49 +179,6 @@ impl<'a> Mounts<'a> {
         Ok(dir)
     }
 
-    /// The directory of a cache mount, made and filled on first use.
-    fn cache(
-        &mut self,
-        id: &str,
-        sharing: Sharing,
-        first: &First<'_>,
-    ) -> Result<PathBuf, StepFailure> {
-        let store = &self.build.env.store;
-        let key = self.cache_key(id, first);
-        let mut dir = store.cache_mounts_dir().join(&key);
-        if sharing == Sharing::Private {
-            match store.try_lock(&cache_lock(&key))? {
-                Some(lock) => self.locks.push(lock),
-                // Somebody else has it: one of our own, for this step.
-                None => dir = self.scratch.join(&key),
-            }
-        }
-        let _making = self.build.lock(&format!("cache-mount-make-{key}"))?;
-        if !dir.exists() {
-            let partial = dir.with_extension("partial");
-            if partial.exists() {
-                fs::remove_dir_all(&partial).map_err(io("remove", &partial))?;
-            }
-            fs::create_dir_all(&partial).map_err(io("create", &partial))?;
-            let (mut mode, mut uid, mut gid) = (first.mode, first.uid, first.gid);
-            if let Some(number) = first.input {
-                let tree = self.build.input_tree(self.index, number)?;
-                let item = tree.item(first.source)?;
-                tree.copy(&item, &partial, Path::new("/"), false)?;
-                let meta = &item.node.meta;
-                if first.source != "/" && meta.is_dir() {
-                    (mode, uid, gid) = (meta.mode, meta.uid, meta.gid);
-                }
-            }
-            fs::set_permissions(&partial, fs::Permissions::from_mode(mode))
-                .and_then(|()| chown(&partial, Some(uid), Some(gid)))
-                .and_then(|()| fs::write(dir.with_extension("id"), id))
-                .and_then(|()| fs::rename(&partial, &dir))
-                .map_err(io("create", &dir))?;
-        }
-        Ok(dir)
-    }
-
     /// A path that leads to `source` within a cache directory. Other processes may write to that
     /// at any time, so the path is that of a descriptor, and no link in it leads out.
     fn part(&mut self, dir: &Path, source: &str) -> Result<PathBuf, StepFailure> {
@@ -264,36 +194,6 @@ impl<'a> Mounts<'a> {
         self.parts.push(part);
         Ok(path)
     }
-
-    /// What a cache directory is called.
-    fn cache_key(&self, id: &str, first: &First<'_>) -> String {
-        Digest::of(self.cache_name(id, first).as_bytes()).hex()
-    }
-
-    /// What names a cache directory: its id, and how it begins where that is out of the ordinary.
-    /// So two mounts of one id that disagree about the beginning are two caches.
-    fn cache_name(&self, id: &str, first: &First<'_>) -> String {
-        let mut name = id.to_owned();
-        if (first.mode, first.uid, first.gid) != (0o755, 0, 0) {
-            name = format!("{name}|{:o}:{}:{}", first.mode, first.uid, first.gid);
-        }
-        let seed = first.input.map(Input::From).and_then(|wanted| {
-            self.build.steps[self.index].inputs.iter().find(|input| input.input == wanted)
-        });
-        if let Some(seed) = seed {
-            name = format!("{name}|{}:{}", seed.definition, first.source);
-        }
-        name
-    }
-}
-
-/// How a cache mount begins.
-struct First<'a> {
-    mode: u32,
-    uid: u32,
-    gid: u32,
-    input: Option<usize>,
-    source: &'a str,
 }
 
 impl Drop for Mounts<'_> {
@@ -305,7 +205,7 @@ impl Drop for Mounts<'_> {
 }
 
 /// What a mount shows a part of.
-struct InputTree<'a> {
+pub(super) struct InputTree<'a> {
     view: View,
     layers: Vec<PathBuf>,
     /// The context it is, if it is one; a snapshot otherwise.
@@ -314,7 +214,11 @@ struct InputTree<'a> {
 
 impl Build {
     /// What step `index` takes as input `number`.
-    fn input_tree(&self, index: usize, number: usize) -> Result<InputTree<'_>, StepFailure> {
+    pub(super) fn input_tree(
+        &self,
+        index: usize,
+        number: usize,
+    ) -> Result<InputTree<'_>, StepFailure> {
         match self.tree(index, Input::From(number)) {
             Some(Tree::Context(context)) => Ok(InputTree {
                 view: select::context_view(context),
@@ -332,7 +236,7 @@ impl Build {
 
 impl InputTree<'_> {
     /// The file or directory at `path`.
-    fn item(&self, path: &str) -> Result<Item, StepFailure> {
+    pub(super) fn item(&self, path: &str) -> Result<Item, StepFailure> {
         let place = self.context.map_or(Place::Tree("the stage"), Place::Context);
         select::bind_source(&self.view, path, &place)
     }
@@ -359,7 +263,13 @@ impl InputTree<'_> {
 
     /// Copies `item` to `dest` within `dir`: a directory's contents, or the file itself. With
     /// `link`, files of layers are linked where that is possible.
-    fn copy(&self, item: &Item, dir: &Path, dest: &Path, link: bool) -> Result<(), StepFailure> {
+    pub(super) fn copy(
+        &self,
+        item: &Item,
+        dir: &Path,
+        dest: &Path,
+        link: bool,
+    ) -> Result<(), StepFailure> {
         let source = link && self.context.is_none();
         copy_sharing(
             &CopyRequest {
@@ -379,11 +289,6 @@ impl InputTree<'_> {
     }
 }
 
-/// Name of the lock on the cache directory called `key`.
-fn cache_lock(key: &str) -> String {
-    format!("cache-mount-{key}")
-}
-
 fn not_given(
     required: bool,
     kind: &'static str,
@@ -397,6 +302,6 @@ fn not_given(
     Ok(())
 }
 
-fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StepFailure {
+pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StepFailure {
     StepFailure::io(format!("{action} {}", path.display()))
 }

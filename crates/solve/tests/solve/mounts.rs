@@ -139,6 +139,44 @@ fn caches_keep_their_promises_between_builds_at_the_same_time() {
 }
 
 #[test]
+fn the_second_copy_of_a_private_cache_is_there_for_the_next_time() {
+    let lab = Lab::new();
+    let build = |round: u32| {
+        let stage = |name: char| {
+            format!(
+                "FROM busybox AS {name}\nRUN --mount=type=cache,sharing=private,id=p,target=/p \
+                 --mount=type=cache,id=meet,target=/m touch /m/{name}{round}; n=0; \
+                 until [ $(ls /m | grep -c {round}) = 2 ] || [ $n = 400 ]; do sleep 0.05; n=$((n+1)); done; \
+                 echo {round} >> /p/rounds; cat /p/rounds > /seen\n"
+            )
+        };
+        let (a, b) = (stage('a'), stage('b'));
+        let last = "FROM busybox\nCOPY --from=a /seen /a\nCOPY --from=b /seen /b\n";
+        let built = lab.build(&format!("{a}{b}{last}"));
+        [built.read("/a"), built.read("/b")]
+    };
+    assert_eq!(build(1), ["1\n", "1\n"]);
+    assert_eq!(build(2), ["1\n2\n", "1\n2\n"]);
+}
+
+#[test]
+fn who_locks_a_cache_and_who_shares_it_wait_for_each_other_and_say_so() {
+    let lab = Lab::new();
+    let stage = |name: &str, sharing: &str| {
+        format!(
+            "FROM busybox AS {name}\nRUN --mount=type=cache,sharing={sharing},id=x,target=/x \
+             mkdir /x/busy && sleep 0.3 && rmdir /x/busy; echo $? > /code; : {name}\n"
+        )
+    };
+    let (a, b) = (stage("a", "shared"), stage("b", "locked"));
+    let last = "FROM busybox\nCOPY --from=a /code /a\nCOPY --from=b /code /b\n";
+    let built = lab.build(&format!("{a}{b}{last}"));
+    assert_eq!((built.read("/a"), built.read("/b")), ("0\n".into(), "0\n".into()));
+    let said = "waiting for others to be done with the cache x";
+    assert!(built.notes().iter().all(|note| *note == said), "{:?}", built.notes());
+}
+
+#[test]
 fn memory_is_limited_and_owners_are_as_asked_for() {
     let lab = Lab::new();
     let ask = Ask { secrets: vec![("s", "x")], ..Ask::default() };
