@@ -14,6 +14,7 @@
 //! - log data is passed on byte for byte, in order per stream, and is never clipped.
 
 mod cancel;
+mod reason;
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 pub use cancel::{Cancel, CancelGuard};
+pub use reason::{Hit, Miss, MissKind};
 
 /// Names one unit of work within one event stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -108,15 +110,9 @@ pub enum EventKind {
         data: Vec<u8>,
     },
     /// The result was known; nothing ran.
-    Cached {
-        /// How it was known, in words: `definition`, `content`, ...
-        how: String,
-    },
+    Cached(Hit),
     /// The result was not known.
-    Missed {
-        /// Why, compared with the nearest earlier record.
-        why: String,
-    },
+    Missed(Miss),
     /// The work is complete.
     Done,
     /// The work failed.

@@ -60,6 +60,8 @@ pub struct Vertex {
 pub struct Surroundings {
     /// The environment, declared build arguments included.
     pub env: Environment,
+    /// How many variables at the end of the environment are there for build arguments only.
+    pub arguments: usize,
     /// Working directory; empty means `/`.
     pub cwd: String,
     /// As written in `USER`; empty: root.

@@ -139,7 +139,11 @@ fn bytes(record: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// The digest of the contents of a regular file, from `cache` when its stamp is known there.
-fn contents_digest(view: &View, node: &Node, cache: Option<&dyn StatCache>) -> Result<Digest> {
+pub(crate) fn contents_digest(
+    view: &View,
+    node: &Node,
+    cache: Option<&dyn StatCache>,
+) -> Result<Digest> {
     if let Some(digest) = cache.and_then(|cache| cache.get(&FileStamp::of(&node.meta))) {
         return Ok(digest);
     }

@@ -1,53 +1,22 @@
 //! One step from lookup to record.
 
-use std::fmt;
 use std::time::SystemTime;
 
-use bld_event::EventKind;
+use bld_event::{EventKind, Hit};
 use bld_graph::{Input, Op};
 use bld_oci::Digest;
 use bld_store::{Record, RecordInput, SnapshotId, StoreError};
-use serde_json::Value;
 
 use crate::error::{StepError, StepFailure};
 use crate::execute::Traces;
+use crate::explain::{self, Portrait};
 use crate::flight::Turn;
 use crate::solver::Build;
 use crate::step::{self, Step, StepInput, Tree};
-use crate::{content, execute, explain, flight};
+use crate::{content, execute, flight};
 
 /// Earlier records of one operation that are compared by content before the step runs.
 const CANDIDATES: usize = 8;
-
-/// How a result was known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum How {
-    /// The same operation on inputs of the same definition.
-    Definition,
-    /// The same operation on inputs of the same content.
-    Content,
-    /// The layer of a linked copy, on another root.
-    Linked,
-    /// Another process made it while this one waited.
-    Elsewhere,
-    /// Another step of the build is the same.
-    Twin,
-    /// Nothing that runs needs it.
-    Unneeded,
-}
-
-impl fmt::Display for How {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Definition => "definition",
-            Self::Content => "content",
-            Self::Linked => "linked layer",
-            Self::Elsewhere => "made by another build",
-            Self::Twin => "the same as another step",
-            Self::Unneeded => "not needed",
-        })
-    }
-}
 
 /// What the records say of a definition.
 pub(crate) enum Known {
@@ -116,8 +85,11 @@ pub(crate) fn evaluate(
     let mut traces = Traces::default();
     let result = if build.cancel.is_canceled() {
         Err(StepFailure::Canceled)
-    } else if let Some(twin) = twin.and_then(|twin| build.trees[twin].get()?.snapshot()) {
-        build.emit(index, EventKind::Cached { how: How::Twin.to_string() });
+    } else if let Some(of) = twin
+        && let Some(twin) = build.trees[of].get().and_then(Tree::snapshot)
+    {
+        build.emit(index, EventKind::Cached(Hit::Twin));
+        explain::twin(build, index, of);
         Ok((twin, false))
     } else {
         result(build, index, &mut traces)
@@ -166,32 +138,30 @@ fn result(
     let Some(definition) = step.definition else {
         return Err(StepFailure::Unsupported(format!("{} gives no result", vertex.op.kind())));
     };
-    let known = |snapshot, how: How| {
-        build.emit(index, EventKind::Cached { how: how.to_string() });
+    let known = |snapshot, how: Hit| {
+        build.emit(index, EventKind::Cached(how));
         Ok((snapshot, false))
     };
+    let portrait = Portrait::of(build, index);
     if !vertex.no_cache
         && let Some(snapshot) = by_content(build, index)?
     {
-        enter(build, index, definition, snapshot, explain::fields(build, index))?;
-        return known(snapshot, How::Content);
+        enter(build, index, definition, snapshot, &portrait)?;
+        return known(snapshot, Hit::Content { same: made_anew(build, index) });
     }
     let (_lock, has_started) = match flight::turn(build, index, &definition, traces)? {
         Turn::Ours { lock, has_waited } => (lock, has_waited),
-        Turn::Done(snapshot) => return known(snapshot, How::Elsewhere),
+        Turn::Done(snapshot) => return known(snapshot, Hit::Elsewhere),
         Turn::Failed(failure) => return Err(failure),
     };
-    let fields = explain::fields(build, index);
     if !vertex.no_cache
         && let Some(layer) = by_link(build, index)?
     {
         let snapshot = execute::relink(build, index, layer)?;
-        enter(build, index, definition, snapshot, fields)?;
-        return known(snapshot, How::Linked);
+        enter(build, index, definition, snapshot, &portrait)?;
+        return known(snapshot, Hit::Linked);
     }
-    if let Some(why) = explain::miss(build, index, &fields)? {
-        build.emit(index, EventKind::Missed { why });
-    }
+    build.emit(index, EventKind::Missed(explain::miss(build, index, &portrait)?));
     if !has_started {
         build.emit(index, EventKind::Started);
     }
@@ -201,7 +171,7 @@ fn result(
                        the result is used, but not kept for later builds";
         build.emit(index, EventKind::Warning { message: message.to_owned(), url: None });
     } else {
-        enter(build, index, definition, snapshot, fields)?;
+        enter(build, index, definition, snapshot, &portrait)?;
     }
     build.emit(index, EventKind::Done);
     Ok((snapshot, true))
@@ -213,7 +183,7 @@ fn enter(
     index: usize,
     definition: Digest,
     snapshot: SnapshotId,
-    fields: Value,
+    portrait: &Portrait,
 ) -> Result<(), StoreError> {
     let step = &build.steps[index];
     build.env.store.put_record(&Record {
@@ -222,10 +192,18 @@ fn enter(
         scope: step.scope.clone(),
         snapshot: Some(snapshot),
         inputs: step.inputs.iter().map(|input| record_input(build, input)).collect(),
-        fields,
+        fields: portrait.fields.clone(),
         created: SystemTime::now(),
     })?;
+    portrait.keep_files(build, index);
     build.keep(index, snapshot)
+}
+
+/// The names of the steps that step `index` takes something of and that were made anew.
+fn made_anew(build: &Build, index: usize) -> Vec<String> {
+    let inputs = build.steps[index].inputs.iter();
+    let anew = inputs.filter(|input| build.told[input.step].get().is_some());
+    anew.map(|input| build.input_name(input)).collect()
 }
 
 fn record_input(build: &Build, input: &StepInput) -> RecordInput {

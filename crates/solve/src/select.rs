@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bld_dockerfile::ignore::{Patterns, glob_match};
 use bld_graph::{CopyOp, CopySource, ExecOp, Input, MountKind, Op, Vertex};
-use bld_layer::copy::{self, CopyError, Item};
-use bld_layer::{Filter, Node, StatCache, Verdict, View};
+use bld_layer::copy::{self, CopyError, Item, Listing};
+use bld_layer::{Filter, StatCache, Verdict, View};
 use bld_oci::{Digest, Hasher};
 use bld_store::SnapshotId;
 
@@ -84,29 +84,31 @@ fn digest(
     Ok(hasher.finish())
 }
 
-/// The files and directories that `vertex` selects of `input`, each on its own.
-pub(crate) fn files(
+/// The files that `vertex` selects of a local context that it takes as `input`.
+pub(crate) fn context_listing(
     vertex: &Vertex,
     input: Input,
-    view: &View,
-    place: &Place<'_>,
-) -> Result<Vec<Node>, StepFailure> {
-    let mut files = Vec::new();
-    for item in selected(vertex, input, view, place)?.into_iter().flatten() {
-        if !item.node.meta.is_dir() {
-            files.push(item.node);
-            continue;
-        }
-        let mut below = view.tree(&item.node)?;
-        if let Some(filter) = &item.filter {
-            below.retain(|node| {
-                let path = node.path.strip_prefix(&item.node.path).unwrap_or(&node.path);
-                filter(path, node.meta.is_dir()) == Verdict::Take
-            });
-        }
-        files.append(&mut below);
-    }
-    Ok(files)
+    context: &Arc<LocalContext>,
+    remembered: &Remembered,
+) -> Result<Option<Listing>, StepFailure> {
+    let view = context_view(context);
+    let items = selected(vertex, input, &view, &Place::Context(context))?.concat();
+    let remembered = Some(remembered as &dyn StatCache);
+    Ok(copy::listing(&view, &items, Some((0, 0)), remembered, u64::MAX)?)
+}
+
+/// The files that `vertex` selects of a snapshot that it takes as `input`, unless they are more than
+/// `most` bytes.
+pub(crate) fn snapshot_listing(
+    vertex: &Vertex,
+    input: Input,
+    snapshot: SnapshotId,
+    env: &Environment,
+    most: u64,
+) -> Result<Option<Listing>, StepFailure> {
+    let view = snapshot_view(env, snapshot)?;
+    let items = selected(vertex, input, &view, &Place::Tree("the stage"))?.concat();
+    Ok(copy::listing(&view, &items, None, None, most)?)
 }
 
 /// What `vertex` selects of `input`, source by source.

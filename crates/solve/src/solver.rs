@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use bld_dockerfile::LineIndex;
-use bld_event::{Cancel, EventKind};
+use bld_event::{Cancel, EventKind, Hit};
 use bld_graph::{Op, Plan};
 use bld_store::SnapshotId;
 use tokio::sync::Semaphore;
@@ -13,7 +13,8 @@ use tokio::task::JoinSet;
 
 use crate::environment::Environment;
 use crate::error::{SolveError, StepError, StepFailure};
-use crate::evaluate::{self, How, Known};
+use crate::evaluate::{self, Known};
+use crate::explain::{Previous, Told};
 use crate::inspect::Scene;
 use crate::schedule::{Outcome, Schedule};
 use crate::step::{self, Step, StepInput, Tree, context_of};
@@ -34,6 +35,10 @@ pub(crate) struct Build {
     pub(crate) plan: Plan,
     pub(crate) steps: Vec<Step>,
     pub(crate) trees: Vec<OnceLock<Tree>>,
+    /// What was told of the steps that were not known.
+    pub(crate) told: Vec<OnceLock<Told>>,
+    /// The build before this one, once that is of interest.
+    pub(crate) previous: OnceLock<Previous>,
     pub(crate) env: Environment,
     /// When it began.
     pub(crate) began: SystemTime,
@@ -59,12 +64,24 @@ pub fn solve(plan: Plan, source: &str, env: Environment) -> Result<Solved, Solve
     })?;
     let (cancel, _linked) = env.cancel.child();
     let trees = steps.iter().map(|_| OnceLock::new()).collect();
-    let build = Build { plan, steps, trees, env, began, cancel, inspected: Mutex::new(false) };
+    let told = steps.iter().map(|_| OnceLock::new()).collect();
+    let build = Build {
+        plan,
+        steps,
+        trees,
+        told,
+        previous: OnceLock::new(),
+        env,
+        began,
+        cancel,
+        inspected: Mutex::new(false),
+    };
     build.announce(source);
 
     let root = build.plan.root.map(petgraph::graph::NodeIndex::index);
     let known = build.look_up()?;
     let missing = build.missing(root);
+    let _ = build.previous.set(Previous::replace(&build));
     // Where everything above an image is known, it was kept when that was made.
     if !missing.is_empty() || root.is_some_and(|root| build.op(root).is_source()) {
         build.keep_images()?;
@@ -173,7 +190,7 @@ impl Build {
                 let is_context = matches!(tree, Tree::Context(_));
                 let _ = self.trees[index].set(tree);
                 if !is_context {
-                    self.emit(index, EventKind::Cached { how: How::Definition.to_string() });
+                    self.emit(index, EventKind::Cached(Hit::Definition));
                     found += usize::from(!self.op(index).is_source());
                 }
             }
@@ -211,7 +228,7 @@ impl Build {
                     wanted[input.step] = true;
                 }
             } else {
-                self.emit(index, EventKind::Cached { how: How::Unneeded.to_string() });
+                self.emit(index, EventKind::Cached(Hit::Unneeded));
             }
         }
         missing.reverse();

@@ -69,16 +69,18 @@ pub(crate) struct Step {
     pub(crate) inputs: Vec<StepInput>,
     /// The step or something it depends on is to be done again: definitions say nothing then.
     pub(crate) forced: bool,
-    /// Where the step stands in the Dockerfile of which context, to find its earlier selves. It is
-    /// for explanations only.
+    /// Which context, stage and kind of operation it is, to find its earlier selves. It is for
+    /// explanations only.
     pub(crate) scope: String,
+    /// Which step of its scope it is, from 1.
+    pub(crate) place: usize,
 }
 
 /// Works out keys of all steps. Selections of local contexts are hashed here; so a missing source
 /// is found before anything runs.
 pub(crate) fn steps(plan: &Plan, env: &Environment) -> Result<Vec<Step>, (usize, StepFailure)> {
     let mut steps: Vec<Step> = Vec::with_capacity(plan.graph.node_count());
-    let mut ordinals: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut places: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     let main = env.contexts.get(ContextOp::MAIN);
     let project = main.map(|context| context.name()).unwrap_or_default();
     let mut remembered = BTreeMap::new();
@@ -86,12 +88,10 @@ pub(crate) fn steps(plan: &Plan, env: &Environment) -> Result<Vec<Step>, (usize,
         let vertex = &plan.graph[node];
         let step = step(plan, node, vertex, &steps, env, &mut remembered)
             .map_err(|cause| (node.index(), cause))?;
-        let ordinal = ordinals.entry(&vertex.stage).or_default();
-        *ordinal += 1;
-        steps.push(Step {
-            scope: format!("{project}:{}/{}/{ordinal}", vertex.stage, vertex.op.kind()),
-            ..step
-        });
+        let (stage, kind) = (vertex.stage.as_str(), vertex.op.kind());
+        let place = places.entry((stage, kind)).or_default();
+        *place += 1;
+        steps.push(Step { scope: format!("{project}:{stage}/{kind}"), place: *place, ..step });
     }
     for (_, remembered) in remembered {
         // A cache that could not be written costs the next build time and nothing else.
@@ -144,7 +144,15 @@ fn step(
             inputs.iter().map(|input| (StepInput::role(input.input), input.definition)),
         )),
     };
-    Ok(Step { id: VertexId::next(), op, definition, inputs, forced, scope: String::new() })
+    Ok(Step {
+        id: VertexId::next(),
+        op,
+        definition,
+        inputs,
+        forced,
+        scope: String::new(),
+        place: 0,
+    })
 }
 
 /// Whether what step `index` selects of local contexts is no longer what its key was made of.

@@ -25,6 +25,9 @@ pub(crate) const CACHE_MOUNTS: &str = "cachemounts";
 /// Full logs of steps, see [`step_log`]; the engine's to fill.
 pub(crate) const LOGS: &str = "logs";
 
+/// Listings of the files that records have as inputs, by the digest that stands for them.
+pub(crate) const LISTINGS: &str = "listings";
+
 /// Space that garbage collection may use up when there is no other.
 pub(crate) const RESERVE: &str = "reserve";
 
@@ -50,6 +53,11 @@ pub(crate) fn cache_mount_about(key: &str) -> String {
 /// The log of a step, by the digits of its id.
 pub(crate) fn step_log(id: &str) -> String {
     format!("{LOGS}/{id}.log")
+}
+
+/// A listing, by the digest of what it lists.
+pub(crate) fn listing(content: &Digest) -> String {
+    format!("{LISTINGS}/{}", content.hex())
 }
 
 /// A snapshot's directory, which is an overlay upper directory.

@@ -18,6 +18,7 @@
 //! │   └── work-<n>/            a work directory for an overlay mount
 //! ├── locks                    an empty file; a byte of it stands for a key
 //! ├── statcache/<hex>          remembered digests of files outside the store
+//! ├── listings/<hex>           which files an input of records was
 //! ├── cachemounts/<key>        a directory for `RUN --mount=type=cache`; <key>.json says which
 //! ├── containers/ logs/        filled by the engine
 //! ├── reserve                  space that garbage collection has when there is no other
@@ -99,6 +100,7 @@ mod image;
 mod layer_blob;
 mod layout;
 mod list;
+mod listing;
 mod lock;
 mod note;
 mod record;

@@ -17,6 +17,9 @@ use crate::{SnapshotId, Store};
 /// in days, and a build that changes nothing should write nothing.
 const USE_GRAIN: Duration = Duration::from_hours(1);
 
+/// The bucket of notes that has the steps of the last build of each project.
+const LAST_BUILDS: &str = "last-builds";
+
 /// The columns of [`Record::read`], and those of its caller.
 const SELECT: &str = "SELECT id, used, definition, op, scope, snapshot, inputs, fields, created
                       FROM records";
@@ -131,6 +134,17 @@ impl Store {
         Ok(found.into_iter().map(|found| found.record).collect())
     }
 
+    /// The definition keys of the steps of the last build of `project`.
+    pub fn steps_of_last_build(&self, project: &str) -> Result<Vec<Digest>> {
+        let value = self.get(LAST_BUILDS, project)?.unwrap_or_default();
+        Ok(value.as_chunks().0.iter().map(|bytes| Digest::from_bytes(*bytes)).collect())
+    }
+
+    /// Sets the definition keys of the steps of the last build of `project`.
+    pub fn put_steps_of_last_build(&self, project: &str, steps: &[Digest]) -> Result<()> {
+        self.put(LAST_BUILDS, project, &steps.iter().flat_map(bytes).copied().collect::<Vec<u8>>())
+    }
+
     fn select(&self, which: &str, params: impl Params) -> Result<Vec<Found>> {
         self.inner().db.with(|db| {
             let mut select = db.prepare_cached(&format!("{SELECT} {which}"))?;
@@ -170,6 +184,22 @@ impl Inner {
             let mut update = tx.prepare_cached("UPDATE records SET used = ?2 WHERE id = ?1")?;
             for id in touched {
                 update.execute((id, now))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Forgets the last builds of projects whose first step has no record any more, if there are many
+    /// of them: of a few it is of use to know that their results were there.
+    pub(crate) fn forget_builds(&self) -> Result<()> {
+        const MANY: i64 = 256;
+        const LOST: &str = "FROM notes WHERE bucket = ?1
+                            AND substr(value, 1, 32) NOT IN (SELECT definition FROM records)";
+        self.db.with(|db| {
+            let count = format!("SELECT count(*) {LOST}");
+            let lost: i64 = db.query_row(&count, (LAST_BUILDS,), |row| row.get(0))?;
+            if lost > MANY {
+                db.execute(&format!("DELETE {LOST}"), (LAST_BUILDS,))?;
             }
             Ok(())
         })

@@ -113,7 +113,7 @@ impl<W: Write> Plain<W> {
 impl<W: Write + Send> Reader for Plain<W> {
     fn event(&mut self, event: &Event, steps: &mut Steps) -> io::Result<()> {
         match &event.kind {
-            EventKind::Planned(_) | EventKind::Missed { .. } => return Ok(()),
+            EventKind::Planned(_) | EventKind::Missed(_) => return Ok(()),
             // A step that was given up before it began has nothing to say.
             EventKind::Canceled if steps.get(event.id).is_some_and(|s| s.started.is_none()) => {
                 return Ok(());
@@ -197,7 +197,7 @@ mod tests {
             (a, 0, planned(a, "[1/3] FROM busybox")),
             (b, 0, planned(b, "[2/3] RUN make")),
             (c, 0, planned(c, "[3/3] RUN never")),
-            (a, 0, EventKind::Cached { how: "definition".into() }),
+            (a, 0, EventKind::Cached(bld_event::Hit::Definition)),
             (b, 0, EventKind::Started),
             (b, 123, log("one\ntwo")),
             (b, 1300, EventKind::Failed { error: "exit code: 1".into() }),

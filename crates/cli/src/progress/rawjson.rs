@@ -7,7 +7,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bld_event::{Event, EventKind, Stream, VertexId};
 use serde::Serialize;
 
-use super::steps::{End, Step, Steps};
+use super::steps::{End, Step, Steps, Why};
 use super::{Reader, write_line};
 
 /// The reader.
@@ -51,9 +51,51 @@ struct Vertex {
     /// The id by which the result can be asked for; ours, not BuildKit's.
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<String>,
-    /// Why the result was not known; ours, not BuildKit's.
+    /// Why the result was known or was not; ours, not BuildKit's.
     #[serde(skip_serializing_if = "Option::is_none")]
-    missed: Option<String>,
+    reason: Option<Reason>,
+}
+
+/// Why a result was known, or was not.
+#[derive(Serialize)]
+struct Reason {
+    /// `hit` or `miss`.
+    result: &'static str,
+    /// What kind of hit or miss it is, in one word.
+    kind: &'static str,
+    /// The reason in one line.
+    text: String,
+    /// Everything that is not as it was.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    changes: Vec<String>,
+    /// The vertices where that began, if not here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    causes: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<String>,
+}
+
+impl From<&Why> for Reason {
+    fn from(why: &Why) -> Self {
+        match why {
+            Why::Hit(hit) => Self {
+                result: "hit",
+                kind: hit.word(),
+                text: hit.to_string(),
+                changes: Vec::new(),
+                causes: Vec::new(),
+                advice: None,
+            },
+            Why::Miss(miss) => Self {
+                result: "miss",
+                kind: miss.kind.word(),
+                text: miss.to_string(),
+                changes: miss.changes.clone(),
+                causes: miss.causes.iter().copied().map(digest).collect(),
+                advice: miss.advice.clone(),
+            },
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -113,7 +155,7 @@ fn vertex(id: VertexId, step: &Step) -> Vertex {
             _ => None,
         },
         result: step.vertex.result.clone(),
-        missed: None,
+        reason: None,
     }
 }
 
@@ -154,11 +196,10 @@ impl<W: Write + Send> Reader for RawJson<W> {
                 short: BASE64_STANDARD.encode(message),
                 url: url.clone(),
             }),
-            EventKind::Missed { why } => {
-                status
-                    .vertexes
-                    .push(Vertex { missed: Some(why.clone()), ..vertex(event.id, step) });
-            }
+            EventKind::Missed(_) | EventKind::Cached(_) => status.vertexes.push(Vertex {
+                reason: step.why.as_ref().map(Reason::from),
+                ..vertex(event.id, step)
+            }),
             _ => status.vertexes.push(vertex(event.id, step)),
         }
         let json = serde_json::to_string(&status).map_err(io::Error::other)?;

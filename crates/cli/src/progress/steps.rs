@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, SystemTime};
 
-use bld_event::{Event, EventKind, Progress, Stream, Vertex, VertexId};
+use bld_event::{Event, EventKind, Hit, Miss, Progress, Stream, Vertex, VertexId};
 
 use super::lines::Lines;
 
@@ -28,6 +28,13 @@ pub(super) enum End {
     Canceled,
 }
 
+/// Why a result was known, or was not.
+#[derive(Debug, Clone)]
+pub(super) enum Why {
+    Hit(Hit),
+    Miss(Miss),
+}
+
 /// One step.
 #[derive(Debug)]
 pub(super) struct Step {
@@ -38,7 +45,7 @@ pub(super) struct Step {
     pub(super) ended: Option<(SystemTime, End)>,
     pub(super) progress: BTreeMap<String, Progress>,
     /// Why its result was known, or was not.
-    why: Option<String>,
+    pub(super) why: Option<Why>,
     /// Lines that the reader has not shown yet.
     pub(super) fresh: Vec<LogLine>,
     streams: [Lines; 2],
@@ -135,11 +142,11 @@ impl Steps {
                 let after = step.age(at);
                 step.fresh.push(LogLine { after, text: message.clone() });
             }
-            EventKind::Cached { how } => {
-                step.why = Some(format!("cached: {how}"));
+            EventKind::Cached(hit) => {
+                step.why = Some(Why::Hit(hit.clone()));
                 step.end(at, End::Cached);
             }
-            EventKind::Missed { why } => step.why = Some(why.clone()),
+            EventKind::Missed(miss) => step.why = Some(Why::Miss(miss.clone())),
             EventKind::Done => step.end(at, End::Done),
             EventKind::Failed { error } => {
                 step.end(at, End::Failed(error.clone()));
@@ -182,10 +189,13 @@ impl Steps {
             .filter(|step| !step.vertex.internal && step.ended.is_some())
             .collect();
         steps.sort_by_key(|step| step.vertex.id);
-        let reasons = steps.iter().map(|step| {
-            let why = step.why.as_deref().unwrap_or("nothing earlier to compare it with");
+        let reasons = steps.iter().filter_map(|step| {
+            let (word, why) = match step.why.as_ref()? {
+                Why::Hit(hit) => ("hit", hit.to_string()),
+                Why::Miss(miss) => ("miss", miss.to_string()),
+            };
             let id = step.vertex.result.as_deref().map(short).unwrap_or_default();
-            format!("{id:12} {}\n    {why}", step.vertex.name.replace('\n', " "))
+            Some(format!("{id:12} {word:4} {}: {why}", one_line(&step.vertex.name)))
         });
         let reasons = reasons.collect();
         let failed = self.failed.iter().filter_map(|id| self.known.remove(id));
@@ -199,6 +209,15 @@ impl Steps {
             })
             .collect();
         Summary { failed, reasons }
+    }
+}
+
+/// The name of a step in one line, with the digest of a base image as short as ids are shown.
+fn one_line(name: &str) -> String {
+    let name = name.replace('\n', " ");
+    match name.split_once("@sha256:") {
+        Some((image, digest)) => format!("{image}@sha256:{}", short(digest)),
+        None => name,
     }
 }
 

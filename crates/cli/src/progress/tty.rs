@@ -80,7 +80,7 @@ impl Reader for Tty {
             // What is wrong with the Dockerfile is listed when all is over.
             EventKind::Warning { .. } if internal => {}
             EventKind::Warning { message, .. } => self.say(&format!("WARN: {message}"))?,
-            EventKind::Cached { .. }
+            EventKind::Cached(_)
             | EventKind::Done
             | EventKind::Failed { .. }
             | EventKind::Canceled => {

@@ -10,6 +10,7 @@ mod containers;
 mod crash;
 mod debug;
 mod errors;
+mod explain;
 mod flags;
 mod gallery;
 mod interop;

@@ -156,6 +156,12 @@ impl Scope {
         process
     }
 
+    /// How many variables at the end of `env`, the [process environment](Self::process_env), are
+    /// build arguments.
+    pub(crate) fn count_arguments(&self, env: &Environment) -> usize {
+        env.len().saturating_sub(self.image.names().count())
+    }
+
     fn visible_args(&self) -> impl Iterator<Item = &str> {
         let visible = self.args.iter().filter(|(_, arg)| arg.visible && arg.value.is_some());
         visible.map(|(name, _)| name)

@@ -131,8 +131,10 @@ impl Stage {
     /// How a process runs in this place.
     pub(super) fn surroundings(&mut self) -> Surroundings {
         let config = &self.config.config;
+        let env = self.scope.process_env();
         Surroundings {
-            env: self.scope.process_env(),
+            arguments: self.scope.count_arguments(&env),
+            env,
             cwd: path::join("/", &config.working_dir),
             user: config.user.clone(),
             shell: config.shell.clone(),

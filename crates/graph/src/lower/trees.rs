@@ -240,6 +240,7 @@ pub(super) fn image_vertex(image: &ResolvedImage, platform: &Platform) -> Option
     let config = &image.config.config;
     let surroundings = Surroundings {
         env: Scope::from_image(&config.env).process_env(),
+        arguments: 0,
         cwd: config.working_dir.clone(),
         user: config.user.clone(),
         shell: config.shell.clone(),

@@ -18,6 +18,7 @@
 
 mod chmod;
 mod digest;
+mod listing;
 mod plan;
 mod select;
 mod share;
@@ -28,6 +29,7 @@ use std::path::{Path, PathBuf};
 
 pub use chmod::{Chmod, ChmodError};
 pub use digest::selection_digest;
+pub use listing::{Listed, Listing, listing};
 pub use select::{Item, select};
 pub use share::Sharing;
 pub use unpack::unpack;

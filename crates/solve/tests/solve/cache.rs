@@ -33,17 +33,17 @@ fn bytes_modes_and_names_count_and_are_named() {
     let lab = prepared();
     lab.write("a.txt", "A");
     let built = lab.build(COPY_AND_RUN);
-    assert_eq!((built.counts(), built.why("COPY").as_str()), ((2, 0), "a.txt changed"));
-    assert_eq!(built.why("RUN"), "input changed: [2/3] COPY *.txt /d/");
+    assert_eq!((built.counts(), built.why("COPY").as_str()), ((2, 0), "a.txt changed (bytes)"));
+    assert_eq!(built.why("RUN"), "because [2/3] COPY *.txt /d/ changed");
 
     fs::set_permissions(lab.path("b.txt"), fs::Permissions::from_mode(0o600)).unwrap();
     let built = lab.build(COPY_AND_RUN);
-    assert_eq!(built.why("COPY"), "mode of b.txt changed from 0644 to 0600");
+    assert_eq!(built.why("COPY"), "b.txt changed (mode from 0644 to 0600)");
 
     fs::rename(lab.path("b.txt"), lab.path("c.txt")).unwrap();
     let built = lab.build(COPY_AND_RUN);
     assert_eq!(built.counts(), (2, 0));
-    assert_eq!(built.why("COPY"), "b.txt is gone, and 1 more");
+    assert_eq!(built.why("COPY"), "b.txt renamed to c.txt");
 
     // And back again: nothing is forgotten.
     fs::rename(lab.path("c.txt"), lab.path("b.txt")).unwrap();
@@ -76,7 +76,7 @@ fn arguments_count_where_they_are_seen() {
     let before = "FROM busybox\nARG V\nRUN echo $V > /y\n";
     build(before, "1");
     let built = build(before, "2");
-    assert_eq!((built.counts(), built.why("RUN").as_str()), ((1, 0), "environment changed: V"));
+    assert_eq!((built.counts(), built.why("RUN").as_str()), ((1, 0), "ARG V changed from 1 to 2"));
     assert_eq!(built.read("/y"), "2\n");
 }
 
@@ -87,7 +87,7 @@ fn the_environment_counts() {
     let built = lab.build("FROM busybox\nENV E=2\nRUN echo $E > /e\n");
     assert_eq!(
         (built.why("RUN").as_str(), built.read("/e").as_str()),
-        ("environment changed: E", "2\n")
+        ("ENV E changed from 1 to 2", "2\n")
     );
 }
 
@@ -115,7 +115,7 @@ fn no_cache_runs_all_and_says_so() {
     let lab = prepared();
     let built = lab.ask(COPY_AND_RUN, Ask { no_cache: NoCache::All, ..Ask::default() }).done();
     assert_eq!(built.counts(), (2, 0));
-    assert_eq!(built.why("RUN"), "asked for without cache");
+    assert_eq!(built.why("RUN"), "made anew, as was asked for (--no-cache)");
 }
 
 #[test]
@@ -129,7 +129,9 @@ fn a_filter_runs_its_stage_and_what_depends_on_other_content() {
     let second = lab.ask(dockerfile, Ask { no_cache, ..Ask::default() }).done();
     assert_eq!(second.counts(), (2, 2));
     assert_eq!(second.how("RUN echo"), "definition");
-    assert!(second.why("COPY --from=one").starts_with("input made without cache: "));
+    let why = second.why("COPY --from=one");
+    assert!(why.starts_with("id changed (bytes), because [one 2/2] RUN cat "), "{why}");
+    assert!(why.ends_with(" was made anew"), "{why}");
     assert_ne!(first.read("/id"), second.read("/id"));
 }
 
@@ -143,10 +145,9 @@ fn what_was_made_of_the_former_result_of_a_step_is_not_taken_for_the_new_one() {
     let again = lab.ask(stage, Ask { no_cache: NoCache::All, ..Ask::default() }).done();
     let built = lab.build(&dockerfile);
     assert_eq!((built.read("/copy"), built.counts()), (again.read("/id"), (2, 1)));
-    assert_eq!(
-        built.why("COPY"),
-        "input made again: [one 2/2] RUN cat /proc/sys/kernel/random/uuid > /id"
-    );
+    let why = built.why("COPY");
+    assert!(why.starts_with("id changed (bytes), because [one 2/2] RUN cat "), "{why}");
+    assert!(why.ends_with(" was made anew since"), "{why}");
     assert_ne!(built.read("/copy"), first);
     assert_eq!(lab.build(&dockerfile).counts(), (0, 3));
 }
@@ -159,6 +160,7 @@ fn a_result_that_is_gone_is_made_again() {
     lab.store.remove_snapshot(gone).unwrap();
     let built = lab.build(dockerfile);
     assert_eq!(built.how("RUN"), "run");
+    assert_eq!(built.why("RUN"), "its earlier result was removed from the cache");
     assert_eq!(built.read("/x"), "1\n");
 }
 
@@ -170,7 +172,7 @@ fn a_linked_layer_is_put_on_another_base() {
     let on =
         |base: &str| lab.build(&format!("FROM {base}\nCOPY --link . /to/\nRUN ls /to > /ls\n"));
     let (first, second) = (on("busybox"), on("other"));
-    assert_eq!(second.how("COPY"), "linked layer");
+    assert_eq!(second.how("COPY"), "linked");
     assert_eq!(second.counts(), (1, 1));
     assert_eq!(second.read("/to/dir/file"), "data");
     assert!(second.has("/other") && !first.has("/other"));

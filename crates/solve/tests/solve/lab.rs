@@ -217,7 +217,7 @@ impl Built {
     /// How the step ended: `run`, `failed`, `canceled`, or how it was known.
     pub(crate) fn how(&self, name: &str) -> String {
         let mut ends = self.step(name).filter_map(|kind| match kind {
-            EventKind::Cached { how } => Some(how.clone()),
+            EventKind::Cached(hit) => Some(hit.word().to_owned()),
             EventKind::Done => Some("run".to_owned()),
             EventKind::Failed { .. } => Some("failed".to_owned()),
             EventKind::Canceled => Some("canceled".to_owned()),
@@ -231,7 +231,7 @@ impl Built {
     /// Why the step was not known.
     pub(crate) fn why(&self, name: &str) -> String {
         let why = self.step(name).find_map(|kind| match kind {
-            EventKind::Missed { why } => Some(why.clone()),
+            EventKind::Missed(miss) => Some(miss.to_string()),
             _ => None,
         });
         why.unwrap_or_default()

@@ -26,7 +26,7 @@ fn two_builds_run_a_step_once() {
     assert_eq!(one.counts().0 + two.counts().0, 1);
     let mut how = [one.how("RUN"), two.how("RUN")];
     how.sort();
-    assert_eq!(how, ["made by another build", "run"]);
+    assert_eq!(how, ["elsewhere", "run"]);
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn who_waits_sees_the_output_of_the_step_while_it_runs() {
     let [one, two] = both(&lab, &dockerfile, Default::default(), go(&lab));
     let (one, two) = (one.done(), two.done());
     assert_eq!((one.log().as_str(), two.log().as_str()), ("up\ndown\n", "up\ndown\n"));
-    assert_eq!((one.how("RUN"), two.how("RUN")), ("run".into(), "made by another build".into()));
+    assert_eq!((one.how("RUN"), two.how("RUN")), ("run".into(), "elsewhere".into()));
     assert_eq!((runs(&lab), one.snapshot()), (1, two.snapshot()));
     assert!(two.notes()[0].starts_with("another build is running this step"), "{:?}", two.notes());
 }
@@ -197,7 +197,7 @@ fn steps_that_are_the_same_run_once_in_a_build() {
         assert_eq!(built.counts(), (4, 2));
         assert_eq!(built.read("/one"), built.read("/two"));
         for step in ["two 2/3] RUN cat", "two 3/3] RUN cp"] {
-            assert_eq!(built.how(step), "the same as another step");
+            assert_eq!(built.how(step), "twin");
         }
     }
 }

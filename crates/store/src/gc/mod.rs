@@ -83,6 +83,8 @@ impl Store {
         if !policy.dry_run {
             inner.remove_stat_caches(policy)?;
             self.remove_logs()?;
+            self.remove_listings()?;
+            inner.forget_builds()?;
             inner.db.checkpoint()?;
         }
         Ok(())
