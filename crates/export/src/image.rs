@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use bld_layer::TarOptions;
-use bld_oci::{Digest, History, ImageConfig, Platform, chain_id};
+use bld_oci::{Digest, History, ImageConfig, Platform, chain_ids};
 use bld_store::{ImageRecord, SnapshotId, SnapshotInfo, Store, StoreError};
 use jiff::Timestamp;
 use rayon::prelude::*;
@@ -48,11 +48,9 @@ pub fn assemble(store: &Store, recipe: Recipe) -> Result<ImageRecord, ExportErro
     config.created = fill_times(&config.history, &mut history);
     config.history.extend(history);
     config.rootfs.diff_ids = diff_ids.iter().map(|(digest, _)| *digest).collect();
-    for (index, layer) in layers.iter().enumerate() {
-        if let Some(chain) = chain_id(&config.rootfs.diff_ids[..=index])
-            && store.snapshot_of_chain(&chain)?.is_none()
-        {
-            store.set_chain(&chain, layer.id)?;
+    for (chain, layer) in chain_ids(&config.rootfs.diff_ids).iter().zip(&layers) {
+        if store.snapshot_of_chain(chain)?.is_none() {
+            store.set_chain(chain, layer.id)?;
         }
     }
     let id = store.put_blob(&config.to_bytes())?;
