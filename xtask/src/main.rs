@@ -31,6 +31,8 @@ enum Chore {
     Check,
     /// Time bld beside the builders found on this machine and write docs/benchmarks.md
     Bench(bench::Options),
+    #[command(hide = true)]
+    Timed(bench::Timed),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Chore::Test(options) => return test::run(&options),
         Chore::Check => check::run(),
         Chore::Bench(options) => bench::run(&options),
+        Chore::Timed(options) => bench::timed(&options),
     };
     finish(result)
 }

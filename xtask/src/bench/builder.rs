@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use bld_testkit::{PODMAN_LIMITS, peer};
 
-use super::workload::{Action, Workload};
+use super::workload::{Action, Format, Workload};
 use crate::shell::which;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,12 @@ enum Kind {
     Buildah,
     Podman,
     Docker,
+    /// BuildKit, with results that stay in its cache, as bld's stay in its store.
     Buildctl,
+    /// BuildKit, with results that are images: each layer is compressed.
+    BuildctlImage,
+    /// Not a builder, but what copying files costs at least.
+    Copy,
 }
 
 /// A program that builds images.
@@ -31,32 +36,37 @@ pub(super) struct Builder {
     stores: PathBuf,
     /// How many stores it has had.
     store: Cell<usize>,
-    /// Whether it works on a store that holds things of others.
-    pub(super) shares_its_store: bool,
+}
+
+/// All that may be measured beside bld, in the order of columns.
+const PEERS: [(Kind, &str); 6] = [
+    (Kind::Buildctl, "buildctl"),
+    (Kind::BuildctlImage, "buildctl image"),
+    (Kind::Docker, "docker"),
+    (Kind::Buildah, "buildah"),
+    (Kind::Podman, "podman"),
+    (Kind::Copy, "cp -a"),
+];
+
+/// Where the column of another builder is among the others.
+pub(super) fn place(name: &str) -> Option<usize> {
+    PEERS.iter().position(|(_, known)| *known == name)
 }
 
 /// The other builders installed here that answer.
 pub(super) fn peers(directory: &Path, only: &[String]) -> Vec<Builder> {
-    let known = [
-        (Kind::Buildah, "buildah"),
-        (Kind::Podman, "podman"),
-        (Kind::Docker, "docker"),
-        (Kind::Buildctl, "buildctl"),
-    ];
     let mut found = Vec::new();
-    for (kind, name) in known {
-        if !only.is_empty() && !only.iter().any(|wanted| wanted == name) {
+    for (kind, name) in PEERS {
+        let program = name.split(' ').next().unwrap_or(name);
+        if !only.is_empty() && !only.iter().any(|wanted| wanted == program) {
             continue;
         }
-        if which(name).is_none() {
+        if which(program).is_none() {
             println!("{name}: not installed");
             continue;
         }
-        let shares_its_store = matches!(kind, Kind::Docker | Kind::Buildctl);
-        let program = name.into();
-        let stores = directory.join(name);
-        let store = Cell::new(0);
-        let builder = Builder { kind, name, program, stores, store, shares_its_store };
+        let stores = directory.join(program);
+        let builder = Builder { kind, name, program: program.into(), stores, store: Cell::new(0) };
         match builder.version() {
             Ok(version) => {
                 println!("{name}: {version}");
@@ -70,12 +80,18 @@ pub(super) fn peers(directory: &Path, only: &[String]) -> Vec<Builder> {
 
 impl Builder {
     pub(super) fn bld(program: PathBuf, stores: PathBuf) -> Self {
-        let store = Cell::new(0);
-        Self { kind: Kind::Bld, name: "bld", program, stores, store, shares_its_store: false }
+        Self { kind: Kind::Bld, name: "bld", program, stores, store: Cell::new(0) }
     }
 
-    fn store(&self) -> PathBuf {
+    /// Its store of now.
+    pub(super) fn store(&self) -> PathBuf {
         self.stores.join(self.store.get().to_string())
+    }
+
+    /// Whether it has a daemon, whose store holds things of others and whose work is not seen in the
+    /// time and memory of the command.
+    pub(super) fn has_daemon(&self) -> bool {
+        matches!(self.kind, Kind::Docker | Kind::Buildctl | Kind::BuildctlImage)
     }
 
     /// What it calls itself; fails when its daemon does not answer.
@@ -83,18 +99,19 @@ impl Builder {
         let mut command = Command::new(&self.program);
         match self.kind {
             Kind::Docker => command.args(["version", "--format", "{{.Server.Version}}"]),
-            Kind::Buildctl => command.args(["debug", "workers"]),
+            Kind::Buildctl | Kind::BuildctlImage => command.args(["debug", "info"]),
             _ => command.arg("--version"),
         };
         let output = command.output()?;
         let error = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "{}", error.lines().next().unwrap_or("no reason given"));
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let text = if self.kind == Kind::Buildctl { "daemon answers".to_owned() } else { text };
-        Ok(text.lines().next().unwrap_or_default().to_owned())
+        let text = String::from_utf8_lossy(&output.stdout);
+        let lines = if self.has_daemon() { usize::MAX } else { 1 };
+        let words: Vec<_> = text.lines().take(lines).flat_map(str::split_whitespace).collect();
+        Ok(words.join(" "))
     }
 
-    fn start(&self) -> Command {
+    pub(super) fn start(&self) -> Command {
         match self.kind {
             Kind::Bld => {
                 let mut command = Command::new(&self.program);
@@ -112,72 +129,139 @@ impl Builder {
                 command.env("DOCKER_BUILDKIT", "1");
                 command
             }
-            Kind::Buildctl => Command::new(&self.program),
-        }
-    }
-
-    /// The command for a workload.
-    pub(super) fn command(&self, workload: &Workload) -> Command {
-        match &workload.action {
-            Action::Build => self.build(workload, false),
-            Action::BuildWithoutCache => self.build(workload, true),
-            Action::Check => self.check(workload),
-            Action::Run(image) => self.run(image),
+            Kind::Buildctl | Kind::BuildctlImage | Kind::Copy => Command::new(&self.program),
         }
     }
 
     pub(super) fn can(&self, workload: &Workload) -> bool {
-        let runs = matches!(self.kind, Kind::Bld | Kind::Podman | Kind::Docker);
-        let builds = self.kind != Kind::Podman; // it builds by way of buildah's code
-        let checks = matches!(self.kind, Kind::Bld | Kind::Docker);
+        // Podman builds by way of buildah's code.
+        let builds = !matches!(self.kind, Kind::Podman | Kind::Copy);
         match workload.action {
-            Action::Run(_) => runs,
-            Action::Check => checks,
-            Action::Build | Action::BuildWithoutCache => builds,
+            _ if self.kind == Kind::Copy => workload.tree.is_some(),
+            Action::Run { .. } => matches!(self.kind, Kind::Bld | Kind::Podman | Kind::Docker),
+            Action::Check => matches!(self.kind, Kind::Bld | Kind::Docker),
+            Action::Build | Action::BuildWithoutCache if self.kind == Kind::BuildctlImage => {
+                workload.makes_layers()
+            }
+            Action::Export(Format::Zstd) if self.kind == Kind::Docker => false,
+            Action::Export(_) | Action::Push if self.kind == Kind::BuildctlImage => false,
+            _ => builds,
         }
     }
 
-    /// Builds on the host's network, which all of them can do.
-    pub(super) fn build(&self, workload: &Workload, without_cache: bool) -> Command {
-        let context = &workload.context;
-        let mut command = self.start();
-        if self.kind == Kind::Buildctl {
-            command.args(["build", "--progress", "plain", "--frontend", "dockerfile.v0"]);
-            for name in ["context", "dockerfile"] {
-                command.arg("--local").arg(format!("{name}={}", context.display()));
-            }
-            command.args(["--output", "type=image,name=bench/image:1"]);
-        } else {
-            command.args(["build", "--network", "host", "-t", "bench/image:1"]);
+    /// The commands for a workload; what it makes outside of the store goes to `out`.
+    pub(super) fn commands(&self, workload: &Workload, out: &Path) -> Vec<Command> {
+        let Workload { context, tag, .. } = workload;
+        if let (Kind::Copy, Some(tree)) = (self.kind, &workload.tree) {
+            let mut command = self.start();
+            command.arg("-a").arg(tree).arg(self.store().join("copy"));
+            return vec![command];
         }
+        match workload.action {
+            Action::Build => self.build(context, tag),
+            Action::BuildWithoutCache => {
+                vec![self.build_with(context, tag, &["--no-cache".to_owned()])]
+            }
+            Action::Export(format) => self.export(workload, format, out),
+            Action::Push => vec![self.push(context, tag)],
+            Action::Check => vec![self.check(context)],
+            Action::Run { host } => vec![self.run(tag, host)],
+        }
+    }
+
+    /// Builds a context as an image of this name.
+    pub(super) fn build(&self, context: &Path, tag: &str) -> Vec<Command> {
+        if self.kind == Kind::Copy { Vec::new() } else { vec![self.build_with(context, tag, &[])] }
+    }
+
+    /// Builds on the host's network, which all of them can do.
+    fn build_with(&self, context: &Path, tag: &str, options: &[String]) -> Command {
+        let mut command = self.start();
+        command.arg("build");
         match self.kind {
+            Kind::Buildctl | Kind::BuildctlImage => {
+                command.args(["--progress", "plain", "--frontend", "dockerfile.v0"]).args(options);
+                for name in ["context", "dockerfile"] {
+                    command.arg("--local").arg(format!("{name}={}", context.display()));
+                }
+                if self.kind == Kind::BuildctlImage {
+                    command.arg("--output").arg(format!("type=image,name={tag}"));
+                }
+                return command;
+            }
             Kind::Buildah | Kind::Podman => {
                 command.args(["--layers", "--jobs", "8", "--tls-verify=false"]);
             }
-            Kind::Docker | Kind::Bld => {
+            _ => {
                 command.args(["--progress", "plain"]);
             }
-            Kind::Buildctl => {}
         }
-        if without_cache {
-            command.arg("--no-cache");
+        command.args(["--network", "host", "-t", tag]).args(options).arg(context);
+        command
+    }
+
+    fn export(&self, workload: &Workload, format: Format, out: &Path) -> Vec<Command> {
+        let Workload { context, tag, .. } = workload;
+        let dest = out.display();
+        let mut options = vec!["--no-cache".to_owned()];
+        let compression = match format {
+            Format::Directory => {
+                options.push(format!("--output=type=local,dest={dest}"));
+                return vec![self.build_with(context, tag, &options)];
+            }
+            Format::Gzip => "gzip",
+            Format::Zstd => "zstd",
+        };
+        let after = match self.kind {
+            Kind::Buildah => {
+                let mut push = self.start();
+                push.args(["push", "--compression-format", compression]);
+                push.arg(format!("localhost/{tag}")).arg(format!("oci-archive:{dest}"));
+                Some(push)
+            }
+            Kind::Docker => {
+                let mut save = Command::new("sh");
+                save.args(["-c", "docker save \"$1\" | gzip > \"$2\"", "sh", tag]).arg(out);
+                Some(save)
+            }
+            _ => {
+                options.push(format!("--output=type=oci,dest={dest},compression={compression}"));
+                None
+            }
+        };
+        [self.build_with(context, tag, &options)].into_iter().chain(after).collect()
+    }
+
+    fn push(&self, context: &Path, tag: &str) -> Command {
+        if self.kind == Kind::Buildctl {
+            return self.build_with(
+                context,
+                tag,
+                &[format!("--output=type=image,name={tag},push=true")],
+            );
         }
-        if self.kind != Kind::Buildctl {
-            command.arg(context);
+        let mut command = self.start();
+        command.arg("push");
+        if self.kind == Kind::Buildah {
+            command.arg("--tls-verify=false");
         }
+        command.arg(tag);
         command
     }
 
     /// Checks the Dockerfile; warnings are no failure here.
-    fn check(&self, workload: &Workload) -> Command {
+    fn check(&self, context: &Path) -> Command {
         let mut command = self.start();
-        command.args(["build", "--call=check,ignorestatus=true"]).arg(&workload.context);
+        command.args(["build", "--call=check,ignorestatus=true"]).arg(context);
         command
     }
 
-    fn run(&self, image: &str) -> Command {
+    fn run(&self, image: &str, host: bool) -> Command {
         let mut command = self.start();
-        command.args(["run", "--rm", "--network", "host"]);
+        command.args(["run", "--rm"]);
+        if host {
+            command.args(["--network", "host"]);
+        }
         if self.kind == Kind::Podman {
             command.args(PODMAN_LIMITS).arg("--tls-verify=false");
         }
@@ -191,15 +275,16 @@ impl Builder {
     /// files in the minutes after others were removed, and that is not what is to be measured.
     pub(super) fn empty(&self) -> Result<()> {
         let commands: &[&[&str]] = match self.kind {
-            Kind::Bld | Kind::Buildah | Kind::Podman => {
+            Kind::Bld | Kind::Buildah | Kind::Podman | Kind::Copy => {
                 self.store.set(self.store.get() + 1);
+                fs::create_dir_all(self.store())?;
                 &[]
             }
             Kind::Docker => &[
                 &["image", "prune", "--all", "--force"],
                 &["builder", "prune", "--all", "--force"],
             ],
-            Kind::Buildctl => &[&["prune", "--all"]],
+            Kind::Buildctl | Kind::BuildctlImage => &[&["prune", "--all"]],
         };
         for arguments in commands {
             let output = self.start().args(*arguments).output()?;
@@ -214,19 +299,21 @@ impl Builder {
         Ok(())
     }
 
-    /// Gives the space back that the measurements took.
+    /// Gives the space back that the measurements took, if that harms nobody.
     pub(super) fn forget(&self) -> Result<()> {
-        if self.shares_its_store || !self.stores.exists() {
+        if self.has_daemon() || !self.stores.exists() {
             return Ok(());
         }
         // What buildah has mounted it unmounts only when it is told to remove the container.
         if matches!(self.kind, Kind::Buildah | Kind::Podman) {
-            for store in (0..=self.store.get()).rev() {
+            let last = self.store.get();
+            for store in (0..=last).rev() {
                 self.store.set(store);
                 if self.store().exists() {
                     self.start().args(["rm", "--all"]).output()?;
                 }
             }
+            self.store.set(last);
         }
         fs::remove_dir_all(&self.stores).with_context(|| self.stores.display().to_string())
     }

@@ -8,55 +8,63 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
-use super::{median, report::Row};
+use super::{
+    measure::{Usage, measure as take, median},
+    report::time,
+    results::Row,
+};
 use crate::shell::{cargo, root, run, step, target};
 
 /// What the rows are called.
-pub(super) const ID: &str = "W11";
-const LIBRARY: &str = "W12";
+pub(super) const IDS: [&str; 2] = ["W11", "W12"];
 
 /// Measures both rows; the second is about the Dockerfile `long`.
-pub(super) fn measure(rounds: usize, long: &Path) -> Result<Vec<Row>> {
+pub(super) fn measure(rounds: usize, long: &Path, log: &Path) -> Result<Vec<Row>> {
     run(cargo().args(["build", "--release", "--package", "bld-graph", "--example", "check"]))?;
     let program = target().join("release/examples/check");
-    let mut rows = Vec::from_iter(check_all(rounds, &program)?);
-    step(&format!("{LIBRARY} parse and lower {}", long.display()));
-    let output = Command::new(&program).arg(long).output()?;
-    let text = String::from_utf8(output.stdout)?;
-    let micros = text.lines().nth(1).context("the program tells no time")?.parse()?;
-    let time = Duration::from_micros(micros);
-    println!("    {:10} {:8.1} ms", "bld", time.as_secs_f64() * 1e3);
+    let row = |id: &str, title: &str, usage: Usage| {
+        println!("    {:16} {:>8}", "bld", time(usage.wall));
+        Row::of_bld(id, title, Some(usage))
+    };
+    let mut rows = Vec::new();
+    let all = check_all(rounds, &program, log)?;
+    rows.extend(
+        all.map(|all| row(IDS[0], "check every Dockerfile of the corpus, one process", all)),
+    );
+
+    step(&format!("{} parse and lower {}", IDS[1], long.display()));
+    let mut command = Command::new(&program);
+    command.arg(long);
+    let usage = take(&[command], log)?;
+    let output = fs::read_to_string(log)?;
+    let micros: f64 = output.lines().nth(1).context("the program tells no time")?.parse()?;
+    let wall = micros / 1e6;
     let title = "parse and lower 10,000 lines, in a process that runs";
-    rows.push(Row { id: LIBRARY, title, own: Some(time), peer: None });
+    rows.push(row(IDS[1], title, Usage { wall, cpu: wall, ..usage }));
     Ok(rows)
 }
 
 /// Checks every file; none: there is no corpus here.
-fn check_all(rounds: usize, program: &Path) -> Result<Option<Row>> {
+fn check_all(rounds: usize, program: &Path, log: &Path) -> Result<Option<Usage>> {
     let directory = root().join("../shared/corpus/dockerfiles");
     if !directory.exists() {
-        println!("{ID}: left out, there is no corpus at {}", directory.display());
+        println!("{}: left out, there is no corpus at {}", IDS[0], directory.display());
         return Ok(None);
     }
     let mut files = Vec::new();
     find(&directory, &mut files)?;
-    step(&format!("{ID} checks of the {} Dockerfiles in the corpus", files.len()));
-    let mut times = Vec::new();
+    step(&format!("{} checks of the {} Dockerfiles in the corpus", IDS[0], files.len()));
+    let mut usages = Vec::new();
     for _ in 0..rounds {
-        let start = Instant::now();
-        let output = Command::new(program).args(&files).output()?;
-        let time = start.elapsed();
-        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        println!("    {:10} {:8.1} ms", "bld", time.as_secs_f64() * 1e3);
-        times.push(time);
+        let mut command = Command::new(program);
+        command.args(&files);
+        usages.push(take(&[command], log)?);
     }
-    let title = "check every Dockerfile of the corpus, one process";
-    Ok(Some(Row { id: ID, title, own: median(times), peer: None }))
+    Ok(median(&usages))
 }
 
 /// Every Dockerfile below `directory`.

@@ -1,28 +1,41 @@
-//! `cargo xtask bench`: the time bld takes beside the time others take, for the same work.
+//! `cargo xtask bench`: the time bld takes beside the time others take, for the same work, and how it
+//! grows with the work.
 //!
-//! Runs alternate, one of bld and one of the other, so that what else the machine does hits both;
-//! the median of each is reported. Every builder keeps its images in a store made for this, except
-//! those with a daemon, whose store is only emptied when asked to.
+//! All builders do a workload in turns, so that what else the machine does hits each; the median of
+//! each is reported. Every builder keeps its images in a store made for this, except those with a
+//! daemon, whose store is only emptied when asked to.
 
 mod builder;
 mod corpus;
+mod data;
+mod growth;
+mod measure;
+mod plot;
+mod profile;
 mod report;
+mod results;
+mod shapes;
 mod workload;
 
 use std::{
-    fs::{self, File},
-    path::PathBuf,
-    process::{Command, Stdio},
-    time::{Duration, Instant},
+    cell::Cell,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result, bail};
 use bld_testkit::{Registry, rootfs, write_archive};
 
+pub(crate) use self::measure::{Timed, timed};
 use self::{
     builder::Builder,
-    report::Row,
-    workload::{Action, Prepare, Workload},
+    growth::Grower,
+    measure::{Usage, measure, median, runs},
+    profile::profile,
+    results::{Limit, Peer, Results, Row},
+    workload::{Action, Lab, Start, Workload},
 };
 use crate::{
     packages,
@@ -32,29 +45,128 @@ use crate::{
 /// What to measure.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Runs of each builder for each workload
+    /// Runs of each builder for each workload; four times as many of what is quick, and at most three
+    /// of what is slow
     #[arg(short = 'n', long, default_value_t = 5)]
     rounds: usize,
-    /// Only these workloads, e.g. W1,W5
+    /// Only these workloads, e.g. W1,W3 (which includes W3a)
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Only these other builders, e.g. buildah,docker
     #[arg(long, value_delimiter = ',')]
     peer: Vec<String>,
+    /// Only how cost grows: with the steps, files, images and layers, or with these of them
+    #[arg(long, value_name = "SIZES", value_delimiter = ',', num_args = 0..)]
+    #[arg(conflicts_with_all = ["only", "peer"], require_equals = true)]
+    growth: Option<Vec<String>>,
     /// Empty the stores of docker and buildkitd where a workload starts from nothing. They lose
     /// everything they hold, so without this such workloads leave them out
     #[arg(long)]
     prune: bool,
+    /// Measure this program and build none
+    #[arg(long, value_name = "PROGRAM")]
+    bld: Option<PathBuf>,
+}
+
+impl Options {
+    fn wants(&self, id: &str) -> bool {
+        let wants = |wanted: &String| {
+            let rest = id.strip_prefix(wanted.as_str());
+            rest.is_some_and(|rest| !rest.starts_with(|char: char| char.is_ascii_digit()))
+        };
+        self.growth.is_none() && (self.only.is_empty() || self.only.iter().any(wants))
+    }
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     need_root()?;
     packages::for_tests()?;
-    let bld = build_release()?;
+    let bld = match &options.bld {
+        Some(program) => program.clone(),
+        None => build_release()?,
+    };
+    let begun = Instant::now();
     let directory = target().join("bench");
     fs::create_dir_all(&directory)?;
+    let file = directory.join("results.json");
+    let mut results = Results::load(&file)?;
 
     step("Preparing base images and workloads");
+    let registry = base_images(&directory)?;
+    let emptied = Registry::start()?;
+    let work = directory.join("work");
+    let lab = Lab { directory: &work, registry: &registry.host(), target: &emptied.host() };
+    let workloads = lab.workloads()?;
+    let needed: Vec<_> = workloads.iter().map(|workload| workload.id).collect();
+    let ids = [&needed[..], &corpus::IDS].concat();
+
+    let own = Builder::bld(bld, directory.join("bld"));
+    let peers = match options.growth {
+        Some(_) => Vec::new(),
+        None => builder::peers(&directory, &options.peer),
+    };
+    for builder in std::iter::once(&own).chain(&peers) {
+        builder.forget()?; // of an earlier run that was interrupted
+    }
+    let bench = Bench {
+        rounds: options.rounds,
+        prune: options.prune,
+        log: directory.join("log"),
+        directory,
+        emptied,
+        changes: Cell::new(0),
+    };
+    let mut rows = Vec::new();
+    for workload in workloads.iter().filter(|workload| options.wants(workload.id)) {
+        let minutes = begun.elapsed().as_secs() / 60;
+        step(&format!("{} {} (minute {minutes})", workload.id, workload.title));
+        let able: Vec<_> = peers.iter().filter(|peer| peer.can(workload)).collect();
+        rows.push(bench.compare(workload, &own, &able)?);
+        results.put(rows[rows.len() - 1].clone(), &ids);
+        results.save(&file)?;
+    }
+    if corpus::IDS.iter().any(|id| options.wants(id)) {
+        for row in corpus::measure(options.rounds, &work.join("W10/Dockerfile"), &bench.log)? {
+            results.put(row.clone(), &ids);
+            rows.push(row);
+        }
+    }
+    if options.growth.is_none() && options.peer.is_empty() {
+        results.versions = versions(&own, &peers);
+    }
+    let all = options.only.is_empty() && options.peer.is_empty();
+    if let Some(sizes) = options.growth.as_ref().or(all.then_some(&Vec::new())) {
+        let grower =
+            Grower { bld: &own, lab: &lab, log: &bench.log, rounds: options.rounds.min(3) };
+        let charts = grower.measure(sizes)?;
+        for chart in &charts {
+            println!("{}\n{}", chart.title, report::chart(chart));
+        }
+        results.put_charts(charts);
+    }
+    results.save(&file)?;
+    for builder in std::iter::once(&own).chain(&peers) {
+        builder.forget()?;
+    }
+
+    if !rows.is_empty() {
+        println!("{}\n{}", report::goals(&rows), report::beside(&rows));
+    }
+    match results.missing(&needed)[..] {
+        [] => report::write(&results, options.rounds)?,
+        ref missing => println!(
+            "docs/benchmarks.md stays as it is, because these were never measured here: {}",
+            missing.join(", ")
+        ),
+    }
+    if rows.iter().any(|row| row.own.is_none()) {
+        bail!("bld could not do some of it");
+    }
+    Ok(())
+}
+
+/// A registry with a busybox and a Debian.
+fn base_images(directory: &Path) -> Result<Registry> {
     let registry = Registry::start()?;
     let busybox = directory.join("busybox.tar");
     write_archive(&busybox, "busybox:latest", &rootfs::busybox()?, &["sh"])?;
@@ -64,123 +176,207 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let archive = directory.join("debian.tar");
     write_archive(&archive, "debian:latest", &fs::read(&debian)?, &["bash"])?;
     registry.upload(&archive, "debian:latest");
-    let workloads = workload::write(&directory.join("work"), &registry.host())?;
-    let workloads: Vec<_> = workloads
-        .into_iter()
-        .filter(|workload| {
-            options.only.is_empty() || options.only.contains(&workload.id.to_owned())
+    Ok(registry)
+}
+
+fn versions(own: &Builder, peers: &[Builder]) -> Vec<String> {
+    std::iter::once(own)
+        .chain(peers)
+        .filter_map(|builder| {
+            let version = builder.version().ok()?;
+            let name = builder.name.split(' ').next()?;
+            // What `cp` calls itself says it all, what buildkitd does is but a number.
+            Some(if version.starts_with(name) { version } else { format!("{name} {version}") })
         })
-        .collect();
-
-    let bench = Bench { rounds: options.rounds, prune: options.prune, log: directory.join("log") };
-    let own = Builder::bld(bld, directory.join("bld"));
-    let peers = builder::peers(&directory, &options.peer);
-    if peers.is_empty() {
-        println!("no other builder is installed here: bld is measured alone");
-    }
-    for builder in std::iter::once(&own).chain(&peers) {
-        builder.forget()?; // of an earlier run that was interrupted
-    }
-    let mut rows = Vec::new();
-    for workload in &workloads {
-        let able: Vec<_> = peers.iter().filter(|peer| peer.can(workload)).collect();
-        let alone = able.is_empty().then_some(None);
-        for peer in able.into_iter().map(Some).chain(alone) {
-            rows.extend(bench.compare(workload, &own, peer));
-        }
-    }
-    if options.only.is_empty() || options.only.contains(&corpus::ID.to_owned()) {
-        let long = directory.join("work/W10/Dockerfile");
-        rows.extend(corpus::measure(options.rounds, &long)?);
-    }
-    for builder in std::iter::once(&own).chain(&peers) {
-        builder.forget()?;
-    }
-
-    let page = report::page(&rows, &own, &peers, options.rounds)?;
-    println!("{}", report::table(&rows));
-    report::write(&page)?;
-    if rows.iter().any(|row| row.own.is_none()) {
-        bail!("bld could not do some of it");
-    }
-    Ok(())
+        .fold(Vec::new(), |mut versions, version| {
+            if !versions.contains(&version) {
+                versions.push(version);
+            }
+            versions
+        })
 }
 
 struct Bench {
     rounds: usize,
     prune: bool,
+    directory: PathBuf,
     log: PathBuf,
+    /// The registry that is emptied before each push.
+    emptied: Registry,
+    /// How often a file was changed.
+    changes: Cell<usize>,
+}
+
+/// A builder at one workload.
+struct Contender<'a> {
+    builder: &'a Builder,
+    usages: Vec<Usage>,
+    failed: bool,
 }
 
 impl Bench {
-    /// Measures one workload with bld and another builder; `None` when the other can't take part.
-    fn compare(&self, workload: &Workload, own: &Builder, peer: Option<&Builder>) -> Option<Row> {
-        let name = peer.map_or("nobody", |peer| peer.name);
-        step(&format!("{} {}: bld and {name}", workload.id, workload.title));
-        let shares = peer.is_some_and(|peer| peer.shares_its_store);
-        if workload.prepare == Prepare::Empty && shares && !self.prune {
-            println!("    left out: needs an empty store, see --prune");
-            return None;
+    /// Measures one workload with bld and the others in turns.
+    fn compare(&self, workload: &Workload, own: &Builder, peers: &[&Builder]) -> Result<Row> {
+        let mut contenders = Vec::new();
+        for builder in std::iter::once(&own).chain(peers) {
+            if workload.fresh && builder.has_daemon() && !self.prune {
+                println!("    {:16} left out: needs an empty store, see --prune", builder.name);
+                continue;
+            }
+            contenders.push(Contender { builder, usages: Vec::new(), failed: false });
         }
-        let mut builders: Vec<_> = [Some(own), peer].into_iter().flatten().collect();
-        let mut times = vec![Some(Vec::new()); builders.len()];
-        for round in 0..self.rounds {
-            for (builder, times) in builders.iter_mut().zip(&mut times) {
-                let measured = times.as_mut().map(|times: &mut Vec<Duration>| {
-                    self.measure(workload, builder, round).map(|time| times.push(time))
-                });
-                if let Some(Err(error)) = measured {
-                    println!("    {} failed: {error:#}", builder.name);
-                    *times = None;
+        for round in 0.. {
+            let mut measured = false;
+            for contender in &mut contenders {
+                let wanted =
+                    contender.usages.first().map_or(1, |first| runs(self.rounds, first.wall));
+                if contender.failed || contender.usages.len() >= wanted {
+                    continue;
+                }
+                measured = true;
+                match self.measure(workload, contender.builder, round == 0) {
+                    Ok(usage) => contender.usages.push(usage),
+                    Err(error) => {
+                        println!("    {:16} failed: {error:#}", contender.builder.name);
+                        contender.failed = true;
+                    }
+                }
+            }
+            if !measured {
+                break;
+            }
+        }
+        let usage = |contender: &Contender<'_>| {
+            let usage = if contender.failed { None } else { median(&contender.usages) };
+            if let Some(usage) = usage {
+                let least =
+                    contender.usages.iter().map(|usage| usage.wall).fold(f64::MAX, f64::min);
+                println!(
+                    "    {:16} {:>8} (at least {}; {} runs)",
+                    contender.builder.name,
+                    report::time(usage.wall),
+                    report::time(least),
+                    contender.usages.len()
+                );
+            }
+            usage
+        };
+        let used: Vec<_> = contenders.iter().map(usage).collect();
+        let peers: Vec<_> = contenders
+            .iter()
+            .zip(&used)
+            .skip(1)
+            .map(|(contender, usage)| Peer {
+                name: contender.builder.name.to_owned(),
+                usage: *usage,
+                has_daemon: contender.builder.has_daemon(),
+            })
+            .collect();
+        let mut row = Row {
+            limit: workload.goal.map(|goal| Limit::new(goal, &peers)),
+            memory: workload.memory,
+            peers,
+            ..Row::of_bld(workload.id, workload.title, used[0])
+        };
+        if row.met() == Some(false)
+            && let Some(own_usage) = row.own
+        {
+            println!("    missed its goal: profiling");
+            let profile = profile(own_usage.wall, &self.directory, || {
+                self.prepare(workload, own, false)?;
+                own.commands(workload, &self.out()).pop().context("bld is one command")
+            });
+            match profile {
+                Ok(profile) => row.profile = Some(profile),
+                Err(error) => println!("    no profile: {error:#}"),
+            }
+        }
+        if workload.bulky {
+            for contender in &contenders {
+                contender.builder.forget()?;
+                if self.prune && contender.builder.has_daemon() {
+                    contender.builder.empty()?;
                 }
             }
         }
-        let mut medians = times.into_iter().map(|times| times.and_then(median));
-        Some(Row {
-            id: workload.id,
-            title: workload.title,
-            own: medians.next().flatten(),
-            peer: peer.map(|peer| (peer.name, medians.next().flatten())),
-        })
+        Ok(row)
     }
 
-    fn measure(&self, workload: &Workload, builder: &Builder, round: usize) -> Result<Duration> {
-        match workload.prepare {
-            Prepare::Empty => builder.empty()?,
-            Prepare::Built | Prepare::Base if round == 0 && workload.action != Action::Check => {
-                self.run(&mut builder.build(workload, false))?;
-            }
-            Prepare::Built | Prepare::Base => {}
+    /// Where results go that leave the store.
+    fn out(&self) -> PathBuf {
+        self.directory.join("out")
+    }
+
+    /// Makes everything as the workload needs it, before the first run or before another.
+    fn prepare(&self, workload: &Workload, builder: &Builder, first: bool) -> Result<()> {
+        if workload.fresh {
+            builder.empty()?;
         }
-        let mut command = builder.command(workload);
-        // What others have written must not be waited for in our time.
-        Command::new("sync").status()?;
-        let start = Instant::now();
-        self.run(&mut command)?;
-        let time = start.elapsed();
-        println!("    {:10} {:8.1} ms", builder.name, time.as_secs_f64() * 1e3);
-        Ok(time)
-    }
-
-    fn run(&self, command: &mut Command) -> Result<()> {
-        let log = File::create(&self.log)?;
-        let status = command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .status()
-            .with_context(|| format!("start {}", command.get_program().display()))?;
-        if !status.success() {
-            let text = fs::read_to_string(&self.log)?;
-            let last: Vec<_> = text.lines().rev().take(15).collect();
-            let last: Vec<_> = last.into_iter().rev().collect();
-            bail!("{status}\n{}", last.join("\n"));
+        if first || workload.fresh {
+            let before = match &workload.start {
+                Start::Nothing => Vec::new(),
+                Start::Base(context) => builder.build(context, "bench/base:1"),
+                Start::Done if matches!(workload.action, Action::Run { .. }) => {
+                    builder.commands(workload, &self.out())
+                }
+                Start::Built | Start::Done => builder.build(&workload.context, &workload.tag),
+            };
+            measure(&before, &self.log)?;
+            if workload.start == Start::Done && workload.action == Action::Push {
+                self.empty_registry()?;
+                measure(&builder.commands(workload, &self.out()), &self.log)?;
+            }
+        }
+        if workload.action == Action::Push {
+            self.empty_registry()?;
+        }
+        if let Some(file) = &workload.changing {
+            self.changes.set(self.changes.get() + 1);
+            fs::write(file, format!("{}\n", self.changes.get()))?;
+        }
+        let out = self.out();
+        if out.is_dir() {
+            fs::remove_dir_all(out)?;
+        } else if out.exists() {
+            fs::remove_file(out)?;
         }
         Ok(())
     }
+
+    fn empty_registry(&self) -> Result<()> {
+        let data = self.emptied.data();
+        if data.exists() { Ok(fs::remove_dir_all(data)?) } else { Ok(()) }
+    }
+
+    fn measure(&self, workload: &Workload, builder: &Builder, first: bool) -> Result<Usage> {
+        self.prepare(workload, builder, first)?;
+        // What others have written must not be waited for in our time.
+        Command::new("sync").status()?;
+        measure(&builder.commands(workload, &self.out()), &self.log)
+    }
 }
 
-fn median(mut times: Vec<Duration>) -> Option<Duration> {
-    times.sort();
-    times.get(times.len() / 2).copied()
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: super::Options,
+    }
+
+    #[test]
+    fn a_workload_includes_its_variants() {
+        let options = |only: &str| Line::parse_from(["bench", "--only", only]).options;
+        let wanted = |only: &str| {
+            ["W1", "W2", "W2a", "W10"]
+                .into_iter()
+                .filter(|id| options(only).wants(id))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(wanted("W1"), ["W1"]);
+        assert_eq!(wanted("W2"), ["W2", "W2a"]);
+        assert_eq!(wanted("W2a,W10"), ["W2a", "W10"]);
+    }
 }

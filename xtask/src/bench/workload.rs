@@ -8,137 +8,331 @@ use std::{
 
 use anyhow::Result;
 
+use super::{
+    data::{MIB, Random, write_tree},
+    shapes::shapes,
+};
+
 /// One thing to time.
 pub(super) struct Workload {
     pub(super) id: &'static str,
     pub(super) title: &'static str,
     /// The directory with the Dockerfile.
     pub(super) context: PathBuf,
-    pub(super) prepare: Prepare,
+    /// What the image is called.
+    pub(super) tag: String,
+    /// Whether each run has a store of its own.
+    pub(super) fresh: bool,
+    pub(super) start: Start,
     pub(super) action: Action,
+    /// A file that changes before each run.
+    pub(super) changing: Option<PathBuf>,
+    /// A tree that `cp -a` copies for comparison.
+    pub(super) tree: Option<PathBuf>,
+    pub(super) goal: Option<Goal>,
+    /// Bytes of memory it is to stay below.
+    pub(super) memory: Option<u64>,
+    /// Whether it leaves gigabytes in the stores, which then end with it.
+    pub(super) bulky: bool,
 }
 
-/// In what state a builder's store is when the time starts.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Prepare {
-    /// It holds nothing.
-    Empty,
-    /// It holds the base image.
-    Base,
-    /// The same was built before.
+/// What a builder's store holds before the first run, or each of them if it is fresh.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Start {
+    /// Nothing.
+    Nothing,
+    /// The base images, which a build of this context has brought.
+    Base(PathBuf),
+    /// The image.
     Built,
+    /// All that doing the same leaves.
+    Done,
 }
 
 /// What happens while the time runs.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
     /// A build that may use the cache.
     Build,
     /// A build that may not.
     BuildWithoutCache,
+    /// A build that may not, with a result outside of the store.
+    Export(Format),
+    /// The image goes to a registry that has nothing.
+    Push,
     /// The Dockerfile is checked and nothing built.
     Check,
-    /// A container of this image runs `true`.
-    Run(String),
+    /// A container of the image runs `true`, on the host's network or the one it gets by default.
+    Run { host: bool },
 }
 
-/// Writes the contexts below `directory`; base images come from `registry`.
-pub(super) fn write(directory: &Path, registry: &str) -> Result<Vec<Workload>> {
-    let busybox = format!("{registry}/busybox:latest");
-    let context = |name: &str, dockerfile: &str| -> Result<PathBuf> {
-        let context = directory.join(name);
+/// What a build can leave outside of the store.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    Gzip,
+    Zstd,
+    Directory,
+}
+
+/// The most that bld should need.
+#[derive(Clone, Copy)]
+pub(super) enum Goal {
+    /// Seconds.
+    Within(f64),
+    /// A share of what another needs; where it was not measured, so many seconds.
+    Share(f64, &'static str, f64),
+}
+
+/// What the image of a workload is called where that does not matter.
+const TAG: &str = "bench/image:1";
+
+impl Workload {
+    fn new(
+        id: &'static str,
+        title: &'static str,
+        context: &Path,
+        start: Start,
+        action: Action,
+    ) -> Self {
+        Self {
+            id,
+            title,
+            context: context.to_owned(),
+            tag: TAG.to_owned(),
+            fresh: false,
+            start,
+            action,
+            changing: None,
+            tree: None,
+            goal: None,
+            memory: None,
+            bulky: false,
+        }
+    }
+
+    fn goal(mut self, goal: Goal) -> Self {
+        self.goal = Some(goal);
+        self
+    }
+
+    fn fresh(mut self) -> Self {
+        self.fresh = true;
+        self
+    }
+
+    fn bulky(mut self) -> Self {
+        self.bulky = true;
+        self
+    }
+
+    fn tag(mut self, tag: &str) -> Self {
+        tag.clone_into(&mut self.tag);
+        self
+    }
+
+    /// Whether it makes layers, as opposed to finding all of them in the store.
+    pub(super) fn makes_layers(&self) -> bool {
+        self.fresh || self.changing.is_some() || !matches!(self.start, Start::Built | Start::Done)
+    }
+}
+
+/// Where contexts are written, and what they are built upon.
+pub(super) struct Lab<'a> {
+    pub(super) directory: &'a Path,
+    /// The registry with the base images.
+    pub(super) registry: &'a str,
+    /// The registry that is emptied before each push.
+    pub(super) target: &'a str,
+}
+
+impl Lab<'_> {
+    pub(super) fn busybox(&self) -> String {
+        format!("{}/busybox:latest", self.registry)
+    }
+
+    fn debian(&self) -> String {
+        format!("{}/debian:latest", self.registry)
+    }
+
+    /// Writes a context with nothing but a Dockerfile, or the Dockerfile of one that has more.
+    pub(super) fn context(&self, name: &str, dockerfile: &str) -> Result<PathBuf> {
+        let context = self.directory.join(name);
         fs::create_dir_all(&context)?;
         fs::write(context.join("Dockerfile"), dockerfile)?;
         Ok(context)
-    };
-    let steps = |count: usize| {
-        (0..count).fold(format!("FROM {busybox}\n"), |mut text, n| {
+    }
+
+    /// A Dockerfile of so many steps.
+    pub(super) fn steps(&self, count: usize) -> String {
+        (0..count).fold(format!("FROM {}\n", self.busybox()), |mut text, n| {
             let _ = writeln!(text, "RUN echo step{n} > /s{n}");
             text
         })
-    };
-    let mut stages = String::new();
-    for n in 0..8 {
-        let _ = writeln!(stages, "FROM {busybox} AS s{n}\nRUN sleep 0.5 && echo {n} > /o{n}");
     }
-    let _ = writeln!(stages, "FROM {busybox}");
-    for n in 0..8 {
-        let _ = writeln!(stages, "COPY --from=s{n} /o{n} /o{n}");
+
+    /// A context of so many files, `total` bytes together, and one that may be changed, and the
+    /// path of that one. The files are written once.
+    pub(super) fn files(
+        &self,
+        name: &str,
+        count: usize,
+        total: usize,
+    ) -> Result<(PathBuf, PathBuf)> {
+        let context = self.context(name, &format!("FROM {}\nCOPY . /app\n", self.busybox()))?;
+        fs::write(context.join(".dockerignore"), "Dockerfile\n.dockerignore\n")?;
+        self.once(name, || write_tree(&context.join("tree"), count, total))?;
+        let changing = context.join("touched.txt");
+        fs::write(&changing, "0\n")?;
+        Ok((context, changing))
     }
-    let checked = shapes()
-        .into_iter()
-        .map(|(id, title, text)| Ok((id, title, context(id, &text)?)))
-        .collect::<Result<Vec<_>>>()?;
-    let ten = context("ten", &steps(10))?;
-    let one = context("one", &steps(1))?;
-    let eight = context("eight", &stages)?;
-    let pull = context("pull", &format!("FROM {registry}/debian:latest\nRUN true\n"))?;
 
-    let workload = |id, title, context: &PathBuf, prepare, action| Workload {
-        id,
-        title,
-        context: context.clone(),
-        prepare,
-        action,
-    };
-    let checks = checked
-        .iter()
-        .map(|(id, title, context)| workload(id, title, context, Prepare::Base, Action::Check));
-    let mut workloads = vec![
-        workload("W1", "10 RUN, nothing changed", &ten, Prepare::Built, Action::Build),
-        workload("W2", "10 RUN, no cache", &ten, Prepare::Base, Action::BuildWithoutCache),
-        workload("W2a", "1 RUN, no cache", &one, Prepare::Base, Action::BuildWithoutCache),
-        workload(
-            "W5",
-            "8 stages of sleep 0.5, no cache",
-            &eight,
-            Prepare::Base,
-            Action::BuildWithoutCache,
-        ),
-        workload("W5b", "the same, nothing changed", &eight, Prepare::Built, Action::Build),
-        workload("W7", "pull and unpack Debian, RUN true", &pull, Prepare::Empty, Action::Build),
-        workload("W9", "run --rm busybox true", &one, Prepare::Base, Action::Run(busybox)),
-    ];
-    workloads.extend(checks);
-    Ok(workloads)
-}
+    /// Does what need not be done again by later runs of the benchmark.
+    fn once(&self, name: &str, make: impl FnOnce() -> Result<()>) -> Result<()> {
+        let done = self.directory.join(format!("{name}.done"));
+        if !done.exists() {
+            make()?;
+            fs::write(done, "")?;
+        }
+        Ok(())
+    }
 
-/// Lines of the files that are checked.
-const LINES: usize = 10_000;
+    /// The context whose first step writes 520 MB, half of them text.
+    fn large(&self) -> Result<PathBuf> {
+        let text = format!(
+            "FROM {} AS seed\n\
+             COPY seed.rnd seed.txt /\n\
+             RUN mkdir /out && for i in $(seq 1 31); do \
+             cat /seed.rnd > /out/$i.rnd; cat /seed.txt > /out/$i.txt; done\n\
+             RUN du -sm /out\n",
+            self.busybox()
+        );
+        let context = self.context("W4", &text)?;
+        self.once("W4", || {
+            let mut random = Random::new(1);
+            fs::write(context.join("seed.txt"), random.text(8 * MIB))?;
+            Ok(fs::write(context.join("seed.rnd"), random.bytes(8 * MIB))?)
+        })?;
+        Ok(context)
+    }
 
-/// Large Dockerfiles, each of which would show something that grows with the square of the lines.
-fn shapes() -> [(&'static str, &'static str, String); 4] {
-    let mut one = "FROM scratch\n".to_owned();
-    for line in 0..LINES {
-        let _ = match line % 5 {
-            0 => writeln!(one, "RUN echo $HOME {line} && make target-{line}"),
-            1 => writeln!(one, "COPY --chown=1:1 src/{line} dir/$PATH/"),
-            2 => writeln!(one, "ENV NAME{} value-{line}", line % 100),
-            3 => writeln!(one, "ARG ARG{}=$NAME2", line % 50),
-            _ => writeln!(one, "RUN --mount=type=cache,target=/c{line} [\"true\"]"),
+    /// The context that compiles with what apt installs.
+    fn compiler(&self) -> Result<PathBuf> {
+        let text = format!(
+            "FROM {} AS build\n\
+             RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y \
+             --no-install-recommends curl ca-certificates git build-essential\n\
+             COPY hello.c /src/hello.c\n\
+             RUN gcc -O2 -static -o /hello /src/hello.c\n\
+             FROM {}\n\
+             COPY --from=build /hello /hello\n\
+             RUN /hello\n\
+             CMD [\"/hello\"]\n",
+            self.debian(),
+            self.busybox()
+        );
+        let context = self.context("W6", &text)?;
+        let program = "#include <stdio.h>\nint main(void) { return puts(\"hello\") < 0; }\n";
+        fs::write(context.join("hello.c"), program)?;
+        Ok(context)
+    }
+
+    /// Writes all contexts.
+    pub(super) fn workloads(&self) -> Result<Vec<Workload>> {
+        use Action::{Build, BuildWithoutCache, Check, Export, Push, Run};
+        use Goal::{Share, Within};
+
+        let (busybox, debian) = (self.busybox(), self.debian());
+        let base = Start::Base(self.context("base", &format!("FROM {busybox}\nRUN true\n"))?);
+        let bases =
+            format!("FROM {debian} AS a\nRUN true\nFROM {busybox}\nCOPY --from=a /etc/passwd /\n");
+        let bases = Start::Base(self.context("bases", &bases)?);
+        let ten = self.context("W1", &self.steps(10))?;
+        let one = self.context("W2a", &self.steps(1))?;
+        let (files, changing) = self.files("W3", 20_000, 500 * MIB)?;
+        let large = self.large()?;
+        let mut stages = String::new();
+        for n in 0..8 {
+            let _ = writeln!(stages, "FROM {busybox} AS s{n}\nRUN sleep 0.5 && echo {n} > /o{n}");
+        }
+        let _ = writeln!(stages, "FROM {busybox}");
+        for n in 0..8 {
+            let _ = writeln!(stages, "COPY --from=s{n} /o{n} /o{n}");
+        }
+        let stages = self.context("W5", &stages)?;
+        let compiler = self.compiler()?;
+        let pull = self.context("W7", &format!("FROM {debian}\nRUN true\n"))?;
+        let pushed = format!("{}/bench:1", self.target);
+
+        let of_large = |id, title, action, seconds| Workload {
+            memory: Some(150_000_000),
+            goal: Some(Share(0.5, "buildctl", seconds)),
+            ..Workload::new(id, title, &large, base.clone(), action).bulky()
         };
+        let new = Workload::new;
+        let mut workloads = vec![
+            new("W1", "10 RUN, nothing changed", &ten, Start::Built, Build).goal(Within(0.006)),
+            new("W2", "10 RUN, no cache", &ten, base.clone(), BuildWithoutCache)
+                .goal(Within(0.070)),
+            new("W2a", "1 RUN, no cache", &one, base.clone(), BuildWithoutCache),
+            Workload {
+                tree: Some(files.join("tree")),
+                ..new(
+                    "W3a",
+                    "COPY of 20,000 files, 500 MB, first time",
+                    &files,
+                    base.clone(),
+                    Build,
+                )
+                .fresh()
+                .goal(Share(1.0, "cp -a", 4.3))
+            },
+            new("W3b", "the same, nothing changed", &files, Start::Built, Build)
+                .goal(Within(0.050)),
+            Workload {
+                changing: Some(changing),
+                ..new("W3c", "the same, one small file changed", &files, Start::Built, Build)
+                    .goal(Within(0.5))
+                    .bulky()
+            },
+            Workload {
+                goal: None,
+                ..of_large("W4o", "RUN that writes 520 MB, no cache", BuildWithoutCache, 0.0)
+            },
+            of_large("W4a", "the same, and an OCI archive, gzip", Export(Format::Gzip), 3.8),
+            of_large("W4b", "the same, and an OCI archive, zstd", Export(Format::Zstd), 2.75),
+            of_large("W4c", "the same, and a directory", Export(Format::Directory), 1.7),
+            new("W5", "8 stages of sleep 0.5, no cache", &stages, base, BuildWithoutCache)
+                .goal(Within(0.6)),
+            new("W5b", "the same, nothing changed", &stages, Start::Built, Build),
+            new(
+                "W6",
+                "apt-get install of a compiler, compile, copy; no cache",
+                &compiler,
+                bases,
+                BuildWithoutCache,
+            ),
+            new("W6b", "the same, nothing changed", &compiler, Start::Built, Build)
+                .goal(Within(0.008))
+                .bulky(),
+            new("W7", "pull and unpack Debian, RUN true", &pull, Start::Nothing, Build)
+                .fresh()
+                .goal(Within(0.9)),
+            new("W8", "push the image of W4, first time", &large, Start::Built, Push)
+                .tag(&pushed)
+                .fresh(),
+            new("W8b", "push it again, to another registry", &large, Start::Done, Push)
+                .tag(&pushed)
+                .bulky(),
+            new("W9", "run --rm busybox true, host network", &one, Start::Done, Run { host: true })
+                .tag(&busybox)
+                .goal(Within(0.012)),
+            new("W9b", "the same, default network", &one, Start::Done, Run { host: false })
+                .tag(&busybox)
+                .goal(Within(0.030)),
+        ];
+        for (id, title, text) in shapes() {
+            workloads.push(new(id, title, &self.context(id, &text)?, Start::Nothing, Check));
+        }
+        Ok(workloads)
     }
-    let mut chain = "FROM scratch AS s0\n".to_owned();
-    for stage in 1..LINES / 2 {
-        let _ = writeln!(chain, "FROM s{} AS s{stage}\nRUN make {stage}", stage - 1);
-    }
-    let mut fan = String::new();
-    for stage in 0..LINES / 3 {
-        let _ = writeln!(fan, "FROM scratch AS s{stage}\nRUN make {stage}");
-    }
-    fan.push_str("FROM scratch\n");
-    for stage in 0..LINES / 3 {
-        let _ = writeln!(fan, "COPY --from=s{stage} /out /out/{stage}");
-    }
-    let mut variables = "FROM scratch\n".to_owned();
-    for line in 0..LINES {
-        let last = line.saturating_sub(1) % 10;
-        let _ = writeln!(variables, "ENV NAME{line}=${{NAME{last}}}x{line}");
-    }
-    [
-        ("W10", "check 10,000 lines of one stage", one),
-        ("W10a", "check 5,000 stages, one upon the other", chain),
-        ("W10b", "check 3,333 stages and a COPY from each", fan),
-        ("W10c", "check 10,000 ENV of one another", variables),
-    ]
 }
