@@ -40,6 +40,10 @@ impl Remote {
         let (commit, reference) = self.find_commit(op)?;
         op.commit = Some(commit.to_ascii_lowercase());
         op.reference = reference;
+        op.origin = op.keep_git_dir.then(|| {
+            let reference = op.reference.as_deref().unwrap_or_default();
+            format!("{} {reference}", redacted(&op.remote))
+        });
         Ok(())
     }
 

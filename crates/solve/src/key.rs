@@ -17,7 +17,7 @@
 use bld_oci::{Digest, Hasher};
 
 /// Version of the key definition; part of every key.
-const VERSION: &[u8] = b"bld-key-2";
+const VERSION: &[u8] = b"bld-key-3";
 
 /// Digest of an operation alone, from its canonical form.
 pub(crate) fn operation(canonical: &[u8]) -> Digest {

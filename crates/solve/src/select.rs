@@ -78,6 +78,14 @@ fn digest(
 ) -> Result<Digest, StepFailure> {
     let mut hasher = Hasher::new();
     for items in selected(vertex, input, view, place)? {
+        if let Op::Exec(_) = vertex.op {
+            // A directory that is mounted is seen itself; of one that is copied only what is in it.
+            for Item { node, .. } in &items {
+                let (uid, gid) = owner.unwrap_or((node.meta.uid, node.meta.gid));
+                let xattrs = node.xattrs()?;
+                hasher.update(format!("{:o} {uid} {gid} {xattrs:?}\0", node.meta.mode).as_bytes());
+            }
+        }
         let digest = copy::selection_digest(view, &items, owner, None, cache)?;
         hasher.update(digest.as_bytes());
     }

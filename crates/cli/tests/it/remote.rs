@@ -405,6 +405,22 @@ fn private_repositories_take_tokens_and_keys() {
 }
 
 #[test]
+fn a_kept_git_directory_is_that_of_the_reference_that_was_asked_for() {
+    let lab = Lab::new();
+    let (repository, first, _) = lab.repository();
+    repository.git(["branch", "old", &first]);
+    repository.publish(&lab.root.join("both.git"));
+    let server = lab.serve();
+    let url = format!("{}/git/both.git", server.url());
+    // The same commit by two names: the files are the same, and what git says of them is not.
+    for (reference, file) in [("v1", "tags/v1"), ("old", "heads/old"), ("v1", "tags/v1")] {
+        lab.build(&format!("FROM scratch\nADD --keep-git-dir {url}#{reference} /\n"), &[]);
+        assert_eq!(lab.read("file"), "one");
+        assert!(lab.out(&format!(".git/refs/{file}")).exists(), "{reference}");
+    }
+}
+
+#[test]
 fn a_login_in_a_url_reaches_submodules_and_is_kept_nowhere() {
     let lab = Lab::new();
     let (part, ..) = lab.repository();

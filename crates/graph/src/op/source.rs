@@ -75,6 +75,10 @@ pub struct GitOp {
     /// What the reference leads to now, all digits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
+    /// What the `.git` directory that is left in the tree says of where it is from: the remote,
+    /// without a login, and the full name of the reference. To be filled in with `commit`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
     /// Directory of the checkout that becomes the root of the tree.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subdir: Option<String>,

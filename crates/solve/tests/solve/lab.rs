@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use bld_dockerfile::ignore::Patterns;
 use bld_event::{Cancel, Event, EventKind, Events, VertexId};
 use bld_graph::{
-    ContextOp, ImageOp, ImageRequest, LowerOptions, NamedContext, Network, NoCache, Op,
-    ResolveError, ResolvedImage, Resolver,
+    ContextOp, Entitlements, ImageOp, ImageRequest, LowerOptions, NamedContext, Network, NoCache,
+    Op, ResolveError, ResolvedImage, Resolver,
 };
 use bld_layer::{ApplyOptions, TarOptions, View, apply, diff_id};
 use bld_network::BridgeConfig;
@@ -88,6 +88,12 @@ impl Lab {
         snapshot
     }
 
+    /// Lets the name `name` lead to the layers that `image` has now.
+    pub(crate) fn tag(&mut self, name: &str, image: &str) {
+        let layers = self.images[image].clone();
+        self.images.insert(name.to_owned(), layers);
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join("context").join(name)
     }
@@ -117,6 +123,7 @@ impl Lab {
             build_args: owned(&ask.args),
             no_cache: ask.no_cache,
             network: Network::None,
+            entitlements: Entitlements { network_host: true, ..Entitlements::default() },
             ..LowerOptions::new(Platform::host())
         };
         let mut resolver = Local { images: &self.images };
