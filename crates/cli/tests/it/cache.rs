@@ -1,6 +1,6 @@
 //! What is run again, and what is not.
 
-use bld_testkit::{Cmd, Output, TestEnv};
+use bld_testkit::{Cmd, Output, Registry, TestEnv};
 
 use crate::env;
 
@@ -119,4 +119,78 @@ fn two_builds_at_once_share_the_work() {
     let made = |tag: &str| env.bld(["run", "--rm", tag, "cat", "/made"]).ok().stdout;
     assert_eq!(made("x:1"), made("x:2"));
     assert_eq!(made("x:2"), made("x:3"));
+}
+
+#[test]
+fn filters_name_stages_by_name_number_and_several_at_once() {
+    let env = prepared();
+    build(&env, DOCKERFILE, &[]);
+    let mut known = files(&env);
+    for (filters, changes) in [
+        (&["--no-cache-filter", "one"][..], (true, false)),
+        (&["--no-cache-filter", "TWO"], (false, true)),
+        (&["--no-cache-filter", "1"], (false, true)),
+        (&["--no-cache-filter", "one,two"], (true, true)),
+        (&["--no-cache-filter", "one", "--no-cache-filter", "two"], (true, true)),
+        (&["--no-cache-filter", "nosuch"], (false, false)),
+    ] {
+        build(&env, DOCKERFILE, filters);
+        let now = files(&env);
+        assert_eq!((now.0 != known.0, now.1 != known.1), changes, "{filters:?}");
+        known = now;
+        // What was made again stays.
+        build(&env, DOCKERFILE, &[]);
+        assert_eq!(files(&env), known, "after {filters:?}");
+    }
+}
+
+#[test]
+fn a_cache_of_elsewhere_never_hurts() {
+    let env = prepared();
+    build(&env, DOCKERFILE, &["--cache-from", "nosuch:1"]);
+    let first = files(&env);
+    for from in
+        ["c:1", "nosuch.invalid/x", "type=registry,ref=127.0.0.1:1/x", "type=local,src=/nosuch"]
+    {
+        build(&env, DOCKERFILE, &["--cache-from", from]);
+        assert_eq!(files(&env), first, "{from}");
+    }
+}
+
+#[test]
+fn a_base_is_asked_for_again_when_it_is_to_be_pulled() {
+    let env = env();
+    let registry = Registry::start().unwrap();
+    let base = format!("{}/base:1", registry.host());
+    let publish = |label: &str, step: &str| {
+        let dockerfile = format!("FROM busybox\n{step}\nLABEL is={label}\n");
+        let _built = env.build(&base, &dockerfile, ["--network", "none"]).expect_code(0);
+        env.bld(["push", "-q", &base]).ok();
+        env.bld(["rmi", &base]).ok();
+    };
+    let dockerfile = format!("FROM {base}\nRUN cat /proc/sys/kernel/random/uuid > /made\n");
+    let made = |arguments: &[&str]| {
+        build(&env, &dockerfile, &[&["--network", "none"], arguments].concat());
+        let label = env.bld(["inspect", "-f", "{{.Config.Labels.is}}", "c:1"]).ok();
+        let made = env.bld(["run", "--rm", "--network", "none", "c:1", "cat", "/made"]).ok();
+        (label.text().to_owned(), made.text().to_owned())
+    };
+    publish("first", "RUN echo 1 > /base");
+    let (label, first) = made(&[]);
+    assert_eq!(label, "first");
+    // The tag moves to the same layers, then to others; the store has what it had.
+    let old = env.bld(["inspect", "-f", "{{.Id}}", &base]).ok();
+    publish("second", "RUN echo 1 > /base");
+    env.bld(["tag", old.text(), &base]).ok();
+    assert_eq!(made(&[]), ("first".to_owned(), first.clone()));
+    assert_eq!(made(&["--pull"]), ("second".to_owned(), first.clone()));
+    publish("third", "RUN echo 3 > /base");
+    let (label, third) = made(&["--pull"]);
+    assert_eq!(label, "third");
+    assert_ne!(third, first);
+    // Nobody answers: what the store has will not do.
+    drop(registry);
+    made(&[]);
+    let refused = env.build("c:1", &dockerfile, ["--pull"]).expect_code(1);
+    let _said = refused.expect_text("failed to resolve");
 }
