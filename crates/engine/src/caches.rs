@@ -170,6 +170,7 @@ impl Engine {
         chown(&path, Some(uid), Some(gid)).at("set the owner of", &path)?;
         let permissions = fs::Permissions::from_mode(mode);
         fs::set_permissions(&path, permissions).at("set the mode of", &path)?;
+        scratch.sync()?;
         store.put_cache_mount(&name, scratch, hold)?;
         let all = self.caches()?;
         let key = name.key();

@@ -249,7 +249,7 @@ fn keys_stay_as_they_are() {
                 "op": "exec", "platform": platform, "args": ["/bin/sh", "-c", "echo"], "env": env,
                 "cwd": "/w", "network": "default", "security": "sandbox",
                 "mounts": [{
-                    "target": "/c", "type": "cache", "id": "/c", "sharing": "shared", "source": "/",
+                    "target": "/c", "type": "cache", "id": "/c", "source": "/",
                     "mode": "0755", "uid": 0, "gid": 0,
                 }],
             }),

@@ -95,6 +95,13 @@ impl Scratch {
         &self.name
     }
 
+    /// Makes all that is in it durable.
+    pub fn sync(&self) -> Result<()> {
+        let root = &self.store.inner().root;
+        // A flush for each file would take longer.
+        rustix::fs::syncfs(root).map_err(|errno| root.error("sync", &self.name, errno))
+    }
+
     /// Where it is.
     pub fn path(&self) -> PathBuf {
         self.store.inner().root.join(&self.name)

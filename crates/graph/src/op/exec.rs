@@ -159,7 +159,9 @@ pub enum MountKind {
     Cache {
         /// What names it, namespace included.
         id: String,
-        /// What happens when two processes want it at once.
+        /// What happens when two processes want it at once. It says when the process runs, not what
+        /// it does, so it is no part of the key.
+        #[serde(skip)]
         sharing: Sharing,
         /// Which input fills it when it is first made; none: empty.
         #[serde(skip_serializing_if = "Option::is_none")]

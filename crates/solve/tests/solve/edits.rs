@@ -71,6 +71,12 @@ const DOCKERFILES: &[(&str, &str, &str, usize)] = &[
         1,
     ),
     (
+        "how a cache is shared",
+        "RUN --mount=type=cache,target=/c,sharing=locked echo > /a",
+        "RUN --mount=type=cache,target=/c,sharing=private echo > /a",
+        0,
+    ),
+    (
         "a default of a cache",
         "RUN --mount=type=cache,target=/c echo > /a",
         "RUN --mount=target=/c,type=cache,id=/c,sharing=shared,mode=0755 echo > /a",
