@@ -13,14 +13,15 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
-use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bld_event::{EventKind, Stream};
 use bld_graph::{MountKind, Op};
 use bld_oci::Digest;
-use bld_store::{KeyLock, SnapshotId, StoreError};
-use rustix::fs::{FlockOperation, flock};
+use bld_store::{KeyLock, SnapshotId};
+use rustix::fs::{FlockOperation, XattrFlags, fgetxattr, flock, setxattr};
 use rustix::io::Errno;
 
 use crate::error::StepFailure;
@@ -64,7 +65,7 @@ pub(crate) fn turn(
             _ => Turn::Ours { lock: Some(lock), has_waited: false },
         });
     }
-    let mut other = Other::new(build, index, definition)?;
+    let mut other = Other::new(build, index, definition);
     let lock = build.poll(|| {
         other.show()?;
         if step.forced && other.is_older {
@@ -85,7 +86,7 @@ pub(crate) fn turn(
         if let Some(failure) = other.failure()? {
             other.show_all()?;
             traces.log = Some(other.path);
-            traces.kept = true;
+            traces.kept = store.step(definition)?.is_some_and(|step| step.failed);
             return Ok(Turn::Failed(failure));
         }
     }
@@ -97,23 +98,22 @@ pub(crate) fn turn(
 struct Other<'a> {
     build: &'a Build,
     index: usize,
-    definition: &'a Digest,
     /// Where the log is, or is going to be.
     path: PathBuf,
+    /// The inode of the log that there was when we began to wait.
+    before: Option<u64>,
     /// What is being written.
     log: Option<File>,
+    /// What was being written before that.
+    written: Option<File>,
     /// There was a log to show.
     has_log: bool,
     /// The step began before this build.
     is_older: bool,
-    /// When the step failed last, before.
-    failed: Option<SystemTime>,
 }
 
 impl<'a> Other<'a> {
-    fn new(build: &'a Build, index: usize, definition: &'a Digest) -> Result<Self, StoreError> {
-        let store = &build.env.store;
-        let failed = store.step(definition)?.filter(|step| step.failed);
+    fn new(build: &'a Build, index: usize, definition: &Digest) -> Self {
         build.emit(index, EventKind::Started);
         build.note(
             index,
@@ -122,16 +122,18 @@ impl<'a> Other<'a> {
                 _ => "another build is doing this: waiting for it",
             },
         );
-        Ok(Self {
+        let path = build.env.store.step_log(definition);
+        let before = path.metadata().map(|log| log.ino()).ok();
+        Self {
             build,
             index,
-            definition,
-            path: store.step_log(definition),
+            path,
+            before,
             log: None,
+            written: None,
             has_log: false,
             is_older: false,
-            failed: failed.map(|step| step.created),
-        })
+        }
     }
 
     /// Passes on what has been written since the last look.
@@ -148,7 +150,11 @@ impl<'a> Other<'a> {
         if let Some(log) = self.log.take() {
             let is_written = is_written(&log);
             self.pass_on(&log)?;
-            self.log = is_written.then_some(log);
+            if is_written {
+                self.log = Some(log);
+            } else {
+                self.written = Some(log);
+            }
         }
         Ok(())
     }
@@ -199,20 +205,37 @@ impl<'a> Other<'a> {
         if build.env.inspect.is_some() || !is_common(build, index) {
             return Ok(None);
         }
-        let step = build.env.store.step(self.definition)?;
-        let code = step
-            .filter(|step| step.failed && self.failed != Some(step.created))
-            .and_then(|step| i32::try_from(step.config[EXIT].as_i64()?).ok());
-        Ok(code.map(|code| StepFailure::Exit { command: op.args.join(" "), code }))
+        let log = match &self.written {
+            Some(log) => log.try_clone().map_err(|error| self.unreadable(error))?,
+            None => match self.open()? {
+                Some(log) if log.metadata().map(|log| log.ino()).ok() != self.before => log,
+                _ => return Ok(None),
+            },
+        };
+        let mut code = [0; 4];
+        // Not there: it was given up, or the file system does not keep attributes.
+        let is_known = fgetxattr(&log, EXIT, &mut code).is_ok_and(|length| length == code.len());
+        let command = op.args.join(" ");
+        Ok(is_known.then(|| StepFailure::Exit { command, code: i32::from_le_bytes(code) }))
     }
 }
 
-/// Where the exit code of a failed step is kept, if it is [common](is_common).
-pub(crate) const EXIT: &str = "exit";
+/// The attribute of a log that says how the process ended that wrote it, if it failed.
+const EXIT: &str = "user.bld.exit";
+
+/// Leaves word of the failure of step `index` for those who wait for it.
+pub(crate) fn tell(build: &Build, index: usize, log: &Path, failure: &StepFailure) {
+    if let StepFailure::Exit { code, .. } = failure
+        && is_common(build, index)
+    {
+        // If it cannot be told, they find out for themselves.
+        let _ = setxattr(log, EXIT, &code.to_le_bytes(), XattrFlags::empty());
+    }
+}
 
 /// Whether step `index` ends the same in every build that has it: all that it was given is in its
 /// definition. Secrets, agents, proxies and limits are each build's own.
-pub(crate) fn is_common(build: &Build, index: usize) -> bool {
+fn is_common(build: &Build, index: usize) -> bool {
     let Op::Exec(op) = build.op(index) else { return false };
     let limits = &build.env.limits;
     let is_own =

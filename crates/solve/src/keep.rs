@@ -7,13 +7,12 @@ use bld_store::{Active, SnapshotId, Step, StoreError};
 use serde_json::json;
 
 use crate::error::StepFailure;
-use crate::flight::{EXIT, is_common};
 use crate::solver::Build;
 
 impl Build {
     /// Remembers `snapshot` as what step `index` made.
     pub(crate) fn keep(&self, index: usize, snapshot: SnapshotId) -> Result<(), StoreError> {
-        match self.kept(index, snapshot, None) {
+        match self.kept(index, snapshot, false) {
             Some(step) => self.env.store.put_step(&step),
             None => Ok(()),
         }
@@ -40,7 +39,7 @@ impl Build {
             return false;
         }
         let Ok(snapshot) = active.commit() else { return false };
-        let step = self.kept(index, snapshot, Some(failure));
+        let step = self.kept(index, snapshot, true);
         step.is_some_and(|step| self.env.store.put_step(&step).is_ok())
     }
 
@@ -50,12 +49,7 @@ impl Build {
         disk.is_ok_and(|disk| disk.f_bavail < disk.f_blocks / 20)
     }
 
-    fn kept(
-        &self,
-        index: usize,
-        snapshot: SnapshotId,
-        failure: Option<&StepFailure>,
-    ) -> Option<Step> {
+    fn kept(&self, index: usize, snapshot: SnapshotId, failed: bool) -> Option<Step> {
         let vertex = self.vertex(index);
         let surroundings = &vertex.surroundings;
         let config = ContainerConfig {
@@ -66,18 +60,13 @@ impl Build {
             cmd: Some(vec![surroundings.shell().to_owned()]),
             ..ContainerConfig::default()
         };
-        let mut config = json!({ "platform": vertex.platform.to_string(), "config": config });
-        if let Some(StepFailure::Exit { code, .. }) = failure
-            && is_common(self, index)
-        {
-            config[EXIT] = json!(code);
-        }
+        let config = json!({ "platform": vertex.platform.to_string(), "config": config });
         Some(Step {
             id: self.steps[index].definition?,
             name: vertex.name.clone(),
             snapshot,
             config,
-            failed: failure.is_some(),
+            failed,
             created: SystemTime::now(),
         })
     }

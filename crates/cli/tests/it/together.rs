@@ -83,7 +83,7 @@ fn runs(env: &TestEnv) -> usize {
 fn a_step_of_two_builds_runs_once_and_both_show_it_live() {
     let env = env();
     let first = Running::start(&env, "a", &format!("FROM busybox\n{SLOW}\nRUN echo a\n"));
-    first.expect("up");
+    first.expect(" up\n");
     let second = Running::start(
         &env,
         "b",
@@ -102,7 +102,7 @@ fn who_waits_takes_over_from_a_build_that_is_killed() {
     let env = env();
     let dockerfile = format!("FROM busybox\n{SLOW}\n");
     let first = Running::start(&env, "a", &dockerfile);
-    first.expect("up");
+    first.expect(" up\n");
     let second = Running::start(&env, "b", &dockerfile);
     second.expect("another build is running this step");
     first.signal("KILL");
@@ -118,7 +118,7 @@ fn who_waits_can_be_interrupted_and_the_first_one_goes_on() {
     let env = env();
     let dockerfile = format!("FROM busybox\n{SLOW}\n");
     let first = Running::start(&env, "a", &dockerfile);
-    first.expect("up");
+    first.expect(" up\n");
     let second = Running::start(&env, "b", &dockerfile);
     second.expect("another build is running this step");
     second.signal("INT");

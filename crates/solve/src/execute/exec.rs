@@ -20,6 +20,7 @@ use super::mounts::Mounts;
 use super::output::Output;
 use crate::devices::Edits;
 use crate::error::StepFailure;
+use crate::flight;
 use crate::inspect::Scene;
 use crate::solver::{Build, CGROUP_PREFIX};
 
@@ -35,7 +36,12 @@ pub(super) fn run(
     log: &mut Option<PathBuf>,
 ) -> Result<(), StepFailure> {
     let place = Place::new(build, index, op, active)?;
-    in_place(&place, log).inspect_err(|failure| place.show(failure, false))
+    in_place(&place, log).inspect_err(|failure| {
+        if let Some(log) = log {
+            flight::tell(build, index, log, failure);
+        }
+        place.show(failure, false);
+    })
 }
 
 fn in_place(place: &Place<'_>, log: &mut Option<PathBuf>) -> Result<(), StepFailure> {

@@ -172,7 +172,7 @@ const CONTEXTS: &[Edit] = &[
         "a new inode",
         |lab| {
             fs::remove_file(lab.path("d/f")).unwrap();
-            lab.write("d/f", "data")
+            lab.write("d/f", "data");
         },
         false,
         false,
@@ -188,7 +188,7 @@ const CONTEXTS: &[Edit] = &[
         "where a link leads",
         |lab| {
             fs::remove_file(lab.path("l")).unwrap();
-            symlink("x", lab.path("l")).unwrap()
+            symlink("x", lab.path("l")).unwrap();
         },
         true,
         true,

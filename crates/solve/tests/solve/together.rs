@@ -135,7 +135,10 @@ fn a_failure_is_that_of_all_who_waited_for_it() {
         let Err(SolveError::Step(error)) = built.result else { panic!("{:?}", built.result) };
         assert!(matches!(error.cause, StepFailure::Exit { code: 3, .. }), "{error:?}");
         assert_eq!(fs::read_to_string(error.log.unwrap()).unwrap(), "up\nno\n");
-        assert!(lab.store.step(&error.left.unwrap()).unwrap().unwrap().failed);
+        // Nothing is kept when there is little room.
+        if let Some(left) = error.left {
+            assert!(lab.store.step(&left).unwrap().unwrap().failed);
+        }
     }
     assert_eq!(runs(&lab), 1);
     // A later build tries again.
