@@ -1,38 +1,32 @@
-//! gzip on all cores: one member (RFC 1952) of blocks that are deflated independently.
+//! gzip on all cores: one member (RFC 1952) of pieces that are deflated independently.
 //!
-//! Every block starts with the last 32 KiB of input before it as its dictionary and ends with a
-//! sync flush, that is on a byte boundary, so the deflated blocks simply follow one another and any
-//! reader sees a single ordinary stream. Several members would be simpler, but some readers stop
-//! after the first.
+//! Every piece begins and ends on a whole byte, so they simply follow one another and any reader
+//! sees a single ordinary stream. Several members would be simpler, but some readers stop after the
+//! first.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 
-use flate2::{Compress, Crc, FlushCompress};
+use flate2::Crc;
 
+use super::deflate::{END, deflate};
 use super::encode::invalid_level;
 
-/// Input bytes per block. Part of the format: another size gives other bytes.
-const BLOCK: usize = 256 * 1024;
-/// How far a deflate stream can refer back.
-const WINDOW: usize = 32 * 1024;
+/// Input bytes per piece. Part of the format: another size gives other bytes. As nothing refers back
+/// beyond its beginning, a piece is many times the 32 KiB that deflate can refer back.
+const PIECE: usize = 512 * 1024;
 
 /// No name, no time, operating system unknown: nothing of this machine is in the header.
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
-/// An empty final block: the end of the deflate stream.
-const END: [u8; 2] = [3, 0];
 
 pub(super) struct Encoder<W> {
     out: W,
-    level: flate2::Compression,
-    /// Input that does not fill a block yet.
-    block: Vec<u8>,
-    /// The block before it.
-    previous: Arc<Vec<u8>>,
-    /// Blocks being deflated, in the order of the stream.
+    level: u32,
+    /// Input that does not fill a piece yet.
+    piece: Vec<u8>,
+    /// Pieces being deflated, in the order of the stream.
     pending: VecDeque<Receiver<io::Result<Deflated>>>,
     /// How many may be: enough to keep every thread busy while the caller fills the next.
     limit: usize,
@@ -53,9 +47,8 @@ impl<W: Write> Encoder<W> {
         out.write_all(&HEADER)?;
         Ok(Self {
             out,
-            level: flate2::Compression::new(level),
-            block: Vec::with_capacity(BLOCK),
-            previous: Arc::default(),
+            level,
+            piece: Vec::with_capacity(PIECE),
             pending: VecDeque::new(),
             limit: 2 * rayon::current_num_threads() + 2,
             crc: Crc::new(),
@@ -63,7 +56,7 @@ impl<W: Write> Encoder<W> {
     }
 
     pub(super) fn finish(mut self) -> io::Result<W> {
-        if !self.block.is_empty() {
+        if !self.piece.is_empty() {
             self.dispatch()?;
         }
         while !self.pending.is_empty() {
@@ -75,28 +68,31 @@ impl<W: Write> Encoder<W> {
         Ok(self.out)
     }
 
-    /// Hands the filled block to the pool.
+    /// Hands the filled piece to the pool.
     fn dispatch(&mut self) -> io::Result<()> {
         if self.pending.len() >= self.limit {
             self.collect()?;
         }
-        let block = Arc::new(std::mem::replace(&mut self.block, Vec::with_capacity(BLOCK)));
-        let previous = std::mem::replace(&mut self.previous, Arc::clone(&block));
+        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
         let level = self.level;
         let (sender, receiver) = sync_channel(1);
         self.pending.push_back(receiver);
         rayon::spawn(move || {
             // A panic in the pool would end the process; here it only ends this stream.
-            let result = catch_unwind(AssertUnwindSafe(|| deflate(&previous, &block, level)));
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                let mut crc = Crc::new();
+                crc.update(&piece);
+                deflate(&piece, level).map(|bytes| Deflated { bytes, crc })
+            }));
             let result =
                 result.unwrap_or_else(|_| Err(io::Error::other("the compressor panicked")));
-            // Nobody listens when the encoder was dropped; then nobody needs the block either.
+            // Nobody listens when the encoder was dropped; then nobody needs the piece either.
             let _ = sender.send(result);
         });
         Ok(())
     }
 
-    /// Writes the oldest pending block.
+    /// Writes the oldest pending piece.
     fn collect(&mut self) -> io::Result<()> {
         let Some(receiver) = self.pending.pop_front() else { return Ok(()) };
         let gone = || io::Error::other("the compressor went away");
@@ -108,9 +104,9 @@ impl<W: Write> Encoder<W> {
 
 impl<W: Write> Write for Encoder<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let taken = bytes.len().min(BLOCK - self.block.len());
-        self.block.extend_from_slice(&bytes[..taken]);
-        if self.block.len() == BLOCK {
+        let taken = bytes.len().min(PIECE - self.piece.len());
+        self.piece.extend_from_slice(&bytes[..taken]);
+        if self.piece.len() == PIECE {
             self.dispatch()?;
         }
         Ok(taken)
@@ -121,7 +117,7 @@ impl<W: Write> Write for Encoder<W> {
     }
 }
 
-/// Waits for a block. On a thread of the pool it lends a hand instead of blocking: the job waited
+/// Waits for a piece. On a thread of the pool it lends a hand instead of blocking: the job waited
 /// for may be queued behind this very thread.
 fn wait<T>(receiver: &Receiver<T>) -> Option<T> {
     loop {
@@ -138,29 +134,6 @@ fn wait<T>(receiver: &Receiver<T>) -> Option<T> {
     }
 }
 
-fn deflate(previous: &[u8], block: &[u8], level: flate2::Compression) -> io::Result<Deflated> {
-    let mut crc = Crc::new();
-    crc.update(block);
-    let mut deflate = Compress::new(level, false);
-    let dictionary = &previous[previous.len().saturating_sub(WINDOW)..];
-    if !dictionary.is_empty() {
-        deflate.set_dictionary(dictionary).map_err(io::Error::other)?;
-    }
-    // Fixed Huffman codes, all that level 1 uses, expand incompressible data by an eighth.
-    let mut bytes = Vec::with_capacity(block.len() + block.len() / 8 + 1024);
-    loop {
-        let done = usize::try_from(deflate.total_in()).map_err(io::Error::other)?;
-        deflate
-            .compress_vec(&block[done..], &mut bytes, FlushCompress::Sync)
-            .map_err(io::Error::other)?;
-        // The flush is complete once there is room left in the output.
-        if deflate.total_in() == block.len() as u64 && bytes.len() < bytes.capacity() {
-            return Ok(Deflated { bytes, crc });
-        }
-        bytes.reserve(block.len() / 8 + 1024);
-    }
-}
-
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests may panic")]
 mod tests {
@@ -168,21 +141,17 @@ mod tests {
 
     use super::*;
 
-    /// Bytes no level can make smaller, and that level 1 makes larger.
-    fn noise(length: usize) -> Vec<u8> {
+    #[test]
+    fn every_level_survives_incompressible_data() {
         let mut state = 0x2545_f491_4f6c_dd1d_u64;
         let mut next = || {
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
+            // Too uneven to be stored without trying, and longer by any code.
             state.to_le_bytes()[3] | 0x90
         };
-        (0..length).map(|_| next()).collect()
-    }
-
-    #[test]
-    fn every_level_survives_incompressible_data() {
-        let data = noise(3 * BLOCK + 12345);
+        let data: Vec<u8> = (0..3 * PIECE + 12345).map(|_| next()).collect();
         for level in 0..=9 {
             let mut encoder = Encoder::new(Vec::new(), level).unwrap();
             encoder.write_all(&data).unwrap();
@@ -193,17 +162,5 @@ mod tests {
             assert!(plain == data, "level {level}");
         }
         assert!(Encoder::new(Vec::new(), 10).is_err());
-    }
-
-    #[test]
-    fn a_full_output_buffer_loses_nothing() {
-        // Fill the output exactly by starting with less room than the block needs.
-        let block = noise(BLOCK);
-        let whole = deflate(&[], &block, flate2::Compression::new(1)).unwrap();
-        let mut inflated = vec![0; BLOCK + 1];
-        let mut inflate = flate2::Decompress::new(false);
-        inflate.decompress(&whole.bytes, &mut inflated, flate2::FlushDecompress::None).unwrap();
-        assert_eq!(inflate.total_out(), BLOCK as u64);
-        assert!(inflated[..BLOCK] == block);
     }
 }
