@@ -11,6 +11,11 @@ use crate::error::ExportError;
 use crate::layout::index_entries;
 use crate::manifest::Manifest;
 
+/// Tars consist of blocks of so many bytes.
+const BLOCK: u64 = 512;
+/// Bytes of a blob that are copied at a time.
+const COPIED: usize = 1 << 20;
+
 /// An image and the names it has in the archive.
 #[derive(Debug, Clone)]
 pub struct ArchiveImage {
@@ -35,10 +40,7 @@ pub fn write_archive(
     for image in images {
         for digest in image.manifest.blobs() {
             if written.insert(digest) {
-                let file = store.open_blob(&digest)?;
-                let size =
-                    file.metadata().map_err(ExportError::io("read", &store.blob_path(&digest)))?;
-                append(&mut tar, &blob_name(&digest), size.len(), file)?;
+                blob(&mut tar, store, &digest)?;
             }
         }
     }
@@ -106,20 +108,37 @@ fn directory(tar: &mut tar::Builder<&mut dyn Write>, name: &str) -> Result<(), E
     tar.append_data(&mut header, name, io::empty()).map_err(stream)
 }
 
+/// Copies a blob, in larger pieces than [`tar::Builder`] would.
+fn blob(
+    tar: &mut tar::Builder<&mut dyn Write>,
+    store: &Store,
+    digest: &Digest,
+) -> Result<(), ExportError> {
+    let path = store.blob_path(digest);
+    let failed = || ExportError::io("read", &path);
+    let mut file = store.open_blob(digest)?;
+    let size = file.metadata().map_err(failed())?.len();
+    let mut header = header(tar::EntryType::Regular, 0o644, size);
+    header.set_path(blob_name(digest)).map_err(stream)?;
+    header.set_cksum();
+    let out = tar.get_mut();
+    out.write_all(header.as_bytes()).map_err(stream)?;
+    let (mut buffer, mut left) = (vec![0; COPIED], size);
+    while left > 0 {
+        let wanted = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        file.read_exact(&mut buffer[..wanted]).map_err(failed())?;
+        out.write_all(&buffer[..wanted]).map_err(stream)?;
+        left -= wanted as u64;
+    }
+    let padding = size.next_multiple_of(BLOCK) - size;
+    out.write_all(&[0; BLOCK as usize][..padding as usize]).map_err(stream)
+}
+
 fn bytes(
     tar: &mut tar::Builder<&mut dyn Write>,
     name: &str,
     data: &[u8],
 ) -> Result<(), ExportError> {
-    append(tar, name, data.len() as u64, data)
-}
-
-fn append(
-    tar: &mut tar::Builder<&mut dyn Write>,
-    name: &str,
-    size: u64,
-    data: impl Read,
-) -> Result<(), ExportError> {
-    let mut header = header(tar::EntryType::Regular, 0o644, size);
+    let mut header = header(tar::EntryType::Regular, 0o644, data.len() as u64);
     tar.append_data(&mut header, name, data).map_err(stream)
 }

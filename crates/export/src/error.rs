@@ -37,6 +37,17 @@ pub enum ExportError {
         /// The image that needs it.
         image: Digest,
     },
+    /// The files of a layer are not those it was made of: somebody changed them in the store.
+    #[error(
+        "the files of layer {diff_id} in {} were changed: remove the image and build or pull it again",
+        path.display()
+    )]
+    ChangedLayer {
+        /// The layer.
+        diff_id: Digest,
+        /// Where its files are.
+        path: PathBuf,
+    },
     /// The caller asked to stop.
     #[error("canceled")]
     Canceled,

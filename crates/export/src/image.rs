@@ -26,12 +26,21 @@ pub struct Recipe {
     pub epoch: Option<i64>,
 }
 
-/// Puts the image into the store: diff ids of all layers (those not known are computed in
-/// parallel), config, record. Untagged images of the same id are the same image.
+/// Puts the image into the store, and with it makes everything durable that it is made of: as
+/// [`describe`], then [`Store::put_image`].
+pub fn assemble(store: &Store, recipe: Recipe) -> Result<ImageRecord, ExportError> {
+    let image = describe(store, recipe)?;
+    store.put_image(&image)?;
+    Ok(image)
+}
+
+/// Finds out which image that is: diff ids of all layers (those not known are computed in
+/// parallel), config, record. The config is a blob of the store, the image is not in it yet; all an
+/// archive or a registry needs is there. Images of the same id are the same image.
 ///
 /// Times come from the snapshots, so that a build whose steps are all known gives the same id
 /// again.
-pub fn assemble(store: &Store, recipe: Recipe) -> Result<ImageRecord, ExportError> {
+pub fn describe(store: &Store, recipe: Recipe) -> Result<ImageRecord, ExportError> {
     let layers = layers(store, recipe.snapshot)?;
     let diff_ids = diff_ids(store, &layers)?;
     let mut config = recipe.config;
@@ -64,13 +73,8 @@ pub fn assemble(store: &Store, recipe: Recipe) -> Result<ImageRecord, ExportErro
         snapshot: recipe.snapshot,
     };
     // A record that is there may know more, such as the manifest it was pulled by.
-    match store.image(&id)? {
-        Some(known) if known.snapshot.is_some() => Ok(known),
-        _ => {
-            store.put_image(&record)?;
-            Ok(record)
-        }
-    }
+    let known = store.image(&id)?.filter(|known| known.snapshot.is_some());
+    Ok(known.unwrap_or(record))
 }
 
 /// Gives each of the `new` entries that made no layer the time of the one before it. What precedes
@@ -87,7 +91,10 @@ fn fill_times(base: &[History], new: &mut [History]) -> Option<String> {
     last
 }
 
-fn layers(store: &Store, top: Option<SnapshotId>) -> Result<Vec<SnapshotInfo>, ExportError> {
+pub(crate) fn layers(
+    store: &Store,
+    top: Option<SnapshotId>,
+) -> Result<Vec<SnapshotInfo>, ExportError> {
     let Some(top) = top else { return Ok(Vec::new()) };
     let mut layers = Vec::new();
     for id in store.ancestry(top)? {

@@ -16,12 +16,14 @@ mod error;
 mod image;
 mod layout;
 mod manifest;
+mod pack;
 mod rootfs;
 
 pub use archive::{ArchiveImage, write_archive};
 pub use cancel::Cancelable;
 pub use error::ExportError;
-pub use image::{Recipe, assemble};
+pub use image::{Recipe, assemble, describe};
 pub use layout::write_layout;
 pub use manifest::{Manifest, ManifestOptions, manifest};
+pub use pack::pack_new_layers;
 pub use rootfs::{write_rootfs_dir, write_rootfs_tar};

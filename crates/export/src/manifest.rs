@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bld_event::Cancel;
-use bld_layer::{Compression, Encoder, TarOptions, write_layer};
+use bld_layer::Compression;
 use bld_oci::media_type::LayerCompression;
 use bld_oci::{Digest, media_type};
 use bld_store::{ImageRecord, LayerBlob, Lease, Store};
 use serde::Serialize;
 
-use crate::cancel::Cancelable;
 use crate::error::ExportError;
+use crate::pack::Packed;
 
 /// How a manifest is written.
 #[derive(Debug, Clone, Default)]
@@ -176,30 +176,20 @@ fn layer_dir(
         .ok_or_else(|| ExportError::MissingLayer { diff_id: image.layers[index], image: image.id })
 }
 
+/// Packs the files in `dir`, which are those of the layer `diff_id`.
 fn write_blob(
     store: &Store,
     diff_id: &Digest,
     dir: &Path,
     options: &ManifestOptions,
 ) -> Result<LayerBlob, ExportError> {
-    let compression = options.compression;
-    let writer = store.blob_writer()?;
-    let mut encoder = Encoder::new(writer, &compression)?;
-    let mut out = Cancelable::new(&mut encoder, &options.cancel);
-    write_layer(dir, &mut out, &TarOptions::default())?;
-    let writer = encoder.finish()?;
-    let (digest, size) = writer.commit(None)?;
-    let blob = LayerBlob { digest, size, media_type: oci_layer_type(compression).to_owned() };
-    store.set_layer_blob(diff_id, &compression.key(), &blob)?;
-    Ok(blob)
-}
-
-fn oci_layer_type(compression: Compression) -> &'static str {
-    match compression {
-        Compression::None => media_type::OCI_LAYER,
-        Compression::Gzip { .. } => media_type::OCI_LAYER_GZIP,
-        Compression::Zstd { .. } => media_type::OCI_LAYER_ZSTD,
+    let packed = Packed::write(store, dir, options.compression, &options.cancel)?;
+    if packed.diff_id != *diff_id {
+        // Under this name, it would be served to whoever asks for the layer.
+        return Err(ExportError::ChangedLayer { diff_id: *diff_id, path: dir.to_owned() });
     }
+    store.set_layer_blob(diff_id, &options.compression.key(), &packed.blob)?;
+    Ok(packed.blob)
 }
 
 /// The same kind of layer in the other family of media types.

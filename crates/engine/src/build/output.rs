@@ -137,10 +137,11 @@ impl HandOut<'_> {
             Output::CacheOnly => {}
             Output::Docker { dest: None, .. } => name(store, &self.image()?, names, task)?,
             Output::Image { push, options, .. } => {
+                // First, so that one walk finds the ids of the layers and packs them.
+                let manifest = push.then(|| self.manifest(options, false, task)).transpose()?;
                 let image = self.image()?;
                 name(store, &image, names, task)?;
-                if *push {
-                    let manifest = self.manifest(options, false, task)?;
+                if let Some(manifest) = manifest {
                     for name in names {
                         self.engine.push_manifest(
                             name,
@@ -179,11 +180,13 @@ impl HandOut<'_> {
         Ok(None)
     }
 
+    /// The image, which is not in the store for that: an archive must not wait until all it is made
+    /// of is durable.
     fn image(&mut self) -> Result<ImageRecord, BuildError> {
         match &self.image {
             Some(image) => Ok(image.clone()),
             None => {
-                let image = assemble(self.engine.store()?, self.plan, self.solved)?;
+                let image = describe(self.engine.store()?, self.plan, self.solved)?;
                 Ok(self.image.insert(image).clone())
             }
         }
@@ -196,7 +199,6 @@ impl HandOut<'_> {
         docker_types: bool,
         task: &Task,
     ) -> Result<Manifest, BuildError> {
-        let image = self.image()?;
         let options = ManifestOptions {
             compression: options.compression,
             force_compression: options.force_compression,
@@ -207,7 +209,11 @@ impl HandOut<'_> {
         let progress = |done, all| {
             task.progress("exporting layers", done as u64, Some(all as u64), done == all);
         };
-        Ok(bld_export::manifest(self.engine.store()?, &image, &options, &progress)?)
+        let store = self.engine.store()?;
+        if self.image.is_none() {
+            bld_export::pack_new_layers(store, self.solved.snapshot, &options, &progress)?;
+        }
+        Ok(bld_export::manifest(store, &self.image()?, &options, &progress)?)
     }
 
     fn written(&self, manifest: &Manifest) -> WrittenManifest {
@@ -244,13 +250,14 @@ impl HandOut<'_> {
     }
 }
 
-/// Gives the image its names in the store.
+/// Puts the image into the store, and gives it its names there.
 fn name(
     store: &Store,
     image: &ImageRecord,
     names: &[Reference],
     task: &Task,
 ) -> Result<(), BuildError> {
+    store.put_image(image).map_err(EngineError::from)?;
     task.progress(format!("writing image {}", image.id), 1, Some(1), true);
     for name in names {
         store.tag(&name.to_string(), &image.id, None)?;
@@ -271,7 +278,7 @@ fn title(output: &Output) -> &'static str {
     }
 }
 
-fn assemble(store: &Store, plan: &Plan, solved: &Solved) -> Result<ImageRecord, BuildError> {
+fn describe(store: &Store, plan: &Plan, solved: &Solved) -> Result<ImageRecord, BuildError> {
     let mut config = plan.config.clone();
     // The plan's config ends in the entries that `history` lists; times come with them.
     config.history.truncate(config.history.len().saturating_sub(plan.history.len()));
@@ -282,7 +289,7 @@ fn assemble(store: &Store, plan: &Plan, solved: &Solved) -> Result<ImageRecord, 
         platform: plan.platform.clone(),
         epoch: plan.epoch,
     };
-    Ok(bld_export::assemble(store, recipe)?)
+    Ok(bld_export::describe(store, recipe)?)
 }
 
 /// Writes a file that appears complete or not at all, or to where there is no such thing: standard

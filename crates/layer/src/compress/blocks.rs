@@ -77,13 +77,11 @@ impl Bits<'_> {
             // A length with its distance has at most 48 bits.
             let next = self.peek()?;
             let symbol = symbols.get(next)?;
-            self.at += usize::from(symbol.bits);
-            match symbol.meaning {
+            self.at += symbol.bits();
+            match symbol.meaning() {
                 Meaning::Byte => {}
                 Meaning::End => return Some(()),
-                Meaning::Length => {
-                    self.at += usize::from(distances.get(next >> symbol.bits)?.bits);
-                }
+                Meaning::Length => self.at += distances.get(next >> symbol.bits())?.bits(),
                 Meaning::None => return None,
             }
         }
@@ -98,12 +96,12 @@ impl Bits<'_> {
         for place in &ORDER[..count] {
             lengths[*place] = self.take(3)? as u8;
         }
-        let table = Table::new(&lengths, |length| Entry::byte(length as u8))?;
+        let table = Table::new(&lengths, |length| Entry::new(Meaning::Byte, 0, length as u8))?;
         let mut lengths = Vec::with_capacity(symbols + distances);
         while lengths.len() < symbols + distances {
             let entry = table.get(self.peek()?)?;
-            self.at += usize::from(entry.bits);
-            let (length, times) = match entry.value {
+            self.at += entry.bits();
+            let (length, times) = match entry.symbol() {
                 16 => (*lengths.last()?, 3 + self.take(2)?),
                 17 => (0, 3 + self.take(3)?),
                 18 => (0, 11 + self.take(7)?),
@@ -117,10 +115,9 @@ impl Bits<'_> {
 }
 
 /// What a code stands for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Meaning {
     /// Nothing: no such code.
-    #[default]
     None,
     /// A byte, or whatever is complete with the code itself.
     Byte,
@@ -130,18 +127,31 @@ enum Meaning {
     Length,
 }
 
+/// A code. In two bytes, so that tables fit into the nearest cache: how many bits the code has with
+/// the extra ones that belong to it, its meaning, and which symbol it is, where that matters.
 #[derive(Debug, Clone, Copy, Default)]
-struct Entry {
-    /// Of the code, and the extra bits that belong to it.
-    bits: u8,
-    meaning: Meaning,
-    /// Which symbol, where that matters.
-    value: u8,
-}
+struct Entry(u16);
 
 impl Entry {
-    fn byte(value: u8) -> Self {
-        Self { bits: 0, meaning: Meaning::Byte, value }
+    fn new(meaning: Meaning, bits: usize, symbol: u8) -> Self {
+        Self(bits as u16 | (meaning as u16) << 5 | u16::from(symbol) << 8)
+    }
+
+    fn bits(self) -> usize {
+        usize::from(self.0 & 31)
+    }
+
+    fn meaning(self) -> Meaning {
+        match (self.0 >> 5) & 3 {
+            1 => Meaning::Byte,
+            2 => Meaning::End,
+            3 => Meaning::Length,
+            _ => Meaning::None,
+        }
+    }
+
+    fn symbol(self) -> u8 {
+        self.0.to_le_bytes()[1]
     }
 }
 
@@ -167,8 +177,7 @@ impl Table {
             next[usize::from(*length)] += 1;
             // Codes come with their first bit first.
             let code = code.reverse_bits() >> (usize::BITS - u32::from(*length));
-            let entry = entry(place);
-            let entry = Entry { bits: entry.bits + length, ..entry };
+            let entry = Entry(entry(place).0 + u16::from(*length));
             for slot in table.get_mut(code..)?.iter_mut().step_by(1 << *length) {
                 *slot = entry;
             }
@@ -179,27 +188,24 @@ impl Table {
     /// Of bytes, the end of the block and lengths.
     fn of_symbols(lengths: &[u8]) -> Option<Self> {
         Self::new(lengths, |symbol| match symbol {
-            0..256 => Entry::byte(0),
-            256 => Entry { meaning: Meaning::End, ..Entry::default() },
+            0..256 => Entry::new(Meaning::Byte, 0, 0),
+            256 => Entry::new(Meaning::End, 0, 0),
             _ => {
                 // Four lengths for each number of extra bits, but for the shortest and the longest.
                 let bits = if matches!(symbol, 257..265 | 285) { 0 } else { (symbol - 261) / 4 };
-                Entry { bits: bits as u8, meaning: Meaning::Length, value: 0 }
+                Entry::new(Meaning::Length, bits, 0)
             }
         })
     }
 
     /// Of distances.
     fn of_distances(lengths: &[u8]) -> Option<Self> {
-        Self::new(lengths, |symbol| {
-            let bits = (symbol / 2).saturating_sub(1);
-            Entry { bits: bits as u8, meaning: Meaning::Byte, value: 0 }
-        })
+        Self::new(lengths, |symbol| Entry::new(Meaning::Byte, (symbol / 2).saturating_sub(1), 0))
     }
 
     /// What the code at the beginning of `next` stands for.
     fn get(&self, next: u64) -> Option<Entry> {
         let entry = *self.0.get(next as usize & (self.0.len() - 1))?;
-        (entry.meaning != Meaning::None).then_some(entry)
+        (entry.0 != 0).then_some(entry)
     }
 }

@@ -24,10 +24,11 @@ pub(super) fn is_noise(piece: &[u8]) -> bool {
     // Four counts, so that equal neighbours don't wait for each other.
     let mut counts = [[0_u32; 256]; 4];
     let (quads, _) = piece.as_chunks::<4>();
-    for quad in quads {
-        for (count, byte) in counts.iter_mut().zip(quad) {
-            count[usize::from(*byte)] += 1;
-        }
+    for [first, second, third, fourth] in quads {
+        counts[0][usize::from(*first)] += 1;
+        counts[1][usize::from(*second)] += 1;
+        counts[2][usize::from(*third)] += 1;
+        counts[3][usize::from(*fourth)] += 1;
     }
     // For n evenly spread bytes, the squares of their counts sum up to n²/256 + n.
     let squares: u64 = (0..256)
