@@ -10,10 +10,10 @@ use std::path::Path;
 
 use bld_event::Cancel;
 use bld_export::{
-    ArchiveImage, ExportError, ManifestOptions, Recipe, assemble, manifest, write_archive,
-    write_layout, write_rootfs_dir, write_rootfs_tar,
+    ArchiveImage, ExportError, ManifestOptions, Recipe, assemble, describe, manifest,
+    pack_new_layers, write_archive, write_layout, write_rootfs_dir, write_rootfs_tar,
 };
-use bld_layer::{Compression, decoder};
+use bld_layer::{Compression, TarOptions, decoder};
 use bld_oci::{
     Descriptor, DescriptorExt, Digest, History, Image, ImageConfig, ImageError, ImageExt, Platform,
     Reference, media_type, validate,
@@ -308,6 +308,51 @@ fn layers_are_compressed_as_asked_and_once() {
     assert_eq!(types(&force(Compression::None)), [media_type::OCI_LAYER; 2]);
     let docker = ManifestOptions { docker_types: true, ..force(Compression::default()) };
     assert_eq!(types(&docker), [media_type::DOCKER_LAYER_GZIP; 2]);
+}
+
+#[test]
+fn one_walk_finds_the_ids_and_packs() {
+    let lab = Lab::new();
+    let snapshot = lab.snapshot();
+    let options = options(Compression::Zstd { level: 3 });
+    let packed = std::cell::RefCell::new(Vec::new());
+    let progress = |done, all| packed.borrow_mut().push((done, all));
+    pack_new_layers(&lab.store, Some(snapshot), &options, &progress).unwrap();
+    assert_eq!(packed.take(), [(1, 2), (2, 2)]);
+
+    let image = describe(&lab.store, recipe(Some(snapshot))).unwrap();
+    // Known to whoever has the record; in the store once it is put there.
+    assert_eq!(lab.store.image(&image.id).unwrap(), None);
+    let dirs = lab.store.layers(snapshot).unwrap();
+    for (dir, diff_id) in dirs.iter().zip(&image.layers) {
+        assert_eq!(bld_layer::diff_id(dir, &TarOptions::default()).unwrap().0, *diff_id);
+        let key = options.compression.key();
+        assert!(lab.store.layer_blob(diff_id, &key).unwrap().is_some());
+    }
+    let archived = lab.archived(&image, &options, "x");
+    assert_eq!(
+        Files::of_tar(&archive(&lab, &[archived], false)).check().layer_types(),
+        [media_type::OCI_LAYER_ZSTD; 2]
+    );
+    pack_new_layers(&lab.store, Some(snapshot), &options, &progress).unwrap();
+    assert_eq!(packed.take(), [], "nothing is packed twice");
+    lab.store.put_image(&image).unwrap();
+    assert_eq!(assemble(&lab.store, recipe(Some(snapshot))).unwrap(), image);
+}
+
+#[test]
+fn files_that_were_changed_do_not_pass_for_the_layer() {
+    let lab = Lab::new();
+    let image = lab.image();
+    let top = lab.store.layers(image.snapshot.unwrap()).unwrap().pop().unwrap();
+    fs::write(top.join("file"), "TWO").unwrap();
+    let error = manifest(&lab.store, &image, &ManifestOptions::default(), &|_, _| {}).unwrap_err();
+    let changed = |diff_id: &Digest| *diff_id == image.layers[1];
+    assert!(
+        matches!(&error, ExportError::ChangedLayer { diff_id, .. } if changed(diff_id)),
+        "{error:?}"
+    );
+    assert_eq!(lab.store.any_layer_blob(&image.layers[1]).unwrap(), None);
 }
 
 #[test]

@@ -86,6 +86,7 @@ pub fn apply(tar: &mut dyn Read, target: &Path, options: &ApplyOptions) -> Resul
         upper,
         options,
         unpacked: HashSet::new(),
+        plain: None,
         buffer: vec![0; 256 * 1024],
         applied: Applied::default(),
     };
@@ -108,6 +109,9 @@ struct Unpacker<'a> {
     /// What this archive made, when whiteouts must not remove it: canonical paths with all their
     /// parents.
     unpacked: HashSet<PathBuf>,
+    /// The directory of the last entry, if no symbolic link leads to it: the next one is mostly in
+    /// the same, and it stays what it is until something is put into its place.
+    plain: Option<PathBuf>,
     buffer: Vec<u8>,
     applied: Applied,
 }
@@ -167,13 +171,19 @@ impl Unpacker<'_> {
 
     /// Where an entry goes: its parent resolved, its last component as it is. `None` for the
     /// directory everything goes into.
-    fn locate(&self, name: &Path, entry: &Path) -> Result<Option<PathBuf>> {
+    fn locate(&mut self, name: &Path, entry: &Path) -> Result<Option<PathBuf>> {
         let clean =
             clean(name).ok_or(LayerError::entry(entry, "the name leads out of the tree"))?;
         let Some(base) = clean.file_name() else { return Ok(None) };
         let parent = clean.parent().unwrap_or(Path::new(""));
-        let parent = self.upper.canonical(&self.options.prefix.join(parent), true)?;
-        Ok(Some(parent.join(base)))
+        let parent = Path::new("/").join(&self.options.prefix).join(parent);
+        if self.plain.as_ref() == Some(&parent) {
+            return Ok(Some(parent.join(base)));
+        }
+        let canonical = self.upper.canonical(&parent, true)?;
+        let path = canonical.join(base);
+        self.plain = (canonical == parent).then_some(parent);
+        Ok(Some(path))
     }
 
     fn file(
@@ -344,6 +354,7 @@ impl Unpacker<'_> {
     /// Takes note of an entry that was made.
     fn done(&mut self, path: &Path) {
         self.applied.entries += 1;
+        self.plain.take_if(|plain| plain.starts_with(path));
         if self.options.whiteouts == Whiteouts::Remove {
             for path in path.ancestors() {
                 if !self.unpacked.insert(path.to_owned()) {

@@ -42,7 +42,7 @@ mod xattr;
 pub mod copy;
 
 pub use adopt::adopt;
-pub use ahead::read_ahead;
+pub use ahead::{ReadAhead, read_ahead};
 pub use apply::{Applied, ApplyOptions, Whiteouts, apply};
 pub use archive::{comment, is_tar};
 pub use behind::WriteBehind;

@@ -1,5 +1,6 @@
 //! Receiving blobs: verified while they stream, resumed where they broke off.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -16,6 +17,8 @@ use crate::progress::{Item, Reporter};
 use crate::repository::Repository;
 use crate::retry::Backoff;
 use crate::sink::Sink;
+use crate::sync::lock;
+use crate::tap::Tap;
 
 /// An attempt that brought this much counts as a fresh start: a large blob over a bad line takes
 /// many.
@@ -39,6 +42,23 @@ impl Client {
         descriptor: &Descriptor,
         reporter: &Reporter,
     ) -> Result<Digest, RegistryError> {
+        self.fetch_tapped(store, lease, reference, descriptor, reporter, Tap::default()).await
+    }
+
+    /// As [`Client::fetch_blob`]; what is received goes through `tap` at the same time. A blob that
+    /// did not have to be received does not: the tap just closes.
+    ///
+    /// # Errors
+    /// As [`Client::fetch_blob`].
+    pub async fn fetch_tapped(
+        &self,
+        store: &Store,
+        lease: &Lease,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        reporter: &Reporter,
+        tap: Tap,
+    ) -> Result<Digest, RegistryError> {
         let digest = descriptor.sha256().map_err(|error| RegistryError::Malformed {
             what: format!("manifest of {reference}"),
             reason: error.to_string(),
@@ -54,8 +74,10 @@ impl Client {
             item.done();
             return Ok(digest);
         }
+        // Of several places to receive it from, the first that has it.
+        let tap = Mutex::new(tap);
         let receive =
-            async |repository| receive(store, &repository, descriptor, digest, &item).await;
+            async |repository| receive(store, &repository, descriptor, digest, &item, &tap).await;
         self.find(reference, receive).await?;
         item.done();
         Ok(digest)
@@ -99,8 +121,9 @@ async fn receive(
     descriptor: &Descriptor,
     digest: Digest,
     item: &Item,
+    tap: &Mutex<Tap>,
 ) -> Result<(), RegistryError> {
-    let mut sink = Sink::open(store);
+    let mut sink = Sink::open(store, std::mem::take(&mut *lock(tap)));
     let mut backoff = Backoff::new(repository.retry);
     loop {
         let before = sink.received();

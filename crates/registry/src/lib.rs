@@ -32,6 +32,7 @@ mod retry;
 mod sink;
 mod sync;
 mod tags;
+mod tap;
 mod upload;
 
 pub use client::Client;
@@ -41,3 +42,4 @@ pub use manifest::Manifest;
 pub use progress::Reporter;
 pub use pull::PulledImage;
 pub use push::Pushed;
+pub use tap::{Arriving, Tap, tap};

@@ -8,6 +8,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::bytes::Bytes;
 
+use crate::tap::Tap;
+
 /// Pieces on their way to the disk, for each blob. A piece is what one read of the socket gives,
 /// some 16 KiB.
 const QUEUE: usize = 64;
@@ -25,10 +27,11 @@ pub(crate) struct Sink {
 }
 
 impl Sink {
-    pub(crate) fn open(store: &Store) -> Self {
+    /// What comes goes through `tap`, too.
+    pub(crate) fn open(store: &Store, tap: Tap) -> Self {
         let (queue, pieces) = mpsc::channel(QUEUE);
         let store = store.clone();
-        let writer = tokio::task::spawn_blocking(move || write(&store, pieces));
+        let writer = tokio::task::spawn_blocking(move || write(&store, pieces, tap));
         Self { queue, writer, received: 0 }
     }
 
@@ -77,12 +80,24 @@ impl Sink {
     }
 }
 
-fn write(store: &Store, mut pieces: mpsc::Receiver<Message>) -> Result<(), StoreError> {
+fn write(
+    store: &Store,
+    mut pieces: mpsc::Receiver<Message>,
+    mut tap: Tap,
+) -> Result<(), StoreError> {
     let mut blob = store.blob_writer()?;
     while let Some(message) = pieces.blocking_recv() {
         match message {
-            Message::Data(bytes) => blob.write_all(&bytes).map_err(|e| write_error(store, e))?,
-            Message::Commit(expected) => return blob.commit(Some(expected)).map(drop),
+            Message::Data(bytes) if bytes.is_empty() => {}
+            Message::Data(bytes) => {
+                blob.write_all(&bytes).map_err(|e| write_error(store, e))?;
+                tap.pass(bytes);
+            }
+            Message::Commit(expected) => {
+                blob.commit(Some(expected))?;
+                tap.end();
+                return Ok(());
+            }
         }
     }
     Ok(())

@@ -1,12 +1,15 @@
 //! Fetching images from registries.
 //!
-//! Each layer is unpacked as soon as it has arrived, while others are still on their way.
+//! A layer is unpacked while it arrives, as long as there are cores that have nothing to do, else
+//! as soon as it has arrived.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::thread;
 
 use bld_event::{Events, Task};
 use bld_oci::{Digest, Platform, Reference};
-use bld_registry::{Client, PulledImage, Reporter};
+use bld_registry::{Arriving, Client, PulledImage, Reporter};
 use bld_store::{ImageRecord, LayerBlob, SnapshotId, Store};
 use futures_util::future::try_join_all;
 use tokio::sync::Semaphore;
@@ -146,21 +149,54 @@ async fn fetch_layers(
         async move {
             let permit = downloads.acquire().await;
             let descriptor = &remote.layers[index];
-            client
-                .fetch_blob(store, &remote.lease, &remote.reference, descriptor, reporter)
-                .await?;
+            let unpack_from = |contents| {
+                let (store, blob, diff_id) = (store.clone(), blob.clone(), missing?.diff_id);
+                let (events, vertex) = (task.events().clone(), task.id());
+                let work = move || unpack(&store, &diff_id, &blob, contents, &events, vertex);
+                Some(tokio::task::spawn_blocking(work))
+            };
+            let (tap, arriving) = bld_registry::tap();
+            let slot = unpackers.try_acquire().ok();
+            let early = slot.as_ref().and_then(|_| unpack_from(Contents::Arriving(arriving)));
+            let (lease, reference) = (&remote.lease, &remote.reference);
+            client.fetch_tapped(store, lease, reference, descriptor, reporter, tap).await?;
             drop(permit);
-            let Some(diff_id) = missing.map(|layer| layer.diff_id) else { return Ok(None) };
-            let _permit = unpackers.acquire().await;
-            let (store, blob) = (store.clone(), blob.clone());
-            let (events, vertex) = (task.events().clone(), task.id());
-            let work = move || unpack(&store, &diff_id, &blob, &events, vertex);
-            let unpacked = tokio::task::spawn_blocking(work).await;
-            unpacked.map_err(|_| EngineError::Canceled)?.map(Some)
+            if let Some(early) = early
+                && let Ok(Ok(unpacked)) = early.await
+            {
+                return Ok(Some(unpacked));
+            }
+            // It was there already, or came from a second place after the first had given up. Any
+            // other reason for failing will show again.
+            let _slot = match slot {
+                Some(slot) => Ok(slot),
+                None => unpackers.acquire().await,
+            };
+            let Some(late) = unpack_from(Contents::Blob(store.open_blob(&blob.digest)?)) else {
+                return Ok(None);
+            };
+            late.await.map_err(|_| EngineError::Canceled)?.map(Some)
         }
     });
     let unpacked = try_join_all(layers).await?;
     stack(store, image, &missing, unpacked.into_iter().flatten().collect())
+}
+
+/// Where the bytes of a layer come from.
+enum Contents {
+    /// The registry, now.
+    Arriving(Arriving),
+    /// The store.
+    Blob(File),
+}
+
+impl Read for Contents {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Arriving(arriving) => arriving.read(buffer),
+            Self::Blob(file) => file.read(buffer),
+        }
+    }
 }
 
 fn layer_blobs(remote: &PulledImage) -> Result<Vec<LayerBlob>> {

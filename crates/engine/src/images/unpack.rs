@@ -157,7 +157,10 @@ fn unpack_all(
     let work = || {
         let mut done = Vec::new();
         while let Some((index, (diff_id, blob))) = next() {
-            done.push((index, unpack(store, diff_id, blob, events, vertex)));
+            let contents = store.open_blob(&blob.digest).map_err(EngineError::from);
+            let unpacked = contents
+                .and_then(|contents| unpack(store, diff_id, blob, contents, events, vertex));
+            done.push((index, unpacked));
         }
         done
     };
@@ -173,11 +176,12 @@ fn unpack_all(
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-/// Unpacks one layer into a snapshot of its own.
+/// Unpacks one layer into a snapshot of its own, from the `contents` of its blob.
 pub(super) fn unpack(
     store: &Store,
     diff_id: &Digest,
     blob: &LayerBlob,
+    contents: impl Read + Send + 'static,
     events: &Events,
     vertex: VertexId,
 ) -> Result<Unpacked> {
@@ -196,14 +200,15 @@ pub(super) fn unpack(
         digest: blob.digest,
         source: bld_layer::LayerError::Stream { action: "decompress", source },
     };
-    let decoder = bld_layer::decoder(store.open_blob(&blob.digest)?).map_err(damaged)?;
+    let decoder = bld_layer::decoder(contents).map_err(damaged)?;
     let active = store.prepare(None)?;
-    let mut archive = HashingReader::new(decoder);
+    // Decompressing and hashing take as long as making the files.
+    let mut archive = bld_layer::read_ahead(HashingReader::new(decoder)).map_err(damaged)?;
     let applied = bld_layer::apply(&mut archive, active.upper(), &ApplyOptions::default())
         .map_err(|source| EngineError::Layer { digest: blob.digest, source })?;
     // What follows the end of the archive counts for the digest.
     io::copy(&mut archive.by_ref(), &mut io::sink()).map_err(damaged)?;
-    let (_, found, size) = archive.finish();
+    let (_, found, size) = archive.finish().map_err(damaged)?.finish();
     if found != *diff_id {
         return Err(EngineError::LayerMismatch { blob: blob.digest, expected: *diff_id, found });
     }

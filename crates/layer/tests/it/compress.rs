@@ -174,8 +174,10 @@ impl Read for Failing {
 fn reading_ahead_changes_nothing() {
     let data = corpus(3_000_001);
     let mut read = Vec::new();
-    read_ahead(Cursor::new(data.clone())).unwrap().read_to_end(&mut read).unwrap();
+    let mut ahead = read_ahead(Cursor::new(data.clone())).unwrap();
+    ahead.read_to_end(&mut read).unwrap();
     assert!(read == data);
+    assert_eq!(ahead.finish().unwrap().position(), data.len() as u64);
 
     let mut read = Vec::new();
     let error = read_ahead(Failing(1_000_000)).unwrap().read_to_end(&mut read).unwrap_err();

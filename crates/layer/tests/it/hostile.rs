@@ -149,6 +149,26 @@ fn a_link_is_replaced_not_written_through() {
 }
 
 #[test]
+fn a_directory_that_becomes_a_link_leads_elsewhere() {
+    // The second file is in the same directory as the first by name only.
+    let archive = Archive::default()
+        .file("a/b/first")
+        .dir("other/b")
+        .symlink("a", "other")
+        .file("a/b/second")
+        .symlink("other/b", "../../../outside")
+        .file("a/b/third");
+    for options in options() {
+        let cell = Cell::new();
+        cell.apply(&archive, &options).unwrap();
+        let target = cell.target();
+        assert!(fs::read_link(target.join("a")).unwrap() == Path::new("other"));
+        assert!(!target.join("other/b/first").exists());
+        assert!(target.join("outside/third").exists());
+    }
+}
+
+#[test]
 fn hard_links_do_not_reach_out() {
     for options in options() {
         let cell = Cell::new();
