@@ -1,8 +1,9 @@
 //! Deflating a piece of a stream so that other pieces can stand before and after it.
 //!
 //! libdeflate is what makes the bytes: it is twice as fast as the best of the zlib family at the
-//! same size, and chooses by whole numbers and the input alone, never by the processor. It knows
-//! only complete streams, so the mark of the last block is taken away afterwards.
+//! same size, and chooses by whole numbers and the input alone, never by what the processor can do
+//! (only by its byte order: on big-endian machines it may find other matches). It knows only
+//! complete streams, so the mark of the last block is taken away afterwards.
 
 use std::io;
 

@@ -1,5 +1,6 @@
 //! Registries that fail, and what becomes of the transfer.
 
+use std::io::{self, Read as _};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use crate::support::{
     TestStore, chain, client, fetch, image, layer, noise, pull, push, put, quick, reference,
 };
 use bld_oci::Digest;
-use bld_registry::{Config, RegistryError};
+use bld_registry::{Config, RegistryError, Reporter};
 use bld_testkit::Registry;
 
 /// Pushes a layer of a megabyte, then pulls it through a server with this behaviour.
@@ -130,6 +131,50 @@ async fn a_registry_that_cannot_resume_is_read_anew() {
     .await;
     result.unwrap();
     assert_eq!(server.log().iter().filter(|request| is_layer(request)).count(), 2);
+}
+
+/// Receives a layer of a megabyte through a server with this behaviour, and what came out of the
+/// tap meanwhile.
+async fn tap_through(
+    handler: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+) -> (Result<Digest, RegistryError>, io::Result<Vec<u8>>) {
+    let registry = Registry::start().unwrap();
+    let (from, to) = (TestStore::new(), TestStore::new());
+    let manifest = put(&from, &image(1, &[1_000_000]));
+    let direct = reference(&registry.host(), "app:v1");
+    push(&client(quick()), &from, &direct, &manifest).await.unwrap();
+    let server = Server::before(&registry.host(), handler);
+    let name = reference(&server.host(), "app:v1");
+    let (tap, mut arriving) = bld_registry::tap();
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut bytes = Vec::new();
+        arriving.read_to_end(&mut bytes).map(|_| bytes)
+    });
+    let (lease, reporter) = (to.store.lease(), Reporter::none());
+    let descriptor = layer(&noise(1, 1_000_000));
+    let fetched =
+        client(quick()).fetch_tapped(&to.store, &lease, &name, &descriptor, &reporter, tap).await;
+    (fetched, reading.await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_reads_along_gets_every_byte_once_and_no_end_before_it_is_verified() {
+    let (fetched, read) = tap_through(|request| match request.nth {
+        0 if is_layer(request) => Reply::CutAfter(400_000),
+        1 if is_layer(request) => Reply::WithoutRange,
+        _ => Reply::Pass,
+    })
+    .await;
+    fetched.unwrap();
+    assert!(read.unwrap() == noise(1, 1_000_000));
+
+    for reply in [Reply::Flip(777_777), Reply::CutAfter(10)] {
+        let (fetched, read) =
+            tap_through(move |request| if is_layer(request) { reply.clone() } else { Reply::Pass })
+                .await;
+        fetched.unwrap_err();
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
