@@ -72,7 +72,7 @@ mod tests {
         assert!(is_noise(&noise));
         assert!(!is_noise(b""));
         assert!(!is_noise(&noise[..1024]), "too short to be sure");
-        assert!(!is_noise(&[7; 65536]));
+        assert!(!is_noise(&[7].repeat(65536)));
         // Base64 fits into six bits of eight.
         let six_bits: Vec<u8> = noise.iter().map(|byte| byte & 63).collect();
         assert!(!is_noise(&six_bits));
