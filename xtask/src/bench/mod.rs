@@ -214,8 +214,30 @@ struct Contender<'a> {
     failed: bool,
 }
 
+impl Contender<'_> {
+    /// Whether it has to be timed once more.
+    fn wants_another(&self, rounds: usize) -> bool {
+        let wanted = self.usages.first().map_or(1, |first| runs(rounds, first.wall));
+        !self.failed && self.usages.len() < wanted
+    }
+
+    /// What it took, said aloud; `None` if it failed.
+    fn usage(&self) -> Option<Usage> {
+        let usage = median(&self.usages).filter(|_| !self.failed)?;
+        let least = self.usages.iter().map(|usage| usage.wall).fold(f64::MAX, f64::min);
+        println!(
+            "    {:16} {:>8} (at least {}; runs: {})",
+            self.builder.name,
+            report::time(usage.wall),
+            report::time(least),
+            self.usages.len()
+        );
+        Some(usage)
+    }
+}
+
 impl Bench {
-    /// Measures one workload with bld and the others in turns.
+    /// Measures one workload with bld and the others.
     fn compare(&self, workload: &Workload, own: &Builder, peers: &[&Builder]) -> Result<Row> {
         let mut contenders = Vec::new();
         for builder in std::iter::once(&own).chain(peers) {
@@ -225,64 +247,23 @@ impl Bench {
             }
             contenders.push(Contender { builder, usages: Vec::new(), failed: false });
         }
-        for round in 0.. {
-            let mut measured = false;
-            for contender in &mut contenders {
-                let wanted =
-                    contender.usages.first().map_or(1, |first| runs(self.rounds, first.wall));
-                if contender.failed || contender.usages.len() >= wanted {
-                    continue;
-                }
-                measured = true;
-                match self.measure(workload, contender.builder, round == 0) {
-                    Ok(usage) => contender.usages.push(usage),
-                    Err(error) => {
-                        println!("    {:16} failed: {error:#}", contender.builder.name);
-                        contender.failed = true;
-                    }
-                }
-            }
-            if !measured {
-                break;
-            }
-        }
-        let usage = |contender: &Contender<'_>| {
-            let usage = if contender.failed { None } else { median(&contender.usages) };
-            if let Some(usage) = usage {
-                let least =
-                    contender.usages.iter().map(|usage| usage.wall).fold(f64::MAX, f64::min);
-                println!(
-                    "    {:16} {:>8} (at least {}; {} runs)",
-                    contender.builder.name,
-                    report::time(usage.wall),
-                    report::time(least),
-                    contender.usages.len()
-                );
-            }
-            usage
-        };
-        let used: Vec<_> = contenders.iter().map(usage).collect();
-        let peers: Vec<_> = contenders
-            .iter()
-            .zip(&used)
-            .skip(1)
-            .map(|(contender, usage)| Peer {
-                name: contender.builder.name.to_owned(),
-                usage: *usage,
-                has_daemon: contender.builder.has_daemon(),
-            })
-            .collect();
+        self.take_turns(workload, &mut contenders);
+        let mut all = contenders.iter().map(|contender| Peer {
+            name: contender.builder.name.to_owned(),
+            usage: contender.usage(),
+            has_daemon: contender.builder.has_daemon(),
+        });
+        let own_usage = all.next().and_then(|own| own.usage);
+        let peers: Vec<_> = all.collect();
         let mut row = Row {
             limit: workload.goal.map(|goal| Limit::new(goal, &peers)),
             memory: workload.memory,
             peers,
-            ..Row::of_bld(workload.id, workload.title, used[0])
+            ..Row::of_bld(workload.id, workload.title, own_usage)
         };
-        if row.met() == Some(false)
-            && let Some(own_usage) = row.own
-        {
+        if let (Some(false), Some(usage)) = (row.met(), own_usage) {
             println!("    missed its goal: profiling");
-            let profile = profile(own_usage.wall, &self.directory, || {
+            let profile = profile(usage.wall, &self.directory, || {
                 self.prepare(workload, own, false)?;
                 own.commands(workload, &self.out()).pop().context("bld is one command")
             });
@@ -300,6 +281,23 @@ impl Bench {
             }
         }
         Ok(row)
+    }
+
+    /// Times all in turns until each was timed as often as it wants.
+    fn take_turns(&self, workload: &Workload, contenders: &mut [Contender<'_>]) {
+        let rounds = self.rounds;
+        while contenders.iter().any(|contender| contender.wants_another(rounds)) {
+            for contender in contenders.iter_mut().filter(|one| one.wants_another(rounds)) {
+                let first = contender.usages.is_empty();
+                match self.measure(workload, contender.builder, first) {
+                    Ok(usage) => contender.usages.push(usage),
+                    Err(error) => {
+                        println!("    {:16} failed: {error:#}", contender.builder.name);
+                        contender.failed = true;
+                    }
+                }
+            }
+        }
     }
 
     /// Where results go that leave the store.

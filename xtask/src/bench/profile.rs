@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::report::time;
 use crate::shell::{output, which};
 
 /// Functions and system calls that are shown.
@@ -18,7 +19,7 @@ const CALLS: usize = 5;
 
 /// How often a workload of so many seconds is run for samples: enough of them for a picture.
 fn repetitions(wall: f64) -> usize {
-    ((1.0 / wall.max(0.001)) as usize).clamp(2, 40)
+    ((1.0 / wall.max(0.001)) as usize).clamp(1, 40)
 }
 
 /// Profiles a command that takes `wall` seconds, as Markdown. Before each run `prepare` is called.
@@ -139,7 +140,7 @@ fn longest(table: &str) -> String {
     });
     for (name, seconds, count) in rows.take(CALLS) {
         let separator = if calls.is_empty() { "" } else { ", " };
-        let _ = write!(calls, "{separator}`{name}` {:.1} ms in {count}", seconds * 1e3);
+        let _ = write!(calls, "{separator}`{name}` {} in {count}", time(seconds));
     }
     format!(" Longest in system calls, over all threads and while traced: {calls}.")
 }
@@ -182,11 +183,11 @@ mod tests {
                      9.01    0.032419          22      1453           write\n\
                      ------ ----------- ----------- --------- --------- ----------------\n\
                      100.00    0.5    95      1586         4 total\n";
-        assert!(longest(table).ends_with(": `futex` 212.7 ms in 133, `write` 32.4 ms in 1453."));
+        assert!(longest(table).ends_with(": `futex` 213 ms in 133, `write` 32.4 ms in 1453."));
     }
 
     #[test]
     fn what_is_quick_is_run_often() {
-        assert_eq!([0.0, 0.1, 30.0].map(repetitions), [40, 10, 2]);
+        assert_eq!([0.0, 0.1, 30.0].map(repetitions), [40, 10, 1]);
     }
 }
