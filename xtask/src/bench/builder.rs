@@ -140,11 +140,8 @@ impl Builder {
             _ if self.kind == Kind::Copy => workload.tree.is_some(),
             Action::Run { .. } => matches!(self.kind, Kind::Bld | Kind::Podman | Kind::Docker),
             Action::Check => matches!(self.kind, Kind::Bld | Kind::Docker),
-            Action::Build | Action::BuildWithoutCache if self.kind == Kind::BuildctlImage => {
-                workload.makes_layers()
-            }
+            _ if self.kind == Kind::BuildctlImage => workload.images,
             Action::Export(Format::Zstd) if self.kind == Kind::Docker => false,
-            Action::Export(_) | Action::Push if self.kind == Kind::BuildctlImage => false,
             _ => builds,
         }
     }

@@ -103,7 +103,8 @@ pub(super) fn runs(rounds: usize, first: f64) -> usize {
     match first {
         ..0.5 => rounds * 4,
         ..5.0 => rounds,
-        _ => rounds.min(3),
+        ..15.0 => rounds.min(3),
+        _ => rounds.min(2),
     }
 }
 
@@ -112,7 +113,8 @@ pub(super) fn median(usages: &[Usage]) -> Option<Usage> {
     let middle = |value: fn(&Usage) -> f64| {
         let mut values: Vec<_> = usages.iter().map(value).collect();
         values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied()
+        let upper = values.get(values.len() / 2)?;
+        Some(f64::midpoint(values[(values.len() - 1) / 2], *upper))
     };
     Some(Usage {
         wall: middle(|usage| usage.wall)?,
@@ -130,12 +132,13 @@ mod tests {
         let usage = |wall, memory| Usage { wall, cpu: wall / 2.0, memory };
         let all = [usage(9.0, 1), usage(1.0, 3), usage(2.0, 2)];
         assert_eq!(median(&all), Some(Usage { wall: 2.0, cpu: 1.0, memory: 3 }));
+        assert_eq!(median(&all[1..]), Some(Usage { wall: 1.5, cpu: 0.75, memory: 3 }));
         assert_eq!(median(&[]), None);
     }
 
     #[test]
     fn quick_things_are_timed_more_often() {
-        assert_eq!([0.006, 1.0, 20.0].map(|first| runs(5, first)), [20, 5, 3]);
+        assert_eq!([0.006, 1.0, 10.0, 20.0].map(|first| runs(5, first)), [20, 5, 3, 2]);
         assert_eq!(runs(1, 20.0), 1);
     }
 }

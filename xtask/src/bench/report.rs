@@ -212,7 +212,7 @@ fn page(results: &Results, rounds: usize) -> Result<String> {
          Written by `cargo xtask bench` on {today} ({}).\n\n\
          Times are wall time of the whole command, all builders in turns and on the host's network unless \
          the workload says otherwise: the median of {rounds} runs, of {} where one takes less than half a \
-         second, of 3 where it takes more than five. CPU is the time of processors, by bld and all that \
+         second, of 3 where it takes more than five and of 2 where more than fifteen. CPU is the time of processors, by bld and all that \
          runs in its containers; memory is the most that one of these processes held. `buildctl` leaves \
          results in BuildKit's cache, as bld leaves them in its store; `buildctl image` makes images of \
          them, which compresses.\n\n",

@@ -27,6 +27,8 @@ pub(super) struct Workload {
     pub(super) action: Action,
     /// A file that changes before each run.
     pub(super) changing: Option<PathBuf>,
+    /// Whether it is worth seeing what it takes to make an image of the result at once.
+    pub(super) images: bool,
     /// A tree that `cp -a` copies for comparison.
     pub(super) tree: Option<PathBuf>,
     pub(super) goal: Option<Goal>,
@@ -103,6 +105,7 @@ impl Workload {
             start,
             action,
             changing: None,
+            images: false,
             tree: None,
             goal: None,
             memory: None,
@@ -120,6 +123,11 @@ impl Workload {
         self
     }
 
+    fn images(mut self) -> Self {
+        self.images = true;
+        self
+    }
+
     fn bulky(mut self) -> Self {
         self.bulky = true;
         self
@@ -128,11 +136,6 @@ impl Workload {
     fn tag(mut self, tag: &str) -> Self {
         tag.clone_into(&mut self.tag);
         self
-    }
-
-    /// Whether it makes layers, as opposed to finding all of them in the store.
-    pub(super) fn makes_layers(&self) -> bool {
-        self.fresh || self.changing.is_some() || !matches!(self.start, Start::Built | Start::Done)
     }
 }
 
@@ -272,7 +275,8 @@ impl Lab<'_> {
         let mut workloads = vec![
             new("W1", "10 RUN, nothing changed", &ten, Start::Built, Build).goal(Within(0.006)),
             new("W2", "10 RUN, no cache", &ten, base.clone(), BuildWithoutCache)
-                .goal(Within(0.070)),
+                .goal(Within(0.070))
+                .images(),
             new("W2a", "1 RUN, no cache", &one, base.clone(), BuildWithoutCache),
             Workload {
                 tree: Some(files.join("tree")),
@@ -285,6 +289,7 @@ impl Lab<'_> {
                 )
                 .fresh()
                 .goal(Share(1.0, "cp -a", 4.3))
+                .images()
             },
             new("W3b", "the same, nothing changed", &files, Start::Built, Build)
                 .goal(Within(0.050)),
@@ -292,11 +297,13 @@ impl Lab<'_> {
                 changing: Some(changing),
                 ..new("W3c", "the same, one small file changed", &files, Start::Built, Build)
                     .goal(Within(0.5))
+                    .images()
                     .bulky()
             },
             Workload {
                 goal: None,
                 ..of_large("W4o", "RUN that writes 520 MB, no cache", BuildWithoutCache, 0.0)
+                    .images()
             },
             of_large("W4a", "the same, and an OCI archive, gzip", Export(Format::Gzip), 3.8),
             of_large("W4b", "the same, and an OCI archive, zstd", Export(Format::Zstd), 2.75),
@@ -316,7 +323,8 @@ impl Lab<'_> {
                 .bulky(),
             new("W7", "pull and unpack Debian, RUN true", &pull, Start::Nothing, Build)
                 .fresh()
-                .goal(Within(0.9)),
+                .goal(Within(0.9))
+                .images(),
             new("W8", "push the image of W4, first time", &large, Start::Built, Push)
                 .tag(&pushed)
                 .fresh(),
