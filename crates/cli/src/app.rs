@@ -48,7 +48,7 @@ enum Command {
     Container(c::groups::Container),
     Create(Box<c::create::Args>),
     Exec(c::exec::Args),
-    History(c::history::Args),
+    History(c::history::Top),
     Image(c::groups::Image),
     Images(c::images::Args),
     Info(c::info::Args),
@@ -74,6 +74,7 @@ enum Command {
     Version(c::version::Args),
     Volume(c::volume::Volume),
     Wait(c::wait::Args),
+    Why(c::why::Args),
 }
 
 /// Runs the command that the process was started with.
@@ -153,7 +154,7 @@ fn dispatch(command: Command, session: &Session) -> Outcome {
         Command::Container(group) => group.run(session),
         Command::Create(args) => c::create::run(&args, session),
         Command::Exec(args) => c::exec::run(&args, session),
-        Command::History(args) => c::history::run(&args, session),
+        Command::History(args) => args.run(session),
         Command::Image(group) => group.run(session),
         Command::Images(args) => c::images::run(&args, session),
         Command::Info(args) => c::info::run(&args, session),
@@ -179,6 +180,7 @@ fn dispatch(command: Command, session: &Session) -> Outcome {
         Command::Version(args) => c::version::run(&args, session),
         Command::Volume(group) => group.run(session),
         Command::Wait(args) => c::wait::run(&args, session),
+        Command::Why(args) => c::why::run(&args, session),
     }
 }
 

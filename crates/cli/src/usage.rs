@@ -62,7 +62,7 @@ fn arguments(command: &Command) -> String {
     if command.get_opts().any(|arg| !arg.is_hide_set()) {
         text.push_str(" [OPTIONS]");
     }
-    if command.has_subcommands() {
+    if command.has_subcommands() && command.get_positionals().next().is_none() {
         return text + " COMMAND";
     }
     for arg in command.get_positionals() {
@@ -89,7 +89,7 @@ fn arguments(command: &Command) -> String {
         };
         text.push_str(&shape);
     }
-    text
+    if command.has_subcommands() { text + " | COMMAND" } else { text }
 }
 
 /// Finds the command that `args` (without the program) names, as deep as they go.

@@ -287,6 +287,18 @@ pub enum EngineError {
         /// As given.
         id: String,
     },
+    /// No build is remembered by this name.
+    #[error("no such build: {}", if name.is_empty() { "there is none yet" } else { name })]
+    NoSuchBuild {
+        /// As given.
+        name: String,
+    },
+    /// Several builds' references begin so.
+    #[error("several builds begin with {prefix:?}")]
+    AmbiguousBuild {
+        /// As given.
+        prefix: String,
+    },
     /// Several steps' ids begin so.
     #[error("step id {prefix} is ambiguous: several ids begin so")]
     AmbiguousStep {

@@ -19,6 +19,7 @@ pub mod caches;
 mod config;
 pub mod containers;
 mod error;
+pub mod history;
 pub mod images;
 pub mod steps;
 mod time;

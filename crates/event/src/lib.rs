@@ -14,6 +14,7 @@
 //! - log data is passed on byte for byte, in order per stream, and is never clipped.
 
 mod cancel;
+mod document;
 mod reason;
 
 use std::fmt;
@@ -106,7 +107,8 @@ pub enum EventKind {
     Log {
         /// The stream it was written to.
         stream: Stream,
-        /// The bytes, as written.
+        /// The bytes, as written; in a document, text where they are.
+        #[serde(with = "document::text")]
         data: Vec<u8>,
     },
     /// The result was known; nothing ran.
@@ -139,7 +141,8 @@ pub enum EventKind {
 /// One entry of the stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// When it was emitted.
+    /// When it was emitted; in a document, in nanoseconds since 1970.
+    #[serde(with = "document::nanoseconds")]
     pub at: SystemTime,
     /// The vertex it is about.
     pub id: VertexId,
@@ -174,6 +177,13 @@ impl Events {
     pub fn emit(&self, id: VertexId, kind: EventKind) {
         if let Some(reader) = &self.0 {
             reader(Event { at: SystemTime::now(), id, kind });
+        }
+    }
+
+    /// Hands on an event that was emitted elsewhere.
+    pub fn pass(&self, event: Event) {
+        if let Some(reader) = &self.0 {
+            reader(event);
         }
     }
 
@@ -293,13 +303,16 @@ mod tests {
 
     #[test]
     fn events_survive_json() -> Result<(), serde_json::Error> {
-        let event = Event {
-            at: SystemTime::UNIX_EPOCH,
-            id: VertexId::next(),
-            kind: EventKind::Log { stream: Stream::Stderr, data: vec![0xff, b'x'] },
-        };
-        let back: Event = serde_json::from_str(&serde_json::to_string(&event)?)?;
-        assert_eq!(back, event);
+        for data in [&b"text\n"[..], b"\xffx", b""] {
+            let event = Event {
+                at: SystemTime::UNIX_EPOCH
+                    + std::time::Duration::from_nanos(1_700_000_000_000_000_001),
+                id: VertexId::next(),
+                kind: EventKind::Log { stream: Stream::Stderr, data: data.to_vec() },
+            };
+            let back: Event = serde_json::from_str(&serde_json::to_string(&event)?)?;
+            assert_eq!(back, event);
+        }
         Ok(())
     }
 }

@@ -46,6 +46,11 @@ impl Lock {
         rustix::io::retry_on_intr(|| rustix::fs::flock(&self.0, FlockOperation::LockShared))
     }
 
+    /// Lets go of the lock, also where the descriptor was duplicated.
+    pub(crate) fn unlock(self) -> Result<()> {
+        rustix::fs::flock(&self.0, FlockOperation::Unlock)
+    }
+
     /// Whether `name` in `dir` still is the file that is locked. To be asked when a lock has been
     /// won: whoever had it before may have removed the file.
     pub(crate) fn still_named(&self, dir: impl AsFd, name: impl Arg) -> Result<bool> {

@@ -28,6 +28,9 @@ pub(crate) const LOGS: &str = "logs";
 /// Listings of the files that records have as inputs, by the digest that stands for them.
 pub(crate) const LISTINGS: &str = "listings";
 
+/// Journals of builds.
+pub(crate) const JOURNALS: &str = "journals";
+
 /// Space that garbage collection may use up when there is no other.
 pub(crate) const RESERVE: &str = "reserve";
 

@@ -20,6 +20,7 @@
 //! ├── statcache/<hex>          remembered digests of files outside the store
 //! ├── listings/<hex>           which files an input of records was
 //! ├── cachemounts/<key>        a directory for `RUN --mount=type=cache`; <key>.json says which
+//! ├── journals/<time>-<ref>.jsonl   what builds did, the engine's to write and read
 //! ├── containers/ logs/        filled by the engine
 //! ├── reserve                  space that garbage collection has when there is no other
 //! └── epoch                    the boot of the machine for which all this was made ready
@@ -40,6 +41,7 @@
 //! | `blobs/sha256/<hex>` | it was made here and nothing names it yet, or a [`Lease`] | it is being removed |
 //! | `cachemounts/<key>` | a step uses it: [`CacheHold`] | a step uses it alone, or it is replaced or removed |
 //! | `tmp/<session>` | | its process lives |
+//! | `journals/<name>` | somebody asks whether its build runs | its build runs, or it is being removed |
 //! | a byte of `locks` | | work on that key is being done: [`KeyLock`] |
 //! | the root | | the first process of this boot makes it ready |
 //!
@@ -97,6 +99,7 @@ mod gc;
 mod hold;
 mod id;
 mod image;
+mod journal;
 mod layer_blob;
 mod layout;
 mod list;
@@ -125,6 +128,7 @@ pub use gc::{GcPolicy, GcReport};
 pub use hold::Lease;
 pub use id::{SnapshotId, SnapshotIdError};
 pub use image::{ImageRecord, RepoDigest, Tag};
+pub use journal::{Journal, OpenJournal};
 pub use layer_blob::LayerBlob;
 pub use lock::KeyLock;
 pub use record::{Record, RecordInput};

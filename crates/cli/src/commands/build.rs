@@ -17,14 +17,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bld_engine::EngineError;
 use bld_engine::build::{BuildError, BuildResult};
 use bld_engine::containers::Control;
+use bld_engine::history::{BuildLog, Status};
 use bld_event::{Cancel, Events};
 use nix::sys::signal::Signal;
 
-use crate::error::{Failure, INTERRUPTED};
+use crate::error::{Failure, INTERRUPTED, describe};
 use crate::output::units::parse_size;
-use crate::progress::{Display, Mode};
+use crate::progress::{Display, Mode, StepReport};
 use crate::session::{Outcome, Session};
 use crate::{signals, terminal};
 use shell::OnError;
@@ -252,12 +254,20 @@ fn start(args: &Args, session: &Session) -> Outcome {
     if let Some(control) = control {
         request.on_failure = shell::on_failure(display.pause(), control, Arc::clone(&reached));
     }
-    let events = display.events();
+    let log = session.engine.log_build(&request);
+    let events = match &log {
+        Ok(log) => log.tee(display.events()),
+        Err(_) => display.events(),
+    };
     let mut warnings = None;
     let built = build(session, &request, &events, &cancel, &mut warnings);
     let summary = display.finish();
+    if let Err(error) = log.and_then(|log| end_log(log, &built, &cancel)) {
+        session.tell(&format!("note: this build is not in the history: {}", describe(&error)));
+    }
     if args.explain {
-        session.tell_if_any(&summary.reasons.join("\n"));
+        let reasons = summary.steps.iter().filter_map(StepReport::explained);
+        session.tell_if_any(&reasons.collect::<Vec<_>>().join("\n"));
     }
     // After a failure too: what a variable expanded to may be the reason.
     if let Some(warnings) = warnings.filter(|_| !matches!(mode, Mode::Quiet | Mode::Rawjson)) {
@@ -276,6 +286,19 @@ fn start(args: &Args, session: &Session) -> Outcome {
             }
             Err(report::failed(session, &error, &summary, whole))
         }
+    }
+}
+
+/// Writes down how the build ended.
+fn end_log(
+    log: BuildLog,
+    built: &Result<BuildResult, BuildError>,
+    cancel: &Cancel,
+) -> Result<(), EngineError> {
+    match built {
+        Ok(result) => log.finish(Status::Completed, None, Some(result)),
+        Err(_) if cancel.is_canceled() => log.finish(Status::Canceled, None, None),
+        Err(error) => log.finish(Status::Failed, Some(report::reason(error)), None),
     }
 }
 

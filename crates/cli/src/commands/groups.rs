@@ -117,6 +117,7 @@ pub(crate) struct Builder {
 #[derive(Debug, Subcommand)]
 enum BuilderCommand {
     Build(Box<c::build::Args>),
+    History(c::history::Builds),
     Prune(c::prune::BuilderArgs),
 }
 
@@ -125,6 +126,7 @@ impl Builder {
     pub(crate) fn run(self, session: &Session) -> Outcome {
         match self.command {
             BuilderCommand::Build(args) => c::build::run(&args, session),
+            BuilderCommand::History(group) => group.run(session),
             BuilderCommand::Prune(args) => c::prune::builder(&args, session),
         }
     }

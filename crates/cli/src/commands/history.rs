@@ -1,10 +1,16 @@
-//! `bld history`
+//! `bld history`: of an image, or of the builds that ran here.
+
+mod builds;
+pub(super) mod inspect;
 
 use std::time::SystemTime;
+
+use clap::Subcommand;
 
 use bld_engine::images::HistoryEntry;
 
 use super::ps::ago;
+use crate::error::Failure;
 use crate::output::list::{Layout, Row};
 use crate::output::units;
 use crate::session::{Outcome, Session};
@@ -23,6 +29,77 @@ const LAYOUT: Layout = Layout {
     ],
     columns: &["ID", "CreatedSince", "CreatedBy", "Size", "Comment"],
 };
+
+/// Show the history of an image, or of builds
+///
+/// The first word is an image, unless it is ls, inspect, logs or rm: these are about the builds that ran
+/// here. An image of such a name is shown by "bld image history".
+#[derive(Debug, clap::Args)]
+#[command(
+    verbatim_doc_comment,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
+pub(crate) struct Top {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    image: Option<Args>,
+}
+
+/// Work with build records
+#[derive(Debug, clap::Args)]
+#[command(subcommand_required = true)]
+pub(crate) struct Builds {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Inspect(inspect::Args),
+    Logs(builds::LogsArgs),
+    #[command(alias = "list")]
+    Ls(builds::ListArgs),
+    #[command(alias = "remove")]
+    Rm(builds::RemoveArgs),
+}
+
+impl Top {
+    /// Runs what was asked for.
+    pub(crate) fn run(&self, session: &Session) -> Outcome {
+        match (&self.verb, &self.image) {
+            (Some(verb), _) => verb.run(session),
+            (None, Some(image)) => run(image, session),
+            (None, None) => {
+                Err(Failure::new("an image or one of ls, inspect, logs and rm is needed"))
+            }
+        }
+    }
+}
+
+impl Builds {
+    /// Runs the command of the group.
+    pub(crate) fn run(&self, session: &Session) -> Outcome {
+        self.verb.run(session)
+    }
+}
+
+impl Verb {
+    fn run(&self, session: &Session) -> Outcome {
+        match self {
+            Self::Inspect(args) => inspect::run(args, session),
+            Self::Logs(args) => builds::logs(args, session),
+            Self::Ls(args) => builds::list(args, session),
+            Self::Rm(args) => builds::remove(args, session),
+        }
+    }
+}
+
+/// RFC 3339 with nanoseconds.
+fn time(time: SystemTime) -> String {
+    jiff::Timestamp::try_from(time).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
+}
 
 /// Show the history of an image
 #[derive(Debug, clap::Args)]

@@ -33,3 +33,4 @@ pub(crate) mod tag;
 pub(crate) mod version;
 pub(crate) mod volume;
 pub(crate) mod wait;
+pub(crate) mod why;

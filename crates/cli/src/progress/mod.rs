@@ -19,7 +19,7 @@ use std::time::Duration;
 use bld_event::{Event, Events};
 
 use steps::Steps;
-pub(crate) use steps::{FailedStep, Summary};
+pub(crate) use steps::{FailedStep, StepReport, Summary, Why};
 pub(crate) use transfer::{PULL, PUSH};
 
 /// How long a reader waits for an event before it gets a chance to redraw.
@@ -169,6 +169,41 @@ impl Display {
     pub(crate) fn finish(self) -> Summary {
         let _unheard = self.queue.send(Message::Finish);
         self.thread.join().unwrap_or_default()
+    }
+}
+
+/// Shows events that were written down, on standard output.
+pub(crate) struct Replay {
+    steps: Steps,
+    reader: Option<Box<dyn Reader>>,
+}
+
+impl Replay {
+    /// Shows them in the manner of `mode`; a terminal view makes no sense of what is over.
+    pub(crate) fn new(mode: Mode) -> Self {
+        let reader: Option<Box<dyn Reader>> = match mode {
+            Mode::Auto | Mode::Tty | Mode::Plain => Some(Box::new(plain::Plain::new(io::stdout()))),
+            Mode::Rawjson => Some(Box::new(rawjson::RawJson::new(io::stdout()))),
+            Mode::Quiet | Mode::None => None,
+        };
+        Self { steps: Steps::default(), reader }
+    }
+
+    /// Shows the next event.
+    pub(crate) fn event(&mut self, event: &Event) -> io::Result<()> {
+        self.steps.apply(event);
+        match &mut self.reader {
+            Some(reader) => reader.event(event, &mut self.steps),
+            None => Ok(()),
+        }
+    }
+
+    /// Shows what is left; every step, in order.
+    pub(crate) fn finish(mut self) -> io::Result<Vec<StepReport>> {
+        if let Some(reader) = &mut self.reader {
+            reader.finish(&mut self.steps)?;
+        }
+        Ok(self.steps.reports())
     }
 }
 

@@ -30,8 +30,10 @@ pub(super) enum End {
 
 /// Why a result was known, or was not.
 #[derive(Debug, Clone)]
-pub(super) enum Why {
+pub(crate) enum Why {
+    /// It was.
     Hit(Hit),
+    /// It was not.
     Miss(Miss),
 }
 
@@ -181,23 +183,16 @@ impl Steps {
         self.known.values()
     }
 
+    /// Every step of the build, in order; tasks that support it are none.
+    pub(super) fn reports(&self) -> Vec<StepReport> {
+        let mut steps: Vec<_> = self.known.values().filter(|step| !step.vertex.internal).collect();
+        steps.sort_by_key(|step| step.vertex.id);
+        steps.into_iter().map(StepReport::of).collect()
+    }
+
     /// What is left to say when all is over.
     pub(super) fn into_summary(mut self) -> Summary {
-        let mut steps: Vec<_> = self
-            .known
-            .values()
-            .filter(|step| !step.vertex.internal && step.ended.is_some())
-            .collect();
-        steps.sort_by_key(|step| step.vertex.id);
-        let reasons = steps.iter().filter_map(|step| {
-            let (word, why) = match step.why.as_ref()? {
-                Why::Hit(hit) => ("hit", hit.to_string()),
-                Why::Miss(miss) => ("miss", miss.to_string()),
-            };
-            let id = step.vertex.result.as_deref().map(short).unwrap_or_default();
-            Some(format!("{id:12} {word:4} {}: {why}", one_line(&step.vertex.name)))
-        });
-        let reasons = reasons.collect();
+        let steps = self.reports();
         let failed = self.failed.iter().filter_map(|id| self.known.remove(id));
         let failed = failed
             .filter_map(|step| match step.ended {
@@ -208,7 +203,61 @@ impl Steps {
                 _ => None,
             })
             .collect();
-        Summary { failed, reasons }
+        Summary { failed, steps }
+    }
+}
+
+/// What there is to say of a step, after it ended or so far.
+#[derive(Debug, Clone)]
+pub(crate) struct StepReport {
+    /// As shown, e.g. `[build 2/5] RUN make`, in one line.
+    pub(crate) name: String,
+    /// The id by which its result can be asked for, hexadecimal; empty if there is none.
+    pub(crate) id: String,
+    /// Why its result was known, or was not.
+    pub(crate) why: Option<Why>,
+    /// `waiting`, `running`, `cached`, `done`, `failed` or `canceled`.
+    pub(crate) state: &'static str,
+    /// Why it failed.
+    pub(crate) error: Option<String>,
+    /// When it began.
+    pub(crate) started: Option<SystemTime>,
+    /// How long it took.
+    pub(crate) took: Duration,
+}
+
+impl StepReport {
+    fn of(step: &Step) -> Self {
+        let state = match step.ended.as_ref().map(|(_, end)| end) {
+            None if step.started.is_some() => "running",
+            None => "waiting",
+            Some(End::Cached) => "cached",
+            Some(End::Done) => "done",
+            Some(End::Failed(_)) => "failed",
+            Some(End::Canceled) => "canceled",
+        };
+        let error = match &step.ended {
+            Some((_, End::Failed(error))) => Some(error.clone()),
+            _ => None,
+        };
+        Self {
+            name: one_line(&step.vertex.name),
+            id: step.vertex.result.clone().unwrap_or_default(),
+            why: step.why.clone(),
+            state,
+            error,
+            started: step.started,
+            took: step.took(),
+        }
+    }
+
+    /// The step and the reason in one line; none if nothing is known of it.
+    pub(crate) fn explained(&self) -> Option<String> {
+        let (word, why) = match self.why.as_ref()? {
+            Why::Hit(hit) => ("hit", hit.to_string()),
+            Why::Miss(miss) => ("miss", miss.to_string()),
+        };
+        Some(format!("{:12} {word:4} {}: {why}", short(&self.id), self.name))
     }
 }
 
@@ -231,8 +280,8 @@ fn short(id: &str) -> &str {
 pub(crate) struct Summary {
     /// The steps that failed, in order.
     pub(crate) failed: Vec<FailedStep>,
-    /// Every step that ended, in order, and why its result was known or was not.
-    pub(crate) reasons: Vec<String>,
+    /// Every step, in order.
+    pub(crate) steps: Vec<StepReport>,
 }
 
 /// A step that failed.

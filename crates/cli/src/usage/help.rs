@@ -26,12 +26,13 @@ pub(super) fn render(command: &Command, path: &str, usage: &str) -> String {
         let _infallible = writeln!(text, "{}", about.to_string().trim_end_matches('.'));
     }
     if command.has_subcommands() {
-        commands(&mut text, command);
+        commands(&mut text, command, !path.contains(' '));
     }
     let mut options: Vec<&Arg> = command.get_opts().filter(|arg| !arg.is_hide_set()).collect();
     options.sort_by_key(|arg| arg.get_long());
     if !options.is_empty() {
-        let heading = if command.has_subcommands() { "Global Options" } else { "Options" };
+        let is_root = !path.contains(' ');
+        let heading = if is_root { "Global Options" } else { "Options" };
         let _infallible = writeln!(text, "\n{heading}:");
         let lines: Vec<_> = options.into_iter().map(|arg| (left(arg), right(arg))).collect();
         columns(&mut text, &lines);
@@ -43,9 +44,8 @@ pub(super) fn render(command: &Command, path: &str, usage: &str) -> String {
     text
 }
 
-fn commands(text: &mut String, command: &Command) {
+fn commands(text: &mut String, command: &Command, is_root: bool) {
     let mut rest: Vec<&Command> = command.get_subcommands().filter(|c| !c.is_hide_set()).collect();
-    let is_root = rest.iter().any(|command| command.has_subcommands());
     let mut section = |heading: &str, commands: &[&Command]| {
         let _infallible = writeln!(text, "\n{heading}:");
         let about = |c: &Command| c.get_about().map(ToString::to_string).unwrap_or_default();

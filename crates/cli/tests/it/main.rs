@@ -13,6 +13,7 @@ mod errors;
 mod explain;
 mod flags;
 mod gallery;
+mod history;
 mod interop;
 mod lifecycle;
 mod network;

@@ -85,6 +85,9 @@ impl Store {
             self.remove_logs()?;
             self.remove_listings()?;
             inner.forget_builds()?;
+            if let Some(age) = policy.unused_for {
+                self.remove_journals_older(age)?;
+            }
             inner.db.checkpoint()?;
         }
         Ok(())

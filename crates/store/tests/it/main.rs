@@ -12,6 +12,7 @@ mod disk_full;
 mod epoch;
 mod gc;
 mod images;
+mod journals;
 mod listings;
 mod locks;
 mod many;

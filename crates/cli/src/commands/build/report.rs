@@ -153,7 +153,7 @@ pub(super) fn failed(
 }
 
 /// The reason in one line, without the step's name, which stands above it.
-fn reason(error: &BuildError) -> String {
+pub(super) fn reason(error: &BuildError) -> String {
     match error {
         BuildError::Step { error, .. } => describe(&error.cause),
         error => describe(error),
