@@ -199,13 +199,14 @@ mod tests {
             (c, 0, planned(c, "[3/3] RUN never")),
             (a, 0, EventKind::Cached(bld_event::Hit::Definition)),
             (b, 0, EventKind::Started),
+            (b, 100, EventKind::Note { message: "waiting".into() }),
             (b, 123, log("one\ntwo")),
             (b, 1300, EventKind::Failed { error: "exit code: 1".into() }),
             (c, 1300, EventKind::Canceled),
         ])?;
         assert_eq!(
             text,
-            "#1 [1/3] FROM busybox\n#1 CACHED\n\n#2 [2/3] RUN make\n#2 0.123 one\n#2 1.300 two\n\
+            "#1 [1/3] FROM busybox\n#1 CACHED\n\n#2 [2/3] RUN make\n#2 0.100 waiting\n#2 0.123 one\n#2 1.300 two\n\
              #2 ERROR: exit code: 1\n"
         );
         Ok(())

@@ -229,6 +229,7 @@ mod tests {
             EventKind::Planned(planned),
             EventKind::Started,
             EventKind::Log { stream: Stream::Stdout, data: b"hi\n".to_vec() },
+            EventKind::Note { message: "waiting".into() },
             EventKind::Warning { message: "hm".into(), url: None },
             EventKind::Failed { error: "exit code: 1".into() },
         ] {
@@ -242,6 +243,7 @@ mod tests {
             r#"{"vertexes":[{"digest":"DIGEST","name":"[1/1] RUN x"}]}
 {"vertexes":[{"digest":"DIGEST","name":"[1/1] RUN x","started":"1970-01-01T00:00:00Z"}]}
 {"logs":[{"vertex":"DIGEST","stream":1,"data":"aGkK","timestamp":"1970-01-01T00:00:00Z"}]}
+{"statuses":[{"id":"waiting","vertex":"DIGEST","name":"waiting","current":0,"timestamp":"1970-01-01T00:00:00Z","completed":"1970-01-01T00:00:00Z"}]}
 {"warnings":[{"vertex":"DIGEST","level":1,"short":"aG0="}]}
 {"vertexes":[{"digest":"DIGEST","name":"[1/1] RUN x","started":"1970-01-01T00:00:00Z","completed":"1970-01-01T00:00:00Z","error":"exit code: 1"}]}
 "#

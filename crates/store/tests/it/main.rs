@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests start programs, this one among them")]
 
 mod blobs;
+mod cache_mounts;
 mod check;
 mod containers;
 mod crash;
