@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use zstd::zstd_safe::CParameter;
+
 use super::{Compression, gzip};
 
 /// Compresses what is written to it. The end of the stream is only written by
@@ -44,6 +46,13 @@ impl<W: Write> Encoder<W> {
     }
 }
 
+/// The highest of the levels that are chosen for speed, which look back two megabytes at the most.
+const QUICK: i32 = 4;
+/// What a worker takes at a time at those levels, half of what zstd would choose: every job in flight
+/// is in memory twice, and larger ones make the result smaller by a four-hundredth at best. Part of
+/// the format: another size gives other bytes.
+const QUICK_JOB: u32 = 4 << 20;
+
 fn zstd_encoder<W: Write>(
     out: W,
     level: i32,
@@ -56,6 +65,9 @@ fn zstd_encoder<W: Write>(
     // writes, so there is always at least one worker.
     let workers = rayon::current_num_threads().max(1);
     encoder.multithread(u32::try_from(workers).unwrap_or(1))?;
+    if level <= QUICK {
+        encoder.set_parameter(CParameter::JobSize(QUICK_JOB))?;
+    }
     Ok(encoder)
 }
 
