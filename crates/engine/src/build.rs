@@ -150,6 +150,7 @@ impl Engine {
                 .iter()
                 .map(|(name, files)| (name.clone(), Arc::clone(&files.local)))
                 .collect(),
+            stat_cache: !request.no_stat_cache,
             secrets: request
                 .secrets
                 .iter()

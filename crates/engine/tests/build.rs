@@ -54,6 +54,7 @@ impl Place {
             no_cache: false,
             no_cache_filter: Vec::new(),
             pull: false,
+            no_stat_cache: false,
             network: NetworkMode::None,
             add_hosts: Vec::new(),
             allow: Vec::new(),

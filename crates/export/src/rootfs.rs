@@ -20,7 +20,7 @@ pub fn write_rootfs_dir(
     fs::create_dir_all(dir).map_err(ExportError::io("create", dir))?;
     let source = view(store, snapshot)?;
     let Some(root) = source.lookup("/")? else { return Ok(()) };
-    let item = Item { name: root.name().to_owned(), node: root, filter: None };
+    let item = Item::new(root);
     copy(&CopyRequest {
         source: &source,
         items: &[item],

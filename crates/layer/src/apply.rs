@@ -194,7 +194,7 @@ impl Unpacker<'_> {
         attributes: &Attributes,
         archive: &mut Archive<'_>,
     ) -> Result<()> {
-        let file = self.put(path, |upper| upper.put_file(dir, path))?;
+        let file = self.put(path, |upper| upper.put_file(dir, path, attributes))?;
         let real = self.upper.real(path);
         let mut write = |offset: u64, length: u64, buffer: &mut [u8]| {
             let mut at = offset;
@@ -217,7 +217,7 @@ impl Unpacker<'_> {
                 file.set_len(entry.size).context("write", &real)?;
             }
         }
-        finish_file(&file, attributes).context("set the attributes of", &real)
+        finish_file(&file, attributes).map(drop).context("set the attributes of", &real)
     }
 
     fn special(

@@ -1,5 +1,6 @@
 //! Copying the contents of regular files, the cheapest way the filesystems allow.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
@@ -43,21 +44,62 @@ pub(crate) fn copy(source: &File, target: &File, meta: &Metadata) -> io::Result<
     copy_range(source, target, 0, u64::MAX)
 }
 
-fn copy_small(mut source: &File, mut target: &File, size: u64) -> io::Result<u64> {
-    // One byte more, so that the end is seen by the read that gets everything.
-    let mut contents = vec![0; size as usize + 1];
+fn copy_small(source: &File, mut target: &File, size: u64) -> io::Result<u64> {
     let mut copied = 0;
-    loop {
-        let read = match source.read(&mut contents) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            result => result?,
-        };
-        target.write_all(&contents[..read])?;
-        copied += read as u64;
-        if read < contents.len() && copied >= size {
-            return Ok(copied);
+    read(source, size, |bytes| {
+        copied += bytes.len() as u64;
+        target.write_all(bytes)
+    })?;
+    Ok(copied)
+}
+
+/// As [`copy`], showing every byte that is written to `each`.
+pub(crate) fn copy_shown(
+    source: &File,
+    mut target: &File,
+    size: u64,
+    mut each: impl FnMut(&[u8]),
+) -> io::Result<u64> {
+    let mut copied = 0;
+    read(source, size, |bytes| {
+        copied += bytes.len() as u64;
+        each(bytes);
+        target.write_all(bytes)
+    })?;
+    Ok(copied)
+}
+
+thread_local! {
+    /// What every file is read into: memory that is used again needs not to be cleared.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Bytes read at a time: more no longer makes it faster.
+const BUFFERED: usize = 128 * 1024;
+
+/// Reads a file from where it stands to its end, calling `each` with one piece after the other.
+/// `size` is what it should have.
+pub(crate) fn read(
+    mut file: &File,
+    size: u64,
+    mut each: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    BUFFER.with_borrow_mut(|buffer| {
+        buffer.resize(BUFFERED, 0);
+        let mut left = size;
+        loop {
+            let read = match file.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => result?,
+            };
+            each(&buffer[..read])?;
+            left = left.saturating_sub(read as u64);
+            // Of a regular file, a read that gets less than it asks for has seen the end.
+            if read == 0 || (read < BUFFERED && left == 0) {
+                return Ok(());
+            }
         }
-    }
+    })
 }
 
 /// Copies only what holds data.

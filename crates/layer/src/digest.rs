@@ -1,7 +1,6 @@
 //! Digests of trees: what is in them, not when it was made or where it lies.
 
 use std::fs::File;
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,7 +10,8 @@ use rayon::prelude::*;
 
 use crate::error::Context;
 use crate::upper::Attributes;
-use crate::{Kind, Metadata, Node, Result, View};
+use crate::xattr::{self, Xattrs};
+use crate::{Kind, Metadata, Node, Result, View, contents};
 
 /// Tells one state of a file from another without reading it. The change time cannot be set by
 /// anybody, so a file that was touched has another stamp, whatever its modification time says.
@@ -29,14 +29,41 @@ pub struct FileStamp {
     pub ctime_ns: i64,
 }
 
-/// Remembers the digests of file contents. Called from many threads at once.
-pub trait StatCache: Sync {
-    /// The digest of the contents of the file that had this stamp.
-    fn get(&self, stamp: &FileStamp) -> Option<Digest>;
+/// What is known of a regular file that was looked into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// The digest of its contents, if it was read.
+    pub contents: Option<Digest>,
+    /// Whether it has no extended attribute that belongs to an image. Nearly no file has one, and
+    /// asking each would take longer than all else does.
+    pub plain: bool,
+}
 
-    /// Remembers a digest. Only called for a file that is old enough that no later change can
-    /// leave the stamp as it is.
-    fn put(&self, stamp: FileStamp, digest: Digest);
+/// Remembers what is in files. Called from many threads at once.
+pub trait StatCache: Sync {
+    /// What is in the file that had this stamp.
+    fn get(&self, stamp: &FileStamp) -> Option<Known>;
+
+    /// Remembers what is in a file. Only called for a file that is old enough that no later change
+    /// can leave the stamp as it is.
+    fn put(&self, stamp: FileStamp, known: Known);
+}
+
+/// What stat(2) does not say about a file.
+#[derive(Debug, Clone)]
+pub(crate) struct Inside {
+    pub(crate) xattrs: Xattrs,
+    /// Of a regular file.
+    pub(crate) contents: Option<Contents>,
+}
+
+/// What was read of a regular file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Contents {
+    pub(crate) digest: Digest,
+    /// As long as the file has this stamp it has these contents; none if it changed so recently
+    /// that its stamp proves nothing.
+    pub(crate) stamp: Option<FileStamp>,
 }
 
 /// How long after its last change a file's stamp is not trusted: two seconds are the coarsest
@@ -74,9 +101,11 @@ pub fn tree_digest(
     entries.dedup_by(|a, b| a.path == b.path);
     missing.sort_unstable();
     missing.dedup();
-    let records = entries
-        .par_iter()
-        .map(|node| record(view, &node.path, node, &Attributes::of(node)?, cache));
+    let records = entries.par_iter().map(|node| {
+        let Inside { xattrs, contents } = look_inside(view, node, cache)?;
+        let attributes = Attributes::with_xattrs(node, xattrs);
+        record(&node.path, node, &attributes, contents.map(|contents| contents.digest))
+    });
     let mut hasher = Hasher::new();
     for record in records.collect::<Result<Vec<_>>>()? {
         hasher.update(&record);
@@ -90,11 +119,10 @@ pub fn tree_digest(
 /// Everything that counts about one file, in a form no two different files share: every piece of
 /// variable length comes with its length. Sockets do not count.
 pub(crate) fn record(
-    view: &View,
     path: &Path,
     node: &Node,
     attributes: &Attributes,
-    cache: Option<&dyn StatCache>,
+    contents: Option<Digest>,
 ) -> Result<Vec<u8>> {
     let mut record = Vec::with_capacity(128);
     let kind = match node.meta.kind {
@@ -119,7 +147,7 @@ pub(crate) fn record(
         bytes(&mut record, value);
     }
     match node.meta.kind {
-        Kind::File => record.extend_from_slice(contents_digest(view, node, cache)?.as_bytes()),
+        Kind::File => contents.iter().for_each(|d| record.extend_from_slice(d.as_bytes())),
         Kind::Symlink => bytes(&mut record, node.link_target()?.as_os_str().as_bytes()),
         _ => {}
     }
@@ -138,42 +166,48 @@ fn bytes(record: &mut Vec<u8>, bytes: &[u8]) {
     record.extend_from_slice(bytes);
 }
 
-/// The digest of the contents of a regular file, from `cache` when its stamp is known there.
-pub(crate) fn contents_digest(
+/// Finds out what stat(2) does not say about a file; from `cache` when its stamp is known there.
+pub(crate) fn look_inside(
     view: &View,
     node: &Node,
     cache: Option<&dyn StatCache>,
-) -> Result<Digest> {
-    if let Some(digest) = cache.and_then(|cache| cache.get(&FileStamp::of(&node.meta))) {
-        return Ok(digest);
+) -> Result<Inside> {
+    match node.meta.kind {
+        Kind::File => {}
+        // The kernel allows links none of those that belong to an image.
+        Kind::Symlink => return Ok(Inside { xattrs: Vec::new(), contents: None }),
+        _ => return Ok(Inside { xattrs: node.xattrs()?, contents: None }),
     }
-    let mut file = view.open(node)?;
-    let before = stamp(&file, node)?;
-    let mut buffer = vec![0; usize::try_from(before.size).unwrap_or(MAX_READ).clamp(1, MAX_READ)];
-    let mut hasher = Hasher::new();
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(read) => hasher.update(&buffer[..read]),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error).context("read", &node.real),
-        }
-    }
-    let digest = hasher.finish();
-    if let Some(cache) = cache
-        && stamp(&file, node)? == before
-        && !before.is_racy()
+    let stamp = FileStamp::of(&node.meta);
+    if let Some(known) = cache.and_then(|cache| cache.get(&stamp))
+        && let Some(digest) = known.contents
     {
-        cache.put(before, digest);
+        let contents = Some(Contents { digest, stamp: Some(stamp) });
+        let xattrs = if known.plain { Vec::new() } else { node.xattrs()? };
+        return Ok(Inside { xattrs, contents });
     }
-    Ok(digest)
+    let file = view.open(node)?;
+    let before = stamp_of(&file, node)?;
+    let mut hasher = Hasher::new();
+    let hash = |bytes: &[u8]| {
+        hasher.update(bytes);
+        Ok(())
+    };
+    contents::read(&file, before.size, hash).with_context("read", || node.real())?;
+    let xattrs =
+        xattr::kept(&file).with_context("read the extended attributes of", || node.real())?;
+    let digest = hasher.finish();
+    let settled = !before.is_racy() && stamp_of(&file, node)? == before;
+    if let Some(cache) = cache.filter(|_| settled) {
+        cache.put(before, Known { contents: Some(digest), plain: xattrs.is_empty() });
+    }
+    let contents = Some(Contents { digest, stamp: settled.then_some(before) });
+    Ok(Inside { xattrs, contents })
 }
 
-/// Bytes read at a time.
-const MAX_READ: usize = 128 * 1024;
-
-fn stamp(file: &File, node: &Node) -> Result<FileStamp> {
-    let stat = rustix::fs::fstat(file).context("stat", &node.real)?;
+/// The stamp of an open file.
+pub(crate) fn stamp_of(file: &File, node: &Node) -> Result<FileStamp> {
+    let stat = rustix::fs::fstat(file).with_context("stat", || node.real())?;
     Ok(FileStamp::of(&stat.into()))
 }
 

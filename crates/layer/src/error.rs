@@ -88,10 +88,17 @@ impl LayerError {
 pub(crate) trait Context<T> {
     /// Says what was being done to which path.
     fn context(self, action: &'static str, path: impl AsRef<Path>) -> Result<T>;
+
+    /// The same where many calls succeed for each that fails: the path is only made then.
+    fn with_context(self, action: &'static str, path: impl FnOnce() -> PathBuf) -> Result<T>;
 }
 
 impl<T, E: Into<io::Error>> Context<T> for std::result::Result<T, E> {
     fn context(self, action: &'static str, path: impl AsRef<Path>) -> Result<T> {
         self.map_err(|error| LayerError::io(action, path, error))
+    }
+
+    fn with_context(self, action: &'static str, path: impl FnOnce() -> PathBuf) -> Result<T> {
+        self.map_err(|error| LayerError::io(action, path(), error))
     }
 }

@@ -47,7 +47,7 @@ pub use apply::{Applied, ApplyOptions, Whiteouts, apply};
 pub use archive::{comment, is_tar};
 pub use behind::WriteBehind;
 pub use compress::{Compression, Encoder, Format, decoder, detect};
-pub use digest::{FileStamp, StatCache, tree_digest};
+pub use digest::{FileStamp, Known, StatCache, tree_digest};
 pub use error::{LayerError, Result};
 pub use meta::{Kind, Metadata};
 pub use pack::{LayerStats, TarOptions, diff_id, write_directory, write_layer, write_tree};

@@ -104,15 +104,18 @@ struct Packer<'a> {
     is_exact: bool,
     /// The first name of every file with several.
     names: HashMap<(u64, u64), PathBuf>,
+    /// For headers.
     buffer: Vec<u8>,
+    /// For contents.
+    contents: Vec<u8>,
     stats: LayerStats,
 }
 
 impl<'a> Packer<'a> {
     fn new(view: View, out: &'a mut dyn Write, options: &'a TarOptions, whiteouts: bool) -> Self {
         let (names, stats) = (HashMap::new(), LayerStats::default());
-        let (is_exact, buffer) = (false, Vec::new());
-        Self { view, out, options, whiteouts, is_exact, names, buffer, stats }
+        let (is_exact, buffer, contents) = (false, Vec::new(), Vec::new());
+        Self { view, out, options, whiteouts, is_exact, names, buffer, contents, stats }
     }
 
     fn run(mut self) -> Result<LayerStats> {
@@ -131,7 +134,8 @@ impl<'a> Packer<'a> {
             let problem = "a layer deletes with names that begin with \".wh.\"";
             return Err(LayerError::Unrepresentable { path, problem });
         }
-        let names = xattr::list(&node.real).context("list the attributes of", &node.real)?;
+        let real = node.real();
+        let names = xattr::list(&real).context("list the attributes of", &real)?;
         if names.iter().any(|name| xattr::moves_contents(name)) {
             let problem = "overlayfs keeps its contents elsewhere (redirect_dir or metacopy)";
             return Err(LayerError::Unrepresentable { path, problem });
@@ -163,7 +167,7 @@ impl<'a> Packer<'a> {
         let is_opaque = self.whiteouts
             && node.meta.is_dir()
             && !names.is_empty()
-            && xattr::is_opaque(&node.real).context("list the attributes of", &node.real)?;
+            && xattr::is_opaque(&real).context("list the attributes of", &real)?;
         if is_opaque {
             let name = [path.as_os_str().as_bytes(), b"/", OPAQUE].concat();
             self.pack_whiteout(&name)?;
@@ -226,22 +230,23 @@ impl<'a> Packer<'a> {
 
     fn pack_contents(&mut self, node: &Node) -> Result<()> {
         let mut file = self.view.open(node)?.take(node.meta.size);
-        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut buffer = std::mem::take(&mut self.contents);
+        // Once: the buffer is used for all files.
         buffer.resize(256 * 1024, 0);
         let mut left = node.meta.size;
         while left > 0 {
             let read = match file.read(&mut buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                result => result.context("read", &node.real)?,
+                result => result.with_context("read", || node.real())?,
             };
             if read == 0 {
                 // The size is in the header already.
-                return Err(LayerError::io("read", &node.real, io::ErrorKind::UnexpectedEof));
+                return Err(LayerError::io("read", node.real(), io::ErrorKind::UnexpectedEof));
             }
             self.write(&buffer[..read])?;
             left -= read as u64;
         }
-        self.buffer = buffer;
+        self.contents = buffer;
         self.write(&[0; crate::archive::BLOCK][..padding(node.meta.size) as usize])
     }
 

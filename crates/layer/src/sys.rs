@@ -59,3 +59,10 @@ pub(crate) fn relative(path: &Path) -> PathBuf {
         .filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir))
         .collect()
 }
+
+/// An absolute path that is canonical already without its root: what [`relative`] gives, without
+/// going through its components.
+pub(crate) fn unrooted(path: &Path) -> &Path {
+    let bytes = path.as_os_str().as_bytes();
+    Path::new(OsStr::from_bytes(bytes.strip_prefix(b"/").unwrap_or(bytes)))
+}

@@ -41,14 +41,13 @@ impl Attributes {
     }
 
     pub(crate) fn of(node: &Node) -> Result<Self> {
-        let meta = &node.meta;
-        Ok(Self {
-            mode: meta.mode,
-            uid: meta.uid,
-            gid: meta.gid,
-            mtime: (meta.mtime, meta.mtime_ns),
-            xattrs: node.xattrs()?,
-        })
+        Ok(Self::with_xattrs(node, node.xattrs()?))
+    }
+
+    /// Those of a file whose extended attributes are known.
+    pub(crate) fn with_xattrs(node: &Node, xattrs: Xattrs) -> Self {
+        let Metadata { mode, uid, gid, mtime, mtime_ns, .. } = node.meta;
+        Self { mode, uid, gid, mtime: (mtime, mtime_ns), xattrs }
     }
 }
 
@@ -203,7 +202,7 @@ impl Upper {
                     made
                 }
             };
-            self.make_dir(&parent, name).context("create directory", &real)?;
+            self.make_dir(&parent, name, attributes.mode).context("create directory", &real)?;
             self.finish_dir(&parent, &at, attributes)?;
         }
         Ok(())
@@ -211,8 +210,8 @@ impl Upper {
 
     /// Makes a directory. Where a file or a whiteout was, the new directory hides what the layers
     /// below have in theirs: to whoever removed it, that was gone.
-    fn make_dir(&self, parent: impl AsFd, name: &OsStr) -> io::Result<()> {
-        let mode = Mode::RWXU;
+    fn make_dir(&self, parent: impl AsFd, name: &OsStr, mode: u32) -> io::Result<()> {
+        let mode = Mode::from_raw_mode(mode & ORDINARY);
         match fs::mkdirat(&parent, name, mode) {
             Err(Errno::EXIST) => {
                 fs::unlinkat(&parent, name, AtFlags::empty())?;
@@ -236,7 +235,7 @@ impl Upper {
         let is_dir =
             sys::stat_at(&parent, name).context("stat", &real)?.is_some_and(|m| m.is_dir());
         if !is_dir {
-            self.make_dir(&parent, name).context("create directory", &real)?;
+            self.make_dir(&parent, name, attributes.mode).context("create directory", &real)?;
         }
         self.implied.remove(path);
         self.finish_dir(parent, path, attributes)
@@ -266,11 +265,17 @@ impl Upper {
         self.times.insert(path.to_owned(), mtime);
     }
 
-    /// Makes an empty regular file in `parent`, replacing anything but a directory.
-    pub(crate) fn put_file(&self, parent: impl AsFd, path: &Path) -> Result<File> {
+    /// Makes an empty regular file in `parent`, replacing anything but a directory; it has its
+    /// `attributes` when it is [finished](finish_file).
+    pub(crate) fn put_file(
+        &self,
+        parent: impl AsFd,
+        path: &Path,
+        attributes: &Attributes,
+    ) -> Result<File> {
         let name = path.file_name().unwrap_or_default();
-        replacing(&parent, name, || create_file(&parent, name))
-            .context("create file", self.real(path))
+        replacing(&parent, name, || create_file(&parent, name, attributes.mode))
+            .with_context("create file", || self.real(path))
     }
 
     /// Makes a symbolic link, device or pipe in `parent`, replacing anything but a directory.
@@ -291,13 +296,22 @@ impl Upper {
     /// Makes `path` in `parent` one more name of the file at `target`, replacing anything but a
     /// directory.
     pub(crate) fn put_hardlink(&self, parent: impl AsFd, path: &Path, target: &Path) -> Result<()> {
-        let target_dir = self.open_dir(target.parent().unwrap_or(target))?;
-        let (target, name) = (target.file_name(), path.file_name());
-        let (target, name) = (target.unwrap_or_default(), name.unwrap_or_default());
-        replacing(&parent, name, || {
-            fs::linkat(&target_dir, target, &parent, name, AtFlags::empty())
-        })
-        .context("create hard link", self.real(path))
+        let dir = self.open_dir(target.parent().unwrap_or(target))?;
+        self.put_hardlink_in(parent, path, dir, target.file_name().unwrap_or_default())
+    }
+
+    /// Makes `path` in `parent` one more name of the file `name` in another directory, replacing
+    /// anything but a directory.
+    pub(crate) fn put_hardlink_in(
+        &self,
+        parent: impl AsFd,
+        path: &Path,
+        dir: impl AsFd,
+        name: &OsStr,
+    ) -> Result<()> {
+        let base = path.file_name().unwrap_or_default();
+        replacing(&parent, base, || fs::linkat(&dir, name, &parent, base, AtFlags::empty()))
+            .with_context("create hard link", || self.real(path))
     }
 
     /// Makes `path` in `parent` one more name of an open file, replacing anything but a directory.
@@ -357,7 +371,7 @@ impl Upper {
         match node.meta.kind {
             Kind::File => {
                 let source = self.merged.open(&node)?;
-                let file = self.put_file(&parent, path)?;
+                let file = self.put_file(&parent, path, &attributes)?;
                 crate::contents::copy(&source, &file, &node.meta)
                     .context("copy up", self.real(path))?;
                 finish_file(&file, &attributes).context("copy up", self.real(path))?;
@@ -423,19 +437,32 @@ fn replacing<T>(
     }
 }
 
-fn create_file(parent: impl AsFd, name: &OsStr) -> rustix::io::Result<File> {
+/// What of a mode a file may have before it has its owner.
+const ORDINARY: u32 = 0o777;
+
+/// With the mode it will have, as far as the umask lets through: setting it later writes the inode
+/// once more.
+fn create_file(parent: impl AsFd, name: &OsStr, mode: u32) -> rustix::io::Result<File> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR).map(File::from)
+    fs::openat(parent, name, flags, Mode::from_raw_mode(mode & ORDINARY)).map(File::from)
 }
 
-/// Sets everything but the contents of a file that is written. The order matters: changing the
-/// owner clears the setuid bit and the capabilities, and only then come the times.
-pub(crate) fn finish_file(file: &File, attributes: &Attributes) -> io::Result<()> {
-    let owner = Some(Uid::from_raw(attributes.uid));
-    fs::fchown(file, owner, Some(Gid::from_raw(attributes.gid)))?;
-    fs::fchmod(file, Mode::from_raw_mode(attributes.mode))?;
+/// Sets what a file that is written does not have yet of everything but its contents; returns what
+/// it is then. The order matters: changing the owner clears the setuid bit and the capabilities,
+/// and only then come the times.
+pub(crate) fn finish_file(file: &File, attributes: &Attributes) -> io::Result<Metadata> {
+    let mut meta = Metadata::from(fs::fstat(file)?);
+    let Attributes { mode, uid, gid, mtime, .. } = *attributes;
+    if (meta.uid, meta.gid) != (uid, gid) {
+        fs::fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+    }
+    if meta.mode != mode {
+        fs::fchmod(file, Mode::from_raw_mode(mode))?;
+    }
     xattr::set(file, &attributes.xattrs)?;
-    Ok(fs::futimens(file, &timestamps(attributes.mtime))?)
+    fs::futimens(file, &timestamps(mtime))?;
+    (meta.uid, meta.gid, meta.mode, (meta.mtime, meta.mtime_ns)) = (uid, gid, mode, mtime);
+    Ok(meta)
 }
 
 fn create_special(parent: impl AsFd, name: &OsStr, special: &Special) -> rustix::io::Result<()> {
@@ -457,15 +484,24 @@ fn set_attributes(
     kind: Kind,
     attributes: &Attributes,
 ) -> io::Result<()> {
-    let owner = Some(Uid::from_raw(attributes.uid));
-    let group = Some(Gid::from_raw(attributes.gid));
-    fs::chownat(&parent, name, owner, group, AtFlags::SYMLINK_NOFOLLOW)?;
-    if kind != Kind::Symlink {
+    let meta = Metadata::from(fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?);
+    let Attributes { mode, uid, gid, .. } = *attributes;
+    let is_given = (meta.uid, meta.gid) != (uid, gid);
+    if is_given {
+        let (owner, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        fs::chownat(&parent, name, owner, group, AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    // Giving a file away may have cleared bits.
+    if kind != Kind::Symlink && (is_given || meta.mode != mode) {
         // Follows links, but this was just made, as something else, in a directory nobody else
         // writes to.
-        fs::chmodat(&parent, name, Mode::from_raw_mode(attributes.mode), AtFlags::empty())?;
+        fs::chmodat(&parent, name, Mode::from_raw_mode(mode), AtFlags::empty())?;
     }
     xattr::set_at(&parent, name, &attributes.xattrs)?;
+    if kind == Kind::Dir {
+        // Its time comes when nothing is put into it any more.
+        return Ok(());
+    }
     let times = timestamps(attributes.mtime);
     Ok(fs::utimensat(&parent, name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
 }

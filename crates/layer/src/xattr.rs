@@ -1,6 +1,7 @@
 //! Extended attributes: which of them belong to an image, and how to get and set them.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -40,12 +41,64 @@ pub(crate) fn moves_contents(name: &OsStr) -> bool {
     matches!(name, Some(b"overlay.redirect" | b"overlay.metacopy"))
 }
 
-/// The attributes of `path` that belong to an image. Does not follow a symbolic link.
-pub(crate) fn kept(path: &Path) -> io::Result<Xattrs> {
+/// What attributes are asked of.
+#[derive(Clone, Copy)]
+pub(crate) enum Subject<'a> {
+    /// A path. A symbolic link at its end is not followed.
+    Path(&'a Path),
+    /// An open file, which needs no second way through the directories.
+    File(&'a File),
+}
+
+impl<'a> From<&'a PathBuf> for Subject<'a> {
+    fn from(path: &'a PathBuf) -> Self {
+        Self::Path(path)
+    }
+}
+
+impl<'a> From<&'a Path> for Subject<'a> {
+    fn from(path: &'a Path) -> Self {
+        Self::Path(path)
+    }
+}
+
+impl<'a> From<&'a File> for Subject<'a> {
+    fn from(file: &'a File) -> Self {
+        Self::File(file)
+    }
+}
+
+impl Subject<'_> {
+    /// The length of the list of names.
+    fn measure(self) -> rustix::io::Result<usize> {
+        match self {
+            Self::Path(path) => rustix::fs::llistxattr_query(path),
+            Self::File(file) => rustix::fs::flistxattr_query(file),
+        }
+    }
+
+    fn list(self, names: &mut [u8]) -> rustix::io::Result<usize> {
+        match self {
+            Self::Path(path) => rustix::fs::llistxattr(path, names),
+            Self::File(file) => rustix::fs::flistxattr(file, names),
+        }
+    }
+
+    fn get(self, name: &OsStr, value: &mut [u8]) -> rustix::io::Result<usize> {
+        match self {
+            Self::Path(path) => rustix::fs::lgetxattr(path, name, value),
+            Self::File(file) => rustix::fs::fgetxattr(file, name, value),
+        }
+    }
+}
+
+/// The attributes of a file that belong to an image.
+pub(crate) fn kept<'a>(subject: impl Into<Subject<'a>>) -> io::Result<Xattrs> {
+    let subject = subject.into();
     let mut found = Vec::new();
-    for name in list(path)? {
+    for name in list(subject)? {
         if is_kept(&name)
-            && let Some(value) = get(path, &name)?
+            && let Some(value) = get(subject, &name)?
         {
             found.push((name, value));
         }
@@ -54,19 +107,20 @@ pub(crate) fn kept(path: &Path) -> io::Result<Xattrs> {
     Ok(found)
 }
 
-/// The names of all attributes of `path`.
-pub(crate) fn list(path: &Path) -> io::Result<Vec<OsString>> {
+/// The names of all attributes of a file.
+pub(crate) fn list<'a>(subject: impl Into<Subject<'a>>) -> io::Result<Vec<OsString>> {
+    let subject = subject.into();
     // Nearly every file has none: ask for the length first, and the buffer is never needed.
-    let length = match rustix::fs::llistxattr_query(path) {
+    let length = match subject.measure() {
         Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
         Ok(length) => length,
         Err(error) => return Err(error.into()),
     };
     let mut names = vec![0_u8; length];
-    let length = match rustix::fs::llistxattr(path, &mut names[..]) {
+    let length = match subject.list(&mut names) {
         Err(Errno::RANGE) => {
             names = vec![0; MAX];
-            rustix::fs::llistxattr(path, &mut names[..])?
+            subject.list(&mut names)?
         }
         result => result?,
     };
@@ -74,15 +128,18 @@ pub(crate) fn list(path: &Path) -> io::Result<Vec<OsString>> {
     Ok(names.map(|name| OsStr::from_bytes(name).to_owned()).collect())
 }
 
-/// The value of one attribute, if `path` has it. Does not follow a symbolic link.
-pub(crate) fn get(path: &Path, name: impl AsRef<OsStr>) -> io::Result<Option<Vec<u8>>> {
-    let name = name.as_ref();
+/// The value of one attribute, if the file has it.
+pub(crate) fn get<'a>(
+    subject: impl Into<Subject<'a>>,
+    name: impl AsRef<OsStr>,
+) -> io::Result<Option<Vec<u8>>> {
+    let (subject, name) = (subject.into(), name.as_ref());
     let mut value = vec![0_u8; 256];
-    let length = match rustix::fs::lgetxattr(path, name, &mut value[..]) {
+    let length = match subject.get(name, &mut value) {
         Err(Errno::NODATA | Errno::OPNOTSUPP) => return Ok(None),
         Err(Errno::RANGE) => {
             value = vec![0; MAX];
-            rustix::fs::lgetxattr(path, name, &mut value[..])?
+            subject.get(name, &mut value)?
         }
         result => result?,
     };

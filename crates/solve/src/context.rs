@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bld_dockerfile::ignore::{Patterns, Rule};
-use bld_layer::FileStamp;
-use bld_oci::Digest;
-use bld_store::{StatCache, StatKey, Store, StoreError};
+use bld_layer::{FileStamp, Known};
+use bld_store::{SnapshotId, StatCache, StatEntry, StatKey, StoreError};
+
+use crate::environment::Environment;
 
 /// A directory and the rules that keep files of it out.
 #[derive(Debug, Clone)]
@@ -78,14 +79,20 @@ impl LocalContext {
     }
 }
 
-/// Digests of the files of one context, remembered from build to build if it stays where it is.
+/// What is in files, remembered from build to build.
 pub(crate) struct Remembered(Option<StatCache>);
 
 impl Remembered {
-    /// What is known of the files of `context`.
-    pub(crate) fn open(store: &Store, context: &LocalContext) -> Self {
-        let stays = !context.is_foreign();
-        Self(stays.then(|| store.stat_cache(&context.root().to_string_lossy())))
+    /// What is known of the files of `context`, if it stays where it is and its files can be known by
+    /// their times.
+    pub(crate) fn open(env: &Environment, context: &LocalContext) -> Self {
+        let stays = env.stat_cache && !context.is_foreign();
+        Self(stays.then(|| env.store.stat_cache(&context.root().to_string_lossy())))
+    }
+
+    /// What is known of the files in the layer of a snapshot.
+    pub(crate) fn of_layer(env: &Environment, snapshot: SnapshotId) -> Self {
+        Self(Some(env.store.layer_files(snapshot)))
     }
 
     /// Keeps what was learned for the next build.
@@ -100,13 +107,14 @@ fn key(stamp: &FileStamp) -> StatKey {
 }
 
 impl bld_layer::StatCache for Remembered {
-    fn get(&self, stamp: &FileStamp) -> Option<Digest> {
-        self.0.as_ref()?.get(&key(stamp))
+    fn get(&self, stamp: &FileStamp) -> Option<Known> {
+        let StatEntry { contents, plain } = self.0.as_ref()?.get(&key(stamp))?;
+        Some(Known { contents, plain })
     }
 
-    fn put(&self, stamp: FileStamp, digest: Digest) {
+    fn put(&self, stamp: FileStamp, Known { contents, plain }: Known) {
         if let Some(cache) = &self.0 {
-            cache.insert(key(&stamp), digest);
+            cache.insert(key(&stamp), StatEntry { contents, plain });
         }
     }
 }

@@ -73,6 +73,8 @@ pub struct Environment {
     pub sources: Arc<dyn Sources>,
     /// The local contexts by the name that [`bld_graph::ContextOp`] gives.
     pub contexts: BTreeMap<String, Arc<LocalContext>>,
+    /// Whether files of contexts that have the times they had are the files they were.
+    pub stat_cache: bool,
     /// Values of secrets by id.
     pub secrets: BTreeMap<String, Vec<u8>>,
     /// Sockets of SSH agents by id.

@@ -4,6 +4,8 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use bld_dockerfile::Span;
+use bld_layer::LayerError;
+use bld_layer::copy::CopyError;
 use bld_oci::Digest;
 
 /// A build did not come to its end.
@@ -93,10 +95,10 @@ pub enum StepFailure {
     Canceled,
     /// Files could not be copied.
     #[error(transparent)]
-    Copy(#[from] bld_layer::copy::CopyError),
+    Copy(#[from] CopyError),
     /// Files could not be read or unpacked.
     #[error(transparent)]
-    Layer(#[from] bld_layer::LayerError),
+    Layer(#[from] LayerError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] bld_store::StoreError),
@@ -132,6 +134,17 @@ fn limited(limit: Option<u64>) -> String {
 }
 
 impl StepFailure {
+    /// Whether a file was not there that was to be read or copied.
+    pub(crate) fn is_of_missing_file(&self) -> bool {
+        match self {
+            Self::Layer(LayerError::Io { source, .. })
+            | Self::Copy(CopyError::Layer(LayerError::Io { source, .. })) => {
+                source.kind() == std::io::ErrorKind::NotFound
+            }
+            _ => false,
+        }
+    }
+
     /// For `map_err`: `what` was tried.
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { what: what.into(), source }

@@ -1,5 +1,6 @@
 //! One step from lookup to record.
 
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use bld_event::{EventKind, Hit};
@@ -12,7 +13,7 @@ use crate::execute::Traces;
 use crate::explain::{self, Portrait};
 use crate::flight::Turn;
 use crate::solver::Build;
-use crate::step::{self, Step, StepInput, Tree};
+use crate::step::{Step, StepInput, Tree};
 use crate::{content, execute, flight};
 
 /// Earlier records of one operation that are compared by content before the step runs.
@@ -165,8 +166,9 @@ fn result(
     if !has_started {
         build.emit(index, EventKind::Started);
     }
-    let snapshot = execute::execute(build, index, traces)?;
-    if step::contexts_changed(build, index)? {
+    let (snapshot, drifted) = execute::execute(build, index, traces)?;
+    if drifted {
+        build.drifted[index].store(true, Ordering::Relaxed);
         let message = "files of the context changed while they were read: \
                        the result is used, but not kept for later builds";
         build.emit(index, EventKind::Warning { message: message.to_owned(), url: None });
@@ -177,7 +179,8 @@ fn result(
     Ok((snapshot, true))
 }
 
-/// Keeps what step `index` made, for later builds and for people.
+/// Keeps what step `index` made, for later builds and for people. What was made of something else
+/// than its definition says is not to be found by that.
 fn enter(
     build: &Build,
     index: usize,
@@ -186,6 +189,11 @@ fn enter(
     portrait: &Portrait,
 ) -> Result<(), StoreError> {
     let step = &build.steps[index];
+    let drifted = |input: &StepInput| build.drifted[input.step].load(Ordering::Relaxed);
+    if step.inputs.iter().any(drifted) {
+        build.drifted[index].store(true, Ordering::Relaxed);
+        return Ok(());
+    }
     build.env.store.put_record(&Record {
         definition,
         op: step.op,

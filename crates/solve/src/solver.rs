@@ -1,6 +1,7 @@
 //! The two passes of a build: look everything up, then drive what is missing.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
@@ -39,6 +40,8 @@ pub(crate) struct Build {
     pub(crate) told: Vec<OnceLock<Told>>,
     /// The build before this one, once that is of interest.
     pub(crate) previous: OnceLock<Previous>,
+    /// Steps whose result is not of what their definition says, as files changed meanwhile.
+    pub(crate) drifted: Vec<AtomicBool>,
     pub(crate) env: Environment,
     /// When it began.
     pub(crate) began: SystemTime,
@@ -65,12 +68,14 @@ pub fn solve(plan: Plan, source: &str, env: Environment) -> Result<Solved, Solve
     let (cancel, _linked) = env.cancel.child();
     let trees = steps.iter().map(|_| OnceLock::new()).collect();
     let told = steps.iter().map(|_| OnceLock::new()).collect();
+    let drifted = steps.iter().map(|_| AtomicBool::new(false)).collect();
     let build = Build {
         plan,
         steps,
         trees,
         told,
         previous: OnceLock::new(),
+        drifted,
         env,
         began,
         cancel,
@@ -187,6 +192,7 @@ impl Build {
                 },
             };
             if let Some(tree) = tree {
+                step.inputs.iter().for_each(StepInput::forget_files);
                 let is_context = matches!(tree, Tree::Context(_));
                 let _ = self.trees[index].set(tree);
                 if !is_context {

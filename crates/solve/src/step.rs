@@ -1,10 +1,11 @@
 //! One vertex of the plan with what the solver knows of it before anything runs.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bld_event::VertexId;
 use bld_graph::{ContextOp, Input, Op, Plan, Vertex};
+use bld_layer::copy::Item;
 use bld_oci::Digest;
 use bld_store::SnapshotId;
 use petgraph::graph::NodeIndex;
@@ -34,8 +35,11 @@ impl Tree {
     }
 }
 
+/// What a step takes of a context, source by source, as it was read.
+pub(crate) type Files = Arc<Vec<Vec<Item>>>;
+
 /// One input of a step.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct StepInput {
     /// What the step takes it as.
     pub(crate) input: Input,
@@ -44,9 +48,21 @@ pub(crate) struct StepInput {
     /// What stands for it in the definition key: the definition of the step that delivers it, or
     /// the digest of what this step selects of a local context.
     pub(crate) definition: Digest,
+    /// The files behind that digest, source by source, for whoever copies them.
+    files: Mutex<Option<Files>>,
 }
 
 impl StepInput {
+    /// The files that the definition stands for.
+    pub(crate) fn files(&self) -> Option<Files> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Gives up the files, which take memory: nobody will copy them.
+    pub(crate) fn forget_files(&self) {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
     /// Name of the input in keys and records.
     pub(crate) fn role(input: Input) -> String {
         match input {
@@ -118,14 +134,17 @@ fn step(
     for (input, from) in plan.inputs(node) {
         let provider = &earlier[from.index()];
         forced |= provider.forced;
+        let mut files = None;
         let definition = match (&plan.graph[from].op, provider.definition) {
             (Op::Context(context), _) => {
                 let name = &context.name;
                 let context = context_of(env, name)?;
                 let remembered = remembered
                     .entry(name.clone())
-                    .or_insert_with(|| Remembered::open(&env.store, context));
-                select::context_digest(vertex, input, context, remembered)?
+                    .or_insert_with(|| Remembered::open(env, context));
+                let (digest, items) = select::context_files(vertex, input, context, remembered)?;
+                files = matches!(vertex.op, Op::Copy(_)).then(|| Arc::new(items));
+                digest
             }
             (_, Some(definition)) => definition,
             (other, None) => {
@@ -135,7 +154,8 @@ fn step(
                 )));
             }
         };
-        inputs.push(StepInput { input, step: from.index(), definition });
+        let files = Mutex::new(files);
+        inputs.push(StepInput { input, step: from.index(), definition, files });
     }
     let definition = match vertex.op {
         Op::Context(_) => None,
@@ -162,9 +182,9 @@ fn step(
 pub(crate) fn contexts_changed(build: &Build, index: usize) -> Result<bool, StepFailure> {
     for input in &build.steps[index].inputs {
         if let Some(Tree::Context(context)) = build.trees[input.step].get() {
-            let remembered = Remembered::open(&build.env.store, context);
-            let now =
-                select::context_digest(build.vertex(index), input.input, context, &remembered)?;
+            let remembered = Remembered::open(&build.env, context);
+            let (now, _) =
+                select::context_files(build.vertex(index), input.input, context, &remembered)?;
             if now != input.definition {
                 return Ok(true);
             }

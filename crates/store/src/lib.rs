@@ -18,6 +18,7 @@
 //! │   └── work-<n>/            a work directory for an overlay mount
 //! ├── locks                    an empty file; a byte of it stands for a key
 //! ├── statcache/<hex>          remembered digests of files outside the store
+//! ├── statcache/<id>           the same of the files in the layer of a snapshot
 //! ├── listings/<hex>           which files an input of records was
 //! ├── cachemounts/<key>        a directory for `RUN --mount=type=cache`; <key>.json says which
 //! ├── journals/<time>-<ref>.jsonl   what builds did, the engine's to write and read
@@ -133,7 +134,7 @@ pub use layer_blob::LayerBlob;
 pub use lock::KeyLock;
 pub use record::{Record, RecordInput};
 pub use snapshot::SnapshotInfo;
-pub use stat_cache::{StatCache, StatKey};
+pub use stat_cache::{StatCache, StatEntry, StatKey};
 pub use step::Step;
 pub use store::Store;
 pub use temporary::Scratch;

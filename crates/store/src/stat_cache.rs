@@ -6,7 +6,10 @@
 //! A digest is therefore only remembered for a file whose ctime was well past when the cache was
 //! opened, which is before the file was looked at.
 //!
-//! One file per scope, read at once and searched as it is: a header, then entries of 72 bytes
+//! The files of a committed snapshot never change, so of those the change time is not asked at all:
+//! it moves whenever a file is linked into another snapshot.
+//!
+//! One file per scope, read at once and searched as it is: a header, then entries of 80 bytes
 //! sorted by device and inode. Rewritten as a whole, and not synced: written in this boot it is
 //! whole, from an earlier one it must agree with the digest in its header.
 
@@ -21,10 +24,10 @@ use bld_oci::Digest;
 
 use crate::error::Result;
 use crate::temporary::Temporary;
-use crate::{Store, db, layout};
+use crate::{SnapshotId, Store, db, layout, list};
 
 /// Names the format. Readers of another ignore the file.
-const MAGIC: &[u8; 8] = b"bldstat1";
+const MAGIC: &[u8; 8] = b"bldstat2";
 
 /// Boot id as the kernel gives it, 36 characters and a newline.
 const BOOT: usize = 37;
@@ -32,8 +35,12 @@ const BOOT: usize = 37;
 /// Magic, boot id, digest of the entries; padded, so that entries are aligned in the file.
 const HEADER: usize = 80;
 
-/// Device, inode, size, mtime, ctime, digest.
-const ENTRY: usize = 5 * 8 + 32;
+/// Device, inode, size, mtime, ctime, flags, digest.
+const ENTRY: usize = 6 * 8 + 32;
+
+/// Flags of an entry: it is plain; it has a digest.
+const PLAIN: u64 = 1;
+const READ: u64 = 2;
 
 /// How long ago a file must have changed: more than a tick of the kernel's coarse clock (10 ms at
 /// worst), and than the 2 s of file systems that keep whole seconds only.
@@ -53,6 +60,15 @@ pub struct StatKey {
     pub mtime_ns: i64,
     /// Time of the last change of content or inode, nanoseconds since 1970.
     pub ctime_ns: i64,
+}
+
+/// What is remembered of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatEntry {
+    /// Digest of its contents, if it was read.
+    pub contents: Option<Digest>,
+    /// Whether it has no extended attributes that matter to whoever put the entry.
+    pub plain: bool,
 }
 
 impl From<&std::fs::Metadata> for StatKey {
@@ -81,14 +97,14 @@ impl StatKey {
         self.ctime_ns.saturating_add(if coarse { COARSE_TICK } else { FINE_TICK }) < time
     }
 
-    fn decode(entry: &[u8; ENTRY]) -> (Self, Digest) {
+    fn decode(entry: &[u8; ENTRY]) -> (Self, StatEntry) {
         let word = |index: usize| {
             let mut word = [0; 8];
             word.copy_from_slice(&entry[index * 8..][..8]);
             u64::from_le_bytes(word)
         };
         let mut digest = [0; 32];
-        digest.copy_from_slice(&entry[40..]);
+        digest.copy_from_slice(&entry[48..]);
         let key = Self {
             dev: word(0),
             ino: word(1),
@@ -96,15 +112,20 @@ impl StatKey {
             mtime_ns: word(3).cast_signed(),
             ctime_ns: word(4).cast_signed(),
         };
-        (key, Digest::from_bytes(digest))
+        let has = |flag| word(5) & flag != 0;
+        let contents = has(READ).then(|| Digest::from_bytes(digest));
+        (key, StatEntry { contents, plain: has(PLAIN) })
     }
 
-    fn encode(&self, digest: &Digest, out: &mut Vec<u8>) {
+    fn encode(&self, entry: &StatEntry, out: &mut Vec<u8>) {
         let times = [self.mtime_ns.cast_unsigned(), self.ctime_ns.cast_unsigned()];
-        for word in [self.dev, self.ino, self.size].into_iter().chain(times) {
+        let words = [self.dev, self.ino, self.size].into_iter().chain(times);
+        let flag = |flag, set| if set { flag } else { 0 };
+        let flags = flag(PLAIN, entry.plain) | flag(READ, entry.contents.is_some());
+        for word in words.chain([flags]) {
             out.extend_from_slice(&word.to_le_bytes());
         }
-        out.extend_from_slice(digest.as_bytes());
+        out.extend_from_slice(&entry.contents.map_or([0; 32], |digest| *digest.as_bytes()));
     }
 }
 
@@ -112,11 +133,35 @@ impl Store {
     /// Opens the stat cache of `scope`, which is best the path of a context. What cannot be read is
     /// an empty cache.
     pub fn stat_cache(&self, scope: &str) -> StatCache {
-        let name = format!("{}/{}", layout::STAT_CACHES, Digest::of(scope.as_bytes()).hex());
+        self.open_stat_cache(&Digest::of(scope.as_bytes()).hex(), false)
+    }
+
+    /// What is known of the files in the layer of a snapshot, which need not be committed yet. The
+    /// change times in keys do not matter. Forgotten with the snapshot.
+    pub fn layer_files(&self, snapshot: SnapshotId) -> StatCache {
+        self.open_stat_cache(&snapshot.to_string(), true)
+    }
+
+    fn open_stat_cache(&self, name: &str, frozen: bool) -> StatCache {
+        let name = format!("{}/{name}", layout::STAT_CACHES);
         let since = db::nanoseconds(SystemTime::now());
         let contents = self.read_stat_cache(&name).unwrap_or_default();
         let used = contents.iter().map(|_| AtomicBool::new(false)).collect();
-        StatCache { store: self.clone(), name, since, contents, used, fresh: Mutex::default() }
+        let (store, fresh) = (self.clone(), Mutex::default());
+        StatCache { store, name, since, frozen, contents, used, fresh }
+    }
+
+    /// Removes what was known of the files of snapshots that are gone.
+    pub(crate) fn remove_layer_files(&self) -> Result<()> {
+        let inner = self.inner();
+        for name in list::texts(&inner.root, layout::STAT_CACHES)? {
+            let Ok(id) = name.parse::<SnapshotId>() else { continue };
+            // One without a row may still be in the making; its directory comes first.
+            if !inner.has_row(id)? && inner.root.open_dir(&layout::snapshot(id))?.is_none() {
+                inner.root.unlink(&format!("{}/{name}", layout::STAT_CACHES))?;
+            }
+        }
+        Ok(())
     }
 
     fn read_stat_cache(&self, name: &str) -> Option<Vec<[u8; ENTRY]>> {
@@ -141,31 +186,34 @@ pub struct StatCache {
     name: String,
     /// When it was opened.
     since: i64,
+    /// Whether its files never change.
+    frozen: bool,
     contents: Vec<[u8; ENTRY]>,
     /// Which of them were asked for.
     used: Vec<AtomicBool>,
-    fresh: Mutex<Vec<(StatKey, Digest)>>,
+    fresh: Mutex<Vec<(StatKey, StatEntry)>>,
 }
 
 impl StatCache {
-    /// The digest of a file that is as it was.
-    pub fn get(&self, key: &StatKey) -> Option<Digest> {
+    /// What is known of a file that is as it was.
+    pub fn get(&self, key: &StatKey) -> Option<StatEntry> {
         let found =
             self.contents.binary_search_by_key(&key.place(), |e| StatKey::decode(e).0.place());
         let index = found.ok()?;
-        let (known, digest) = StatKey::decode(&self.contents[index]);
-        if known != *key {
+        let (known, entry) = StatKey::decode(&self.contents[index]);
+        let key = if self.frozen { StatKey { ctime_ns: known.ctime_ns, ..*key } } else { *key };
+        if known != key {
             return None;
         }
         self.used[index].store(true, Ordering::Relaxed);
-        Some(digest)
+        Some(entry)
     }
 
-    /// Remembers the digest of a file. `key` must have been asked for after this cache was opened
+    /// Remembers what is in a file. `key` must have been asked for after this cache was opened
     /// and before the file was read. Does nothing for a file that has only just changed.
-    pub fn insert(&self, key: StatKey, digest: Digest) {
-        if key.settled(self.since) {
-            self.fresh.lock().unwrap_or_else(PoisonError::into_inner).push((key, digest));
+    pub fn insert(&self, key: StatKey, entry: StatEntry) {
+        if self.frozen || key.settled(self.since) {
+            self.fresh.lock().unwrap_or_else(PoisonError::into_inner).push((key, entry));
         }
     }
 
@@ -184,8 +232,8 @@ impl StatCache {
         entries.dedup_by_key(|(key, _)| key.place());
 
         let mut payload = Vec::with_capacity(entries.len() * ENTRY);
-        for (key, digest) in &entries {
-            key.encode(digest, &mut payload);
+        for (key, entry) in &entries {
+            key.encode(entry, &mut payload);
         }
         let inner = self.store.inner();
         let mut header = MAGIC.to_vec();
@@ -212,13 +260,16 @@ mod tests {
 
     #[test]
     fn entries_survive_the_trip() {
-        let (key, digest) = (key(5), Digest::of(b"x"));
-        let mut bytes = Vec::new();
-        key.encode(&digest, &mut bytes);
-        assert_eq!(
-            bytes.as_chunks::<ENTRY>().0.iter().map(StatKey::decode).next(),
-            Some((key, digest))
-        );
+        let contents = Some(Digest::of(b"x"));
+        for (contents, plain) in [(contents, true), (contents, false), (None, true)] {
+            let (key, entry) = (key(5), StatEntry { contents, plain });
+            let mut bytes = Vec::new();
+            key.encode(&entry, &mut bytes);
+            assert_eq!(
+                bytes.as_chunks::<ENTRY>().0.iter().map(StatKey::decode).next(),
+                Some((key, entry))
+            );
+        }
     }
 
     #[test]

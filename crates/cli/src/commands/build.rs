@@ -108,6 +108,9 @@ pub(crate) struct Args {
     /// Do not cache specified stages
     #[arg(long, value_name = "stringArray", value_delimiter = ',')]
     no_cache_filter: Vec<String>,
+    /// Read every file of the build context, even if size and times say that it has not changed
+    #[arg(long)]
+    no_stat_cache: bool,
     /// What to do when a step fails: "fail", or "shell" to look at it right there
     #[arg(long, value_name = "string", default_value = "fail", hide_default_value = true)]
     on_error: OnError,

@@ -203,6 +203,8 @@ pub struct BuildRequest {
     pub network: NetworkMode,
     /// `--add-host`: name and address.
     pub add_hosts: Vec<(String, String)>,
+    /// `--no-stat-cache`: reads every file of the contexts, whatever its times say.
+    pub no_stat_cache: bool,
     /// `--allow`: entitlements such as `network.host`, `security.insecure` and `device=NAME`.
     pub allow: Vec<String>,
     /// `--secret`, by id.

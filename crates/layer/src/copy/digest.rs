@@ -25,14 +25,16 @@ pub fn selection_digest(
 ) -> Result<Digest, CopyError> {
     let mut hasher = Hasher::new();
     for item in items {
-        let taken = item.taken(source)?;
+        let taken = item.look(source, cache)?;
         // Where an item begins, and whether it is merged into the destination or put into it.
         hasher.update(if item.is_dir() { b"D" } else { b"F" });
         hasher.update(&(taken.len() as u64).to_le_bytes());
         let records = taken.par_iter().map(|taken| {
-            let path = if item.is_dir() { &taken.path } else { Path::new(&item.name) };
-            let attributes = landing(&taken.node, owner, chmod, None)?;
-            digest::record(source, path, &taken.node, &attributes, cache)
+            let path = if item.is_dir() { taken.path() } else { Path::new(&item.name) };
+            let attributes = landing(taken, owner, chmod, None)?;
+            let inside = taken.inside.as_ref();
+            let contents = inside.and_then(|inside| inside.contents).map(|read| read.digest);
+            digest::record(path, &taken.node, &attributes, contents)
         });
         for record in records.collect::<Result<Vec<_>>>()? {
             hasher.update(&record);

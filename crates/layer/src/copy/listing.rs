@@ -7,9 +7,9 @@ use std::os::unix::ffi::OsStrExt;
 use bld_oci::{Digest, Hasher};
 use rayon::prelude::*;
 
-use super::{CopyError, Item, landing};
-use crate::upper::Attributes;
-use crate::{Kind, Node, Result, StatCache, View, digest, sys};
+use super::{CopyError, Item};
+use crate::digest::{self, Inside};
+use crate::{Kind, Node, Result, StatCache, View};
 
 /// One file of a [`Listing`], as far as it counts for [`selection_digest`](super::selection_digest).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,30 +65,28 @@ pub fn listing(
         }
         let listed = taken.par_iter().filter(|taken| taken.node.meta.kind != Kind::Socket);
         let listed = listed.map(|taken| {
-            let attributes = landing(&taken.node, owner, None, None)?;
-            let path = sys::relative(&taken.node.path).as_os_str().as_bytes().to_vec();
-            Ok((path, listed_as(source, &taken.node, &attributes, cache)?))
+            let path = taken.node.relative().as_os_str().as_bytes().to_vec();
+            let inside = match &taken.inside {
+                Some(inside) => inside,
+                None => &digest::look_inside(source, &taken.node, cache)?,
+            };
+            Ok((path, listed_as(&taken.node, inside, owner)?))
         });
         files.extend(listed.collect::<Result<Vec<_>>>()?);
     }
     Ok(Some(Listing(files)))
 }
 
-fn listed_as(
-    view: &View,
-    node: &Node,
-    attributes: &Attributes,
-    cache: Option<&dyn StatCache>,
-) -> Result<Listed> {
+fn listed_as(node: &Node, inside: &Inside, owner: Option<(u32, u32)>) -> Result<Listed> {
     let kind = node.meta.kind;
     let content = match kind {
-        Kind::File => short(&digest::contents_digest(view, node, cache)?),
+        Kind::File => inside.contents.map_or_else(String::new, |read| short(&read.digest)),
         Kind::Symlink => node.link_target()?.to_string_lossy().replace('\0', ""),
         Kind::CharDevice | Kind::BlockDevice => format!("{:?}", node.meta.rdev),
         Kind::Dir | Kind::Fifo | Kind::Socket => String::new(),
     };
     let mut xattrs = Hasher::new();
-    for (name, value) in &attributes.xattrs {
+    for (name, value) in &inside.xattrs {
         for bytes in [name.as_bytes(), value] {
             xattrs.update(&(bytes.len() as u64).to_le_bytes());
             xattrs.update(bytes);
@@ -97,9 +95,9 @@ fn listed_as(
     Ok(Listed {
         kind,
         // The mode of a link is not used by anything.
-        mode: if kind == Kind::Symlink { 0o777 } else { attributes.mode },
-        owner: (attributes.uid, attributes.gid),
-        xattrs: if attributes.xattrs.is_empty() { String::new() } else { short(&xattrs.finish()) },
+        mode: if kind == Kind::Symlink { 0o777 } else { node.meta.mode },
+        owner: owner.unwrap_or((node.meta.uid, node.meta.gid)),
+        xattrs: if inside.xattrs.is_empty() { String::new() } else { short(&xattrs.finish()) },
         content,
     })
 }

@@ -20,6 +20,7 @@ mod chmod;
 mod digest;
 mod listing;
 mod plan;
+mod read;
 mod select;
 mod share;
 mod unpack;
@@ -30,10 +31,12 @@ use std::path::{Path, PathBuf};
 pub use chmod::{Chmod, ChmodError};
 pub use digest::selection_digest;
 pub use listing::{Listed, Listing, listing};
+pub use read::read;
 pub use select::{Item, select};
-pub use share::Sharing;
+pub use share::{Previous, Sharing};
 pub use unpack::unpack;
 
+use self::read::Taken;
 use crate::upper::{Attributes, Upper};
 use crate::{Kind, LayerError, Node, Result, View};
 
@@ -74,6 +77,9 @@ pub struct CopyStats {
     pub bytes: u64,
     /// Files that were linked instead.
     pub shared: u64,
+    /// Files that are no longer what they were when the items were [read]. What landed is what they
+    /// are now.
+    pub changed: u64,
 }
 
 /// Why a copy failed. Paths are those inside the source and the destination.
@@ -168,12 +174,15 @@ impl CopyRequest<'_> {
 
 /// The attributes a file has at its destination.
 fn landing(
-    node: &Node,
+    Taken { node, inside, .. }: &Taken,
     owner: Option<(u32, u32)>,
     chmod: Option<&Chmod>,
     mtime: Option<i64>,
 ) -> Result<Attributes> {
-    let mut attributes = Attributes::of(node)?;
+    let mut attributes = match inside {
+        Some(inside) => Attributes::with_xattrs(node, inside.xattrs.clone()),
+        None => Attributes::of(node)?,
+    };
     if let Some((uid, gid)) = owner {
         (attributes.uid, attributes.gid) = (uid, gid);
     }

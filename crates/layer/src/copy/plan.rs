@@ -1,9 +1,11 @@
 //! What goes where, decided before anything is written.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::select::Taken;
+use super::read::Taken;
 use super::{CopyError, CopyRequest, Item};
 use crate::upper::{Attributes, Upper};
 use crate::view::Resolver;
@@ -13,8 +15,9 @@ use crate::{Node, Result, View};
 pub(super) struct Plan {
     /// Directories that must be there first, with what they get where they have to be made.
     pub(super) parents: Vec<(PathBuf, Attributes)>,
-    /// What lands at which canonical path, parents first.
-    pub(super) placements: BTreeMap<PathBuf, Placement>,
+    /// What lands at which canonical path, parents first. Paths are compared as bytes, which takes a
+    /// fraction of the time.
+    pub(super) placements: BTreeMap<OsString, Placement>,
     /// Directories whose contents are copied into a directory of the destination, which takes
     /// their time.
     pub(super) tops: Vec<(PathBuf, Node)>,
@@ -22,9 +25,22 @@ pub(super) struct Plan {
 
 /// A file that lands.
 pub(super) struct Placement {
-    pub(super) node: Node,
+    /// What is taken of an item, and which of that it is.
+    taken: (Arc<[Taken]>, usize),
     /// The item it is part of: hard links do not reach across items.
     pub(super) item: usize,
+    /// Whether there is a directory in its place.
+    pub(super) merges: bool,
+}
+
+impl Placement {
+    pub(super) fn taken(&self) -> &Taken {
+        &self.taken.0[self.taken.1]
+    }
+
+    pub(super) fn node(&self) -> &Node {
+        &self.taken().node
+    }
 }
 
 struct Planner<'a> {
@@ -87,7 +103,7 @@ impl Planner<'_> {
                 self.plan.parents.push((target.clone(), made));
                 self.plan.tops.push((target, item.node.clone()));
             }
-            return self.merge(index, taken);
+            return self.merge(index, &taken);
         }
         let (parent, path) = if dest_is_dir {
             (self.target.clone(), self.target.join(&item.name))
@@ -97,28 +113,30 @@ impl Planner<'_> {
         };
         self.plan.parents.push((parent, made));
         let existing = self.find(&path)?;
-        for Taken { node, .. } in taken {
-            self.place(path.clone(), existing.as_ref(), node, index)?;
+        for number in 0..taken.len() {
+            self.place(path.clone(), existing.as_ref(), (Arc::clone(&taken), number), index)?;
         }
         Ok(())
     }
 
     /// Puts the contents of a directory over what is at the destination.
-    fn merge(&mut self, index: usize, taken: Vec<Taken>) -> Result<(), CopyError> {
+    fn merge(&mut self, index: usize, taken: &Arc<[Taken]>) -> Result<(), CopyError> {
         // The directories of the destination that exist: below any other nothing does.
         let mut dirs = HashMap::new();
         if let Some(node) = self.find(&self.target)? {
             dirs.insert(PathBuf::new(), node);
         }
-        for Taken { path, node } in taken {
-            let parent = path.parent().and_then(|parent| dirs.get(parent));
-            let existing = match parent {
-                Some(parent) => self.existing.child(parent, node.name())?,
+        for (number, one) in taken.iter().enumerate() {
+            let path = one.path();
+            let parent = path.parent().filter(|_| !dirs.is_empty());
+            let existing = match parent.and_then(|parent| dirs.get(parent)) {
+                Some(parent) => self.existing.child(parent, one.node.name())?,
                 None => None,
             };
-            self.place(self.target.join(&path), existing.as_ref(), node, index)?;
+            let target = self.target.join(path);
+            self.place(target, existing.as_ref(), (Arc::clone(taken), number), index)?;
             if let Some(dir) = existing.filter(|node| node.meta.is_dir()) {
-                dirs.insert(path, dir);
+                dirs.insert(path.to_owned(), dir);
             }
         }
         Ok(())
@@ -129,18 +147,21 @@ impl Planner<'_> {
         &mut self,
         to: PathBuf,
         existing: Option<&Node>,
-        node: Node,
+        taken: (Arc<[Taken]>, usize),
         item: usize,
     ) -> Result<(), CopyError> {
-        let planned = self.plan.placements.get(&to).map(|placement| &placement.node);
+        let merges = existing.is_some_and(|node| node.meta.is_dir());
+        let placement = Placement { taken, item, merges };
+        let node = placement.node();
+        let planned = self.plan.placements.get(to.as_os_str()).map(Placement::node);
         let is_dir = planned.or(existing).map(|node| node.meta.is_dir());
         match (node.meta.is_dir(), is_dir) {
             (true, Some(false)) if self.request.follow_dest_symlinks => {
-                Err(CopyError::DirOntoFile { from: node.path, to })
+                Err(CopyError::DirOntoFile { from: node.path.clone(), to })
             }
-            (false, Some(true)) => Err(CopyError::FileOntoDir { from: node.path, to }),
+            (false, Some(true)) => Err(CopyError::FileOntoDir { from: node.path.clone(), to }),
             _ => {
-                self.plan.placements.insert(to, Placement { node, item });
+                self.plan.placements.insert(to.into(), placement);
                 Ok(())
             }
         }
@@ -157,15 +178,15 @@ impl Planner<'_> {
         if self.plan.parents.iter().any(|(parent, _)| parent.starts_with(path)) {
             return Ok(true);
         }
-        Ok(match self.plan.placements.get(path) {
-            Some(placement) => placement.node.meta.is_dir(),
+        Ok(match self.plan.placements.get(path.as_os_str()) {
+            Some(placement) => placement.node().meta.is_dir(),
             None => self.find(path)?.is_some_and(|node| node.meta.is_dir()),
         })
     }
 
     /// Whether something that is no directory is at `path` and has to stay.
     fn is_in_the_way(&self, path: &Path) -> Result<bool> {
-        if self.plan.placements.contains_key(path) {
+        if self.plan.placements.contains_key(path.as_os_str()) {
             return Ok(true);
         }
         let follow = self.request.follow_dest_symlinks;

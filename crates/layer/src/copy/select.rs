@@ -4,11 +4,11 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
-
-use rayon::prelude::*;
+use std::sync::Arc;
 
 use super::CopyError;
-use crate::{Filter, Node, Result, Verdict, View, sys};
+use super::read::Taken;
+use crate::{Filter, Node, Result, View};
 
 /// One source, as [`select`] found it.
 #[derive(Clone)]
@@ -19,8 +19,11 @@ pub struct Item {
     /// that of what a link led to.
     pub name: OsString,
     /// What of it is taken, if not all (`--exclude`, `--parents`). Paths are relative to the
-    /// directory; of anything else, the path is its name.
+    /// directory; of anything else, the path is its name. Must not change once the item was
+    /// [read](super::read).
     pub filter: Option<Filter>,
+    /// What is taken, if the item was read.
+    pub(super) read: Option<Arc<[Taken]>>,
 }
 
 impl fmt::Debug for Item {
@@ -29,7 +32,7 @@ impl fmt::Debug for Item {
             .field("node", &self.node)
             .field("name", &self.name)
             .field("filtered", &self.filter.is_some())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -55,7 +58,8 @@ pub fn select(
     }
     let item = |path: &Path| match source.resolve(path)? {
         Some(node) => {
-            Ok(Item { node, name: path.file_name().unwrap_or_default().to_owned(), filter: None })
+            let name = path.file_name().unwrap_or_default().to_owned();
+            Ok(Item { name, ..Item::new(node) })
         }
         None => Err(CopyError::NotFound { path: path.to_owned() }),
     };
@@ -94,55 +98,15 @@ fn clean(path: &Path) -> PathBuf {
     clean
 }
 
-/// A file that is copied.
-pub(super) struct Taken {
-    /// Relative to the item: empty for a file that is an item itself.
-    pub(super) path: PathBuf,
-    pub(super) node: Node,
-}
-
 impl Item {
+    /// All of a file or directory, under the name it has.
+    pub fn new(node: Node) -> Self {
+        Self { name: node.name().to_owned(), node, filter: None, read: None }
+    }
+
     /// Whether the item is a directory, of which the contents are taken.
     pub(super) fn is_dir(&self) -> bool {
         self.node.meta.is_dir()
-    }
-
-    /// What is taken: of a directory, everything below it, parents first, sorted.
-    pub(super) fn taken(&self, source: &View) -> Result<Vec<Taken>> {
-        if self.is_dir() {
-            return self.below(source, &self.node, Path::new(""));
-        }
-        let taken = self.verdict(Path::new(&self.name), &self.node) == Verdict::Take;
-        let taken = taken.then(|| Taken { path: PathBuf::new(), node: self.node.clone() });
-        Ok(taken.into_iter().collect())
-    }
-
-    fn below(&self, source: &View, dir: &Node, path: &Path) -> Result<Vec<Taken>> {
-        let below = source.children(dir)?.into_par_iter().map(|node| {
-            let path = path.join(node.name());
-            let verdict = self.verdict(&path, &node);
-            if verdict == Verdict::Skip {
-                return Ok(Vec::new());
-            }
-            let dir = node.meta.is_dir();
-            let below = if dir { self.below(source, &node, &path)? } else { Vec::new() };
-            let is_taken = verdict == Verdict::Take || !below.is_empty();
-            let taken = is_taken.then_some(Taken { path, node });
-            Ok(taken.into_iter().chain(below).collect())
-        });
-        let below: Vec<Vec<_>> = below.collect::<Result<_>>()?;
-        Ok(below.into_iter().flatten().collect())
-    }
-
-    fn verdict(&self, path: &Path, node: &Node) -> Verdict {
-        // There is nothing a socket could be in an image; a whiteout would delete.
-        if node.meta.kind == crate::Kind::Socket || node.meta.is_whiteout() {
-            return Verdict::Skip;
-        }
-        match self.filter.as_ref().map(|filter| filter(&sys::relative(path), node.meta.is_dir())) {
-            Some(Verdict::Descend) if !node.meta.is_dir() => Verdict::Skip,
-            verdict => verdict.unwrap_or(Verdict::Take),
-        }
     }
 }
 

@@ -61,6 +61,6 @@ fn open_archive(request: &CopyRequest<'_>, item: &Item) -> Result<Option<impl Re
         return Ok(None);
     }
     // Decompressing and writing files out overlap.
-    let ahead = read_ahead(decoded).context("read", &item.node.real)?;
+    let ahead = read_ahead(decoded).context("read", item.node.real())?;
     Ok(Some(Cursor::new(prefix).chain(ahead)))
 }

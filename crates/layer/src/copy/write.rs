@@ -1,17 +1,20 @@
 //! Carrying out a plan.
 
-use std::collections::HashMap;
-use std::os::fd::OwnedFd;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::path::Path;
 
 use rayon::prelude::*;
 
 use super::plan::{Placement, Plan};
-use super::share::Shared;
+use super::read::Taken;
+use super::share::{Shared, Site};
 use super::{CopyError, CopyRequest, CopyStats, landing};
+use crate::digest::stamp_of;
 use crate::error::Context;
 use crate::upper::{self, Attributes, Special, Upper};
-use crate::{Kind, Node, Result, contents};
+use crate::view::Opener;
+use crate::{Kind, Result, contents};
 
 /// Files of one directory that one thread copies before it looks for more to do: enough that
 /// opening the directory does not count, few enough that a single large directory keeps every
@@ -35,17 +38,20 @@ pub(super) fn write(
     }
     let mut batches: Vec<Batch<'_>> = Vec::new();
     // The batch of each directory that still takes files.
-    let mut filling: HashMap<&Path, usize> = HashMap::new();
+    let mut filling: HashMap<&OsStr, usize> = HashMap::new();
     let mut links = Vec::new();
     let mut first: HashMap<(usize, u64, u64), &Path> = HashMap::new();
     for (path, placement) in &plan.placements {
+        let path = Path::new(path);
         let dir = path.parent().unwrap_or(path);
-        let meta = &placement.node.meta;
+        let meta = &placement.node().meta;
         if meta.is_dir() {
-            let parent = upper.dir(dir, &request.implied_dir(&placement.node))?;
+            let parent = upper.dir(dir, &request.implied_dir(placement.node()))?;
             let mut attributes =
-                landing(&placement.node, request.owner, request.chmod, request.mtime)?;
-            upper.inherit(path, &mut attributes)?;
+                landing(placement.taken(), request.owner, request.chmod, request.mtime)?;
+            if placement.merges {
+                upper.inherit(path, &mut attributes)?;
+            }
             upper.put_dir(parent, path, &attributes)?;
             continue;
         }
@@ -56,7 +62,7 @@ pub(super) fn write(
                 continue;
             }
         }
-        let open = filling.entry(dir).or_insert(usize::MAX);
+        let open = filling.entry(dir.as_os_str()).or_insert(usize::MAX);
         if batches.get(*open).is_none_or(|batch| batch.files.len() == CHUNK) {
             *open = batches.len();
             batches.push(Batch { dir, files: Vec::new() });
@@ -65,9 +71,15 @@ pub(super) fn write(
     }
     let mut stats = {
         let upper = &*upper;
-        let stats = batches.par_iter().map(|batch| batch.write(request, shared, upper));
+        let several: HashSet<&Path> = links.iter().map(|(_, target)| *target).collect();
+        let stats = batches.par_iter().map(|batch| batch.write(request, shared, &several, upper));
         stats.try_reduce(CopyStats::default, |a, b| {
-            Ok(CopyStats { files: 0, bytes: a.bytes + b.bytes, shared: a.shared + b.shared })
+            Ok(CopyStats {
+                files: 0,
+                bytes: a.bytes + b.bytes,
+                shared: a.shared + b.shared,
+                changed: a.changed + b.changed,
+            })
         })?
     };
     for (path, target) in links {
@@ -81,44 +93,79 @@ pub(super) fn write(
     Ok(stats)
 }
 
-impl Batch<'_> {
+impl<'a> Batch<'a> {
     fn write(
         &self,
-        request: &CopyRequest<'_>,
+        request: &'a CopyRequest<'_>,
         shared: &Shared<'_>,
+        several: &HashSet<&Path>,
         upper: &Upper,
     ) -> Result<CopyStats> {
-        let dir = upper.open_dir(self.dir)?;
+        let site = shared.site(upper, self.dir)?;
+        let mut opener = Opener::default();
         let mut stats = CopyStats::default();
         for (path, placement) in &self.files {
-            let node = &placement.node;
-            let attributes = landing(node, request.owner, request.chmod, request.mtime)?;
+            let taken = placement.taken();
+            let node = &taken.node;
+            let attributes = landing(taken, request.owner, request.chmod, request.mtime)?;
             if node.meta.kind == Kind::File {
-                if shared.link(request, upper, &dir, path, node, &attributes)? {
+                // One of several names: it is nobody else's.
+                let shared = (!several.contains(path)).then_some(shared);
+                if let Some(shared) = shared
+                    && shared.link(request, &site, path, taken, &attributes)?
+                {
                     stats.shared += 1;
                     continue;
                 }
-                stats.bytes += write_file(request, upper, &dir, path, node, &attributes)?;
+                let written = write_file(&mut opener, shared, &site, path, taken, &attributes)?;
+                stats.bytes += written.bytes;
+                stats.changed += written.changed;
             } else if let Some(special) = Special::of(node)? {
-                upper.put_special(&dir, path, &special, &attributes)?;
+                upper.put_special(&site.dir, path, &special, &attributes)?;
             }
         }
         Ok(stats)
     }
 }
 
-fn write_file(
-    request: &CopyRequest<'_>,
-    upper: &Upper,
-    dir: &OwnedFd,
+fn write_file<'a>(
+    opener: &mut Opener<'a>,
+    shared: Option<&Shared<'_>>,
+    site: &Site<'_>,
     path: &Path,
-    node: &Node,
+    taken: &'a Taken,
     attributes: &Attributes,
-) -> Result<u64> {
-    let source = request.source.open(node)?;
-    let file = upper.put_file(dir, path)?;
-    let real = upper.real(path);
-    let bytes = contents::copy(&source, &file, &node.meta).context("write", &real)?;
-    upper::finish_file(&file, attributes).context("set the attributes of", &real)?;
-    Ok(bytes)
+) -> Result<CopyStats> {
+    let node = &taken.node;
+    let source = opener.open(node)?;
+    let file = site.upper.put_file(&site.dir, path, attributes)?;
+    let real = || site.upper.real(path);
+    let read = taken.inside.as_ref().and_then(|inside| inside.contents);
+    let mut stats = CopyStats::default();
+    // What is in the file now, if that is known.
+    let mut landed = None;
+    match read {
+        // Nothing but the bytes themselves can tell whether they are those that were read before.
+        Some(contents) if contents.stamp.is_none() => {
+            let mut hasher = bld_oci::Hasher::new();
+            let hash = |bytes: &[u8]| hasher.update(bytes);
+            stats.bytes = contents::copy_shown(&source, &file, node.meta.size, hash)
+                .with_context("write", real)?;
+            landed = Some(hasher.finish()).filter(|digest| *digest == contents.digest);
+        }
+        _ => {
+            stats.bytes = contents::copy(&source, &file, &node.meta).with_context("write", real)?;
+            if let Some(contents) = read
+                && contents.stamp == Some(stamp_of(&source, node)?)
+            {
+                landed = Some(contents.digest);
+            }
+        }
+    }
+    stats.changed = u64::from(read.is_some() && landed.is_none());
+    let meta = upper::finish_file(&file, attributes).with_context("set the attributes of", real)?;
+    if let Some(shared) = shared {
+        shared.tell(&meta, landed, attributes);
+    }
+    Ok(stats)
 }

@@ -26,11 +26,11 @@ impl View {
     /// What the filter says of a file. Nothing can hide the root.
     pub(super) fn verdict(&self, path: &Path, is_dir: bool) -> Verdict {
         let Some(filter) = &self.filter else { return Verdict::Take };
-        let path = sys::relative(path);
+        let path = sys::unrooted(path);
         if path.as_os_str().is_empty() {
             return Verdict::Take;
         }
-        match filter(&path, is_dir) {
+        match filter(path, is_dir) {
             Verdict::Descend if !is_dir => Verdict::Skip,
             verdict => verdict,
         }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::OFlags;
 
@@ -102,14 +103,15 @@ impl View {
         layer: usize,
         mut each: impl FnMut(OsString, Metadata) -> Result<()>,
     ) -> Result<()> {
-        let relative = sys::relative(&dir.path);
         let real = self.layers[layer].real(&dir.path);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        let fd = sys::open_beneath(self.layers[layer].root()?, &relative, flags)
+        let fd = sys::open_beneath(self.layers[layer].root()?, dir.relative(), flags)
             .context("open directory", &real)?;
         for name in sys::names(&fd).context("read directory", &real)? {
             // A file may vanish between the two calls: build contexts are alive.
-            if let Some(meta) = sys::stat_at(&fd, &name).context("stat", real.join(&name))? {
+            if let Some(meta) =
+                sys::stat_at(&fd, &name).with_context("stat", || real.join(&name))?
+            {
                 each(name, meta)?;
             }
         }
@@ -159,9 +161,8 @@ impl View {
     }
 
     fn node(&self, path: std::path::PathBuf, layer: usize, meta: Metadata) -> Node {
-        let real = self.layers[layer].real(&path);
         let parts = if meta.is_dir() { vec![layer] } else { Vec::new() };
-        Node { path, real, meta, parts, layer }
+        Node { path, meta, parts, layer: Arc::clone(&self.layers[layer]) }
     }
 
     /// Whether a directory hides the layers below its own. The roots of layers always merge, and

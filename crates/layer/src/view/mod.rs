@@ -10,6 +10,7 @@
 
 mod filter;
 mod merge;
+mod open;
 mod resolve;
 mod walk;
 
@@ -25,6 +26,7 @@ use std::sync::{Arc, OnceLock};
 use rustix::fs::OFlags;
 
 pub use filter::{Filter, Verdict};
+pub(crate) use open::Opener;
 pub(crate) use resolve::Resolver;
 pub use walk::Walk;
 
@@ -44,7 +46,12 @@ pub struct View {
     filter: Option<Filter>,
 }
 
+/// How files are opened for reading. `O_NONBLOCK`: a pipe put in the place of the file must not hang
+/// us; it has no effect on regular files.
+const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOFOLLOW);
+
 /// One directory of the stack.
+#[derive(Debug)]
 struct Layer {
     path: PathBuf,
     /// Opened when it is first needed, and then kept: most files are found through it.
@@ -56,14 +63,12 @@ struct Layer {
 pub struct Node {
     /// Where the file is inside the view: absolute and without symbolic links on the way.
     pub path: PathBuf,
-    /// Where the file lies on disk; of a merged directory, the topmost part.
-    pub real: PathBuf,
     /// Its metadata; of a merged directory, that of the topmost part.
     pub meta: Metadata,
     /// The layers that hold a part of a directory, topmost first. Empty for all else.
     parts: Vec<usize>,
-    /// The layer `real` is in.
-    layer: usize,
+    /// The layer it is in; of a merged directory, the topmost part.
+    layer: Arc<Layer>,
 }
 
 impl View {
@@ -142,13 +147,9 @@ impl View {
     /// [`LayerError::Io`]; with `ELOOP` when a part of the path was replaced by a symbolic link
     /// since `node` was found.
     pub fn open(&self, node: &Node) -> Result<File> {
-        // O_NONBLOCK: a pipe put in the place of the file must not hang us. It has no effect on
-        // regular files.
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW;
-        let root = self.layers[node.layer].root()?;
-        sys::open_beneath(root, &sys::relative(&node.path), flags)
+        sys::open_beneath(node.layer.root()?, node.relative(), READ)
             .map(File::from)
-            .context("open", &node.real)
+            .with_context("open", || node.real())
     }
 
     /// The contents of the regular file that `path` leads to, or `None` when there is none.
@@ -164,7 +165,7 @@ impl View {
         self.open(&node)?
             .take(limit.saturating_add(1))
             .read_to_end(&mut contents)
-            .context("read", &node.real)?;
+            .context("read", node.real())?;
         if contents.len() as u64 > limit {
             return Err(LayerError::TooLarge { path: node.path, limit });
         }
@@ -203,6 +204,16 @@ impl fmt::Debug for View {
 }
 
 impl Node {
+    /// Where the file lies on disk; of a merged directory, the topmost part.
+    pub fn real(&self) -> PathBuf {
+        self.layer.path.join(self.relative())
+    }
+
+    /// Its path without the root, as openat(2) and filters take it; empty for the root.
+    pub fn relative(&self) -> &Path {
+        sys::unrooted(&self.path)
+    }
+
     /// The last component of its path; empty for the root.
     pub fn name(&self) -> &OsStr {
         self.path.file_name().unwrap_or_default()
@@ -213,8 +224,8 @@ impl Node {
     /// # Errors
     /// [`LayerError::Io`], also when this is no symbolic link.
     pub fn link_target(&self) -> Result<PathBuf> {
-        let target = rustix::fs::readlink(&self.real, Vec::new());
-        let target = target.context("read symbolic link", &self.real)?;
+        let target = rustix::fs::readlink(self.real(), Vec::new());
+        let target = target.context("read symbolic link", self.real())?;
         Ok(PathBuf::from(OsString::from_vec(target.into_bytes())))
     }
 
@@ -224,6 +235,7 @@ impl Node {
     /// # Errors
     /// [`LayerError::Io`].
     pub fn xattrs(&self) -> Result<Vec<(OsString, Vec<u8>)>> {
-        xattr::kept(&self.real).context("read the extended attributes of", &self.real)
+        let real = self.real();
+        xattr::kept(&real).context("read the extended attributes of", &real)
     }
 }

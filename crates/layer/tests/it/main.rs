@@ -7,4 +7,5 @@ mod common;
 mod compress;
 mod copy;
 mod hostile;
+mod sharing;
 mod view;

@@ -13,13 +13,14 @@ use std::path::{Path, PathBuf};
 
 use bld_graph::{ExecOp, Input, MkdirOp, Network, Op, Security};
 use bld_layer::View;
-use bld_layer::copy::{CopyRequest, Item, Sharing, copy as copy_files, copy_sharing};
+use bld_layer::copy::{CopyRequest, Item, Previous, Sharing, copy as copy_files, copy_sharing};
 use bld_sandbox::Account;
 use bld_store::{Active, SnapshotId, StoreError};
 
+use crate::context::Remembered;
 use crate::error::StepFailure;
 use crate::solver::Build;
-use crate::step::Tree;
+use crate::step::{self, Tree};
 
 /// Largest `/etc/passwd` or `/etc/group` that is read, bytes.
 const ACCOUNTS_LIMIT: u64 = 16 << 20;
@@ -33,18 +34,23 @@ pub(crate) struct Traces {
     pub(crate) kept: bool,
 }
 
-/// Carries out step `index` and commits its result.
+/// Carries out step `index` and commits its result; tells whether files of contexts were not, or are
+/// no longer, what the definition of the step says.
 pub(crate) fn execute(
     build: &Build,
     index: usize,
     traces: &mut Traces,
-) -> Result<SnapshotId, StepFailure> {
+) -> Result<(SnapshotId, bool), StepFailure> {
     let op = build.op(index);
     if matches!(op, Op::Http(_) | Op::Git(_)) {
         let fetched = build.env.sources.fetch(op, build.steps[index].id);
-        return fetched.map_err(StepFailure::Source);
+        return fetched.map(|id| (id, false)).map_err(StepFailure::Source);
     }
     let root = build.tree(index, Input::Root).and_then(Tree::snapshot);
+    if let Op::Copy(op) = op {
+        return copy::copy(build, index, op, root)
+            .inspect_err(|failure| show_before(build, index, root, failure));
+    }
     let active = build.env.store.prepare(root)?;
     match op {
         Op::Exec(op) => {
@@ -53,8 +59,6 @@ pub(crate) fn execute(
                 return Err(failure);
             }
         }
-        Op::Copy(op) => copy::copy(build, index, op, &active)
-            .inspect_err(|failure| show_before(build, index, root, failure))?,
         Op::Mkdir(op) => {
             mkdir(op, &active).inspect_err(|failure| show_before(build, index, root, failure))?;
         }
@@ -65,7 +69,8 @@ pub(crate) fn execute(
             )));
         }
     }
-    Ok(active.commit()?)
+    let snapshot = active.commit()?;
+    Ok((snapshot, step::contexts_changed(build, index)?))
 }
 
 /// Lets somebody look at what a step without a process, which failed, was to work on.
@@ -105,14 +110,15 @@ pub(crate) fn relink(
     let store = &build.env.store;
     let root = build.tree(index, Input::Root).and_then(Tree::snapshot);
     let active = store.prepare(root)?;
+    let landed = Remembered::of_layer(&build.env, active.id());
     let Some(layer) = store.layers(from)?.pop() else {
         return Err(StoreError::MissingSnapshot { id: from }.into());
     };
-    let source = View::new(vec![layer]);
+    let source = View::new(vec![layer.clone()]);
     if let Some(node) = source.lookup("/")? {
         let request = CopyRequest {
             source: &source,
-            items: &[Item { name: node.name().to_owned(), node, filter: None }],
+            items: &[Item::new(node)],
             dest_view: &View::new(Vec::new()),
             upper: active.upper(),
             dest: Path::new("/"),
@@ -121,9 +127,14 @@ pub(crate) fn relink(
             follow_dest_symlinks: false,
             mtime: None,
         };
-        copy_sharing(&request, &Sharing { previous: None, source: true })?;
+        let known = Remembered::of_layer(&build.env, from);
+        let previous = Some(Previous { upper: &layer, known: &known });
+        copy_sharing(&request, &Sharing { previous, source: true, landed: Some(&landed) })?;
     }
-    Ok(active.commit()?)
+    let snapshot = active.commit()?;
+    // Without it the next copy is slower.
+    let _ = landed.save();
+    Ok(snapshot)
 }
 
 impl Build {
@@ -153,7 +164,7 @@ fn mkdir(op: &MkdirOp, active: &Active) -> Result<(), StepFailure> {
     let chmod = DIR_MODE.parse().ok();
     copy_files(&CopyRequest {
         source: &empty,
-        items: &[Item { name: node.name().to_owned(), node, filter: None }],
+        items: &[Item::new(node)],
         dest_view: &below,
         upper: active.upper(),
         dest: Path::new(&format!("{}/", op.path.trim_end_matches('/'))),

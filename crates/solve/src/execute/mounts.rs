@@ -161,7 +161,7 @@ impl<'a> Mounts<'a> {
         let tree = self.build.input_tree(self.index, number)?;
         let item = tree.item(path)?;
         if !writable && tree.is_shown_by(&item) {
-            return Ok(item.node.real);
+            return Ok(item.node.real());
         }
         fs::create_dir_all(&dir).map_err(io("create", &dir))?;
         // What is only read may be linked, which asks for the same path as in the source.
@@ -283,7 +283,7 @@ impl InputTree<'_> {
                 follow_dest_symlinks: true,
                 mtime: None,
             },
-            &Shared { previous: None, source },
+            &Shared { source, ..Shared::default() },
         )?;
         Ok(())
     }

@@ -18,7 +18,11 @@ use crate::step::Tree;
 /// its files cannot be read any more.
 pub(super) fn now(build: &Build, index: usize, input: Input) -> Option<Listing> {
     let Tree::Context(context) = build.tree(index, input)? else { return None };
-    let remembered = Remembered::open(&build.env.store, context);
+    let read = build.steps[index].inputs.iter().find(|one| one.input == input)?.files();
+    if let Some(files) = read {
+        return select::listing_of(context, &files).ok()?;
+    }
+    let remembered = Remembered::open(&build.env, context);
     select::context_listing(build.vertex(index), input, context, &remembered).ok()?
 }
 

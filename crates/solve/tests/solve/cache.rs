@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use bld_graph::NoCache;
 
-use crate::lab::{Ask, Lab};
+use crate::lab::{Ask, Lab, OnLog};
 
 const COPY_AND_RUN: &str = "FROM busybox\nCOPY *.txt /d/\nRUN cat /d/* > /all\n";
 
@@ -198,4 +198,62 @@ fn a_copy_that_is_not_linked_depends_on_its_base() {
     lab.build("FROM busybox\nCOPY file /\n");
     let built = lab.build("FROM other\nCOPY file /\n");
     assert_eq!((built.how("COPY").as_str(), built.has("/other")), ("run", true));
+}
+
+#[test]
+fn files_that_change_during_a_build_leave_nothing_wrong_behind() {
+    let lab = Lab::new();
+    let dockerfile = "FROM busybox AS first\nRUN echo running; cat a.txt || :\n\
+                      FROM busybox\nCOPY --from=first /etc/passwd /first\nCOPY a.txt /d/\n\
+                      RUN cat /d/a.txt > /all\n";
+    lab.write("a.txt", "one");
+    let path = lab.path("a.txt");
+    let on_log: OnLog = Box::new(move |_| fs::write(&path, "two").unwrap());
+    let built = lab.ask(dockerfile, Ask { on_log: Some(on_log), ..Ask::default() }).done();
+    // What is there is copied, and what follows works on that.
+    assert_eq!(built.read("/all"), "two");
+    assert!(built.warnings().iter().any(|warning| warning.contains("changed while")), "told");
+
+    // Neither step is known by what the file was, nor by what it became.
+    lab.write("a.txt", "one");
+    let built = lab.build(dockerfile);
+    assert_eq!((built.how("COPY a.txt"), built.how("cat /d/a.txt")), ("run".into(), "run".into()));
+    assert_eq!(built.read("/all"), "one");
+    lab.write("a.txt", "two");
+    let built = lab.build(dockerfile);
+    assert_eq!((built.how("COPY a.txt"), built.read("/all").as_str()), ("run".into(), "two"));
+}
+
+#[test]
+fn a_file_that_is_only_touched_during_a_build_is_the_same_file() {
+    let lab = Lab::new();
+    let dockerfile = "FROM busybox AS first\nRUN echo running\n\
+                      FROM busybox\nCOPY --from=first /etc/passwd /first\nCOPY a.txt /d/\n";
+    lab.write("a.txt", "one");
+    let path = lab.path("a.txt");
+    let on_log: OnLog = Box::new(move |_| fs::write(&path, "one").unwrap());
+    let built = lab.ask(dockerfile, Ask { on_log: Some(on_log), ..Ask::default() }).done();
+    assert_eq!(built.warnings(), Vec::<&str>::new());
+    assert_eq!(lab.build(dockerfile).counts().0, 0);
+}
+
+#[test]
+fn a_copy_takes_what_it_can_from_the_one_before_it_in_its_place() {
+    let lab = Lab::new();
+    for name in ["src/a", "src/b", "src/c"] {
+        lab.write(name, name);
+    }
+    let dockerfile = "FROM busybox\nCOPY src /d/\n";
+    let layer = |snapshot| lab.store.layers(snapshot).unwrap().pop().unwrap();
+    let first = layer(lab.build(dockerfile).snapshot());
+    lab.write("src/b", "other");
+    let second = layer(lab.build(dockerfile).snapshot());
+    let inode = |layer: &std::path::Path, name: &str| {
+        fs::metadata(layer.join("d").join(name)).unwrap().ino()
+    };
+    for name in ["a", "c"] {
+        assert_eq!(inode(&first, name), inode(&second, name), "{name}");
+    }
+    assert_ne!(inode(&first, "b"), inode(&second, "b"));
+    assert_eq!(fs::read_to_string(first.join("d/b")).unwrap(), "src/b");
 }

@@ -144,6 +144,7 @@ impl Lab {
             images: Arc::new(Unpacked),
             sources: Arc::new(Unpacked),
             contexts: BTreeMap::from([(ContextOp::MAIN.to_owned(), Arc::new(context))]),
+            stat_cache: true,
             secrets: owned(&ask.secrets)
                 .into_iter()
                 .map(|(id, value)| (id, value.into_bytes()))
@@ -251,6 +252,15 @@ impl Built {
             _ => None,
         });
         notes.collect()
+    }
+
+    /// What was warned of.
+    pub(crate) fn warnings(&self) -> Vec<&str> {
+        let warnings = self.events.iter().filter_map(|event| match &event.kind {
+            EventKind::Warning { message, .. } => Some(message.as_str()),
+            _ => None,
+        });
+        warnings.collect()
     }
 
     /// All output of all steps.

@@ -88,6 +88,7 @@ impl Store {
             if let Some(age) = policy.unused_for {
                 self.remove_journals_older(age)?;
             }
+            self.remove_layer_files()?;
             inner.db.checkpoint()?;
         }
         Ok(())

@@ -30,6 +30,7 @@ pub(super) fn build(args: &Args) -> Result<BuildRequest, Failure> {
         no_cache: args.no_cache,
         no_cache_filter: args.no_cache_filter.clone(),
         pull: args.pull,
+        no_stat_cache: args.no_stat_cache,
         network: network(&args.network)?,
         add_hosts: hosts(&args.add_host)?,
         allow: secrets::allowed(&args.allow)?,
