@@ -7,6 +7,7 @@ mod cache;
 mod cache_mounts;
 mod call;
 mod containers;
+mod context;
 mod crash;
 mod debug;
 mod errors;
