@@ -72,7 +72,8 @@ fn what_is_known_by_times_can_be_distrusted() {
     let is_known = |output: &Output| output.stderr.matches(" CACHED\n").count() == 2;
     assert!(is_known(&build(&env, "c:1", &["--no-stat-cache"])));
     assert!(!is_known(&build(&env, "c:1", &[])), "it was not even asked");
-    env.bld(["build", "--help"]).ok().expect_text("--no-stat-cache");
+    let help = env.bld(["build", "--help"]).ok().stdout;
+    assert!(help.contains("--no-stat-cache"), "{help}");
 }
 
 #[test]
@@ -86,7 +87,7 @@ fn what_layers_share_shows_nowhere() {
     build(&env, "c:2", &[]);
     // Onto the first image, whose files the second has, too.
     let onto = "FROM c:1\nCOPY . /app/\nCOPY --from=c:2 /app /app\nCOPY --from=c:2 /app /other\n";
-    env.build("c:3", onto, []).expect_code(0);
+    let _ = env.build("c:3", onto, []).expect_code(0);
 
     let shared = fs::read_dir(env.root().join("snapshots")).unwrap().filter(|snapshot| {
         let file = snapshot.as_ref().unwrap().path().join("app/sub/c");
@@ -101,7 +102,7 @@ fn what_layers_share_shows_nowhere() {
     // To write is to write to a copy, in a container as in a step.
     let write = "echo more >> /app/a; chmod 600 /app/sub/c; mv /app/b /app/d; cat /app/a";
     assert_eq!(env.bld(["run", "--rm", "c:2", "sh", "-c", write]).ok().stdout, "amore\n");
-    env.build("c:4", &format!("FROM c:2\nRUN {write}\n"), []).expect_code(0);
+    let _ = env.build("c:4", &format!("FROM c:2\nRUN {write}\n"), []).expect_code(0);
     for tag in ["c:1", "c:2"] {
         assert_eq!(read(&env, tag, "/app/a"), "a", "{tag}");
         let mode = env.bld(["run", "--rm", tag, "stat", "-c", "%a", "/app/sub/c"]).ok();
