@@ -2,11 +2,12 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::mem::ManuallyDrop;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bld_engine::containers::monitor;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args as _, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands as c;
 use crate::error::Failure;
@@ -87,16 +88,14 @@ pub(crate) fn run() -> ExitCode {
     {
         return hold(PathBuf::from(dir), id);
     }
-    let mut root = command();
-    let parsed = root
-        .try_get_matches_from_mut(&args)
-        .and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
+    let alone = named(&args).and_then(one).map(|root| parse(root, &args));
+    let (root, parsed) = match alone {
+        // Help and suggestions are about all commands.
+        Some((_, Err(_))) | None => parse(command(), &args),
+        Some(parsed) => parsed,
+    };
     match parsed {
-        Ok(cli) => {
-            // Thousands of small pieces, which the end of the process frees faster than we can.
-            std::mem::forget(root);
-            finish(dispatch(cli.command, &Session::new(&cli.global)))
-        }
+        Ok(cli) => finish(dispatch(cli.command, &Session::new(&cli.global))),
         Err(_) if wants_version(&args) => finish(c::version::short().map(|()| 0)),
         Err(error) => {
             let answer = usage::answer(&root, args.get(1..).unwrap_or_default(), &error);
@@ -108,6 +107,62 @@ pub(crate) fn run() -> ExitCode {
                 io::stderr().write_all(text)
             };
             ExitCode::from(answer.code)
+        }
+    }
+}
+
+/// Reads the command line by what is declared in `root`, which is given back: errors refer to it.
+fn parse(mut root: clap::Command, args: &[OsString]) -> Parsed {
+    let parsed = root
+        .try_get_matches_from_mut(args)
+        .and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
+    // Thousands of small pieces, which the end of the process frees faster than we can.
+    (ManuallyDrop::new(root), parsed)
+}
+
+type Parsed = (ManuallyDrop<clap::Command>, Result<Cli, clap::Error>);
+
+/// Gives a command its arguments.
+type Declare = fn(clap::Command) -> clap::Command;
+
+/// The commands that scripts run by the thousand.
+const OFTEN: [(&str, Declare); 15] = [
+    ("build", c::build::Args::augment_args),
+    ("create", c::create::Args::augment_args),
+    ("exec", c::exec::Args::augment_args),
+    ("images", c::images::Args::augment_args),
+    ("inspect", c::inspect::Args::augment_args),
+    ("logs", c::logs::Args::augment_args),
+    ("ps", c::ps::Args::augment_args),
+    ("pull", c::pull::Args::augment_args),
+    ("push", c::push::Args::augment_args),
+    ("rm", c::rm::Args::augment_args),
+    ("rmi", c::rmi::Args::augment_args),
+    ("run", c::run::Args::augment_args),
+    ("start", c::start::Args::augment_args),
+    ("stop", c::stop::Args::augment_args),
+    ("tag", c::tag::Args::augment_args),
+];
+
+/// The command line with the command `name` alone: declaring all of them takes longer than most of
+/// them do.
+fn one(name: &str) -> Option<clap::Command> {
+    let (name, declare) = OFTEN.into_iter().find(|(often, _)| *often == name)?;
+    let root = Global::augment_args(clap::Command::new("bld"))
+        .subcommand_required(true)
+        .disable_version_flag(true)
+        .subcommand(declare(clap::Command::new(name)));
+    Some(usage::prepare(root))
+}
+
+/// The command that `args` name, as far as that is seen without knowing them.
+fn named(args: &[OsString]) -> Option<&str> {
+    let mut words = args.iter().skip(1);
+    loop {
+        match words.next()?.to_str()? {
+            "--root" | "--config" => _ = words.next()?,
+            word if word.starts_with("--root=") || word.starts_with("--config=") => {}
+            word => return Some(word),
         }
     }
 }
@@ -185,9 +240,40 @@ fn dispatch(command: Command, session: &Session) -> Outcome {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests may panic")]
 mod tests {
     #[test]
     fn the_command_line_is_sound() {
         super::command().debug_assert();
+    }
+
+    #[test]
+    fn a_command_is_declared_the_same_way_alone_and_among_all() {
+        let all = super::command();
+        let arguments = |command: &clap::Command| {
+            command.get_arguments().map(|arg| format!("{arg:?}")).collect::<Vec<_>>()
+        };
+        for (name, _) in super::OFTEN {
+            let root = super::one(name).unwrap();
+            let ids = |root: &clap::Command| -> Vec<_> {
+                root.get_arguments().map(|arg| arg.get_id().clone()).collect()
+            };
+            assert_eq!(ids(&root), ids(&all), "{name}");
+            let [alone, among] = [&root, &all].map(|root| root.find_subcommand(name).unwrap());
+            assert_eq!(arguments(alone), arguments(among), "{name}");
+            assert_eq!(alone.get_about(), among.get_about(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_command_is_found_behind_global_flags() {
+        let named = |line: &str| {
+            let args: Vec<_> = line.split(' ').map(Into::into).collect();
+            super::named(&args).map(ToOwned::to_owned)
+        };
+        assert_eq!(named("bld run -d --root x").as_deref(), Some("run"));
+        assert_eq!(named("bld --root run --config=x build").as_deref(), Some("build"));
+        assert_eq!(named("bld --root"), None);
+        assert_eq!(named("bld --help").as_deref(), Some("--help"));
     }
 }

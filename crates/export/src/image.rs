@@ -105,15 +105,17 @@ pub(crate) fn layers(
 
 /// Diff id and uncompressed size of each layer.
 fn diff_ids(store: &Store, layers: &[SnapshotInfo]) -> Result<Vec<(Digest, u64)>, ExportError> {
+    let known = |layer: &SnapshotInfo| Some((layer.diff_id?, layer.diff_size?));
+    // Where all are known the pool is not even started.
+    if let Some(known) = layers.iter().map(known).collect() {
+        return Ok(known);
+    }
     layers
         .par_iter()
-        .map(|layer| match (layer.diff_id, layer.diff_size) {
-            (Some(diff_id), Some(size)) => Ok((diff_id, size)),
-            _ => {
-                let dir = store
-                    .layers(layer.id)?
-                    .pop()
-                    .ok_or(StoreError::MissingSnapshot { id: layer.id })?;
+        .map(|layer| match known(layer) {
+            Some(known) => Ok(known),
+            None => {
+                let dir = store.layer(layer.id);
                 let (diff_id, size) = bld_layer::diff_id(&dir, &TarOptions::default())?;
                 store.set_diff_id(layer.id, &diff_id, size)?;
                 Ok((diff_id, size))

@@ -53,6 +53,11 @@ impl Store {
         })
     }
 
+    /// The directory of a snapshot's own layer, whether there is such a snapshot or not.
+    pub fn layer(&self, id: SnapshotId) -> PathBuf {
+        self.inner().upper(id)
+    }
+
     /// The directories that make up a snapshot's file system, lowest first, its own included.
     ///
     /// # Errors

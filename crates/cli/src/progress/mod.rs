@@ -1,23 +1,25 @@
 //! Readers of the event stream: what a user sees while a build runs.
 //!
-//! One thread owns the terminal. It takes events from a queue, keeps the state of every step
-//! ([`Steps`]) and hands both to the chosen [`Reader`]. The engine's threads only put events into
-//! the queue, so a slow terminal never slows a build down by more than memory.
+//! One thread owns the terminal. It takes events from a [queue](Queue), keeps the state of every
+//! step ([`Steps`]) and hands both to the chosen [`Reader`]. The engine's threads only put events
+//! into the queue, so a slow terminal never slows a build down by more than memory.
 
 mod lines;
 mod plain;
+mod queue;
 mod rawjson;
 mod steps;
 mod transfer;
 mod tty;
 
-use std::io::{self, IsTerminal, Write};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use bld_event::{Event, Events};
 
+use queue::Queue;
 use steps::Steps;
 pub(crate) use steps::{FailedStep, StepReport, Summary, Why};
 pub(crate) use transfer::{PULL, PUSH};
@@ -67,12 +69,18 @@ trait Reader: Send {
         Ok(())
     }
 
+    /// No more events are there for now.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// No more events will come.
     fn finish(&mut self, _steps: &mut Steps) -> io::Result<()> {
         Ok(())
     }
 }
 
+#[derive(Debug)]
 enum Message {
     Event(Event),
     /// Leave the terminal alone until `resume` ends; `paused` is to be answered when that is so.
@@ -85,15 +93,15 @@ enum Message {
 
 /// Takes the terminal from the display for a while.
 #[derive(Debug, Clone)]
-pub(crate) struct Pause(mpsc::Sender<Message>);
+pub(crate) struct Pause(Arc<Queue>);
 
 impl Pause {
     /// Shows everything that was emitted so far, then nothing until the guard is dropped.
     pub(crate) fn hold(&self) -> Paused {
         let (answer, paused) = mpsc::channel();
         let (guard, resume) = mpsc::channel();
+        self.0.put(Message::Pause { paused: answer, resume });
         // A display that is gone has left the terminal alone already.
-        let _gone = self.0.send(Message::Pause { paused: answer, resume });
         let _gone = paused.recv();
         Paused(guard)
     }
@@ -105,7 +113,7 @@ pub(crate) struct Paused(#[expect(dead_code, reason = "its end is the message")]
 
 /// A running reader.
 pub(crate) struct Display {
-    queue: mpsc::Sender<Message>,
+    queue: Arc<Queue>,
     thread: thread::JoinHandle<Summary>,
 }
 
@@ -120,8 +128,8 @@ impl Display {
                     "failed to get console: provided file is not a console",
                 ));
             }
-            Mode::Auto | Mode::Plain => Some(Box::new(plain::Plain::new(stderr))),
-            Mode::Rawjson => Some(Box::new(rawjson::RawJson::new(stderr))),
+            Mode::Auto | Mode::Plain => Some(Box::new(plain::Plain::new(BufWriter::new(stderr)))),
+            Mode::Rawjson => Some(Box::new(rawjson::RawJson::new(BufWriter::new(stderr)))),
             Mode::Quiet | Mode::None => None,
         };
         Self::spawn(reader)
@@ -144,7 +152,8 @@ impl Display {
     }
 
     fn spawn(reader: Option<Box<dyn Reader>>) -> io::Result<Self> {
-        let (queue, messages) = mpsc::channel();
+        let queue = Arc::new(Queue::default());
+        let messages = Arc::clone(&queue);
         let thread = thread::Builder::new()
             .name("progress".to_owned())
             .spawn(move || read(&messages, reader))?;
@@ -153,21 +162,19 @@ impl Display {
 
     /// The sink that feeds the reader.
     pub(crate) fn events(&self) -> Events {
-        let queue = self.queue.clone();
-        Events::new(move |event| {
-            // After `finish` nobody listens any more, and nobody needs to.
-            let _unheard = queue.send(Message::Event(event));
-        })
+        let queue = Arc::clone(&self.queue);
+        // After `finish` nobody listens any more, and nobody needs to.
+        Events::new(move |event| queue.put(Message::Event(event)))
     }
 
     /// A way to make the reader leave the terminal alone.
     pub(crate) fn pause(&self) -> Pause {
-        Pause(self.queue.clone())
+        Pause(Arc::clone(&self.queue))
     }
 
     /// Shows everything that was emitted so far and ends the reader.
     pub(crate) fn finish(self) -> Summary {
-        let _unheard = self.queue.send(Message::Finish);
+        self.queue.put(Message::Finish);
         self.thread.join().unwrap_or_default()
     }
 }
@@ -207,33 +214,47 @@ impl Replay {
     }
 }
 
-fn read(messages: &mpsc::Receiver<Message>, mut reader: Option<Box<dyn Reader>>) -> Summary {
+fn read(queue: &Queue, mut reader: Option<Box<dyn Reader>>) -> Summary {
     let mut steps = Steps::default();
-    loop {
-        let shown = match messages.recv_timeout(TICK) {
-            Ok(Message::Event(event)) => {
-                steps.apply(&event);
-                reader.as_mut().map(|reader| reader.event(&event, &mut steps))
-            }
-            Ok(Message::Pause { paused, resume }) => {
-                let shown = reader.as_mut().map(|reader| reader.pause(&mut steps));
-                // What happens meanwhile waits in the queue.
-                let _answered = paused.send(());
-                let _ended = resume.recv();
-                shown
-            }
-            Ok(Message::Finish) | Err(RecvTimeoutError::Disconnected) => break,
-            Err(RecvTimeoutError::Timeout) => reader.as_mut().map(|reader| reader.tick(&mut steps)),
-        };
-        // Nobody reads standard error any more: the build goes on in silence.
-        if let Some(Err(_)) = shown {
-            reader = None;
+    let mut finished = false;
+    while !finished {
+        let messages = queue.take(TICK);
+        if messages.is_empty() {
+            show(&mut reader, |reader| reader.tick(&mut steps));
         }
-    }
-    if let Some(mut reader) = reader {
-        let _unread = reader.finish(&mut steps);
+        for message in messages {
+            match message {
+                Message::Event(event) => {
+                    steps.apply(&event);
+                    show(&mut reader, |reader| reader.event(&event, &mut steps));
+                }
+                Message::Pause { paused, resume } => {
+                    show(&mut reader, |reader| reader.pause(&mut steps));
+                    show(&mut reader, |reader| reader.flush());
+                    // What happens meanwhile waits in the queue.
+                    let _answered = paused.send(());
+                    let _ended = resume.recv();
+                }
+                Message::Finish => {
+                    show(&mut reader, |reader| reader.finish(&mut steps));
+                    finished = true;
+                }
+            }
+        }
+        show(&mut reader, |reader| reader.flush());
     }
     steps.into_summary()
+}
+
+/// Has `reader` show something. When nobody reads what it writes any more, it is given up: the
+/// build goes on in silence.
+fn show(
+    reader: &mut Option<Box<dyn Reader>>,
+    show: impl FnOnce(&mut Box<dyn Reader>) -> io::Result<()>,
+) {
+    if let Some(Err(_)) = reader.as_mut().map(show) {
+        *reader = None;
+    }
 }
 
 /// Writes one line to `out` in one piece, so that other writers cannot break into it.

@@ -111,6 +111,10 @@ impl<W: Write> Plain<W> {
 }
 
 impl<W: Write + Send> Reader for Plain<W> {
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
     fn event(&mut self, event: &Event, steps: &mut Steps) -> io::Result<()> {
         match &event.kind {
             EventKind::Planned(_) | EventKind::Missed(_) => return Ok(()),

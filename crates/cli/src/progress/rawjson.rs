@@ -160,6 +160,10 @@ fn vertex(id: VertexId, step: &Step) -> Vertex {
 }
 
 impl<W: Write + Send> Reader for RawJson<W> {
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
     fn event(&mut self, event: &Event, steps: &mut Steps) -> io::Result<()> {
         let Some(step) = steps.get_mut(event.id) else { return Ok(()) };
         step.fresh.clear();

@@ -147,7 +147,7 @@ impl Bringer<'_> {
         let checkout = task
             .finish(brought)
             .map_err(|error| BuildError::Remote { help: remotes::help(&error), error })?;
-        let dir = self.store.layers(checkout.snapshot)?.pop().unwrap_or_default();
+        let dir = self.store.layer(checkout.snapshot);
         Ok(Files::brought(dir, origin, Some(checkout.time)))
     }
 
@@ -165,7 +165,7 @@ impl Bringer<'_> {
         let snapshot = task
             .finish(brought)
             .map_err(|error| BuildError::Remote { help: remotes::help(&error), error })?;
-        let dir = self.store.layers(snapshot)?.pop().unwrap_or_default();
+        let dir = self.store.layer(snapshot);
         let modified = fs::metadata(dir.join(name)).map_or(0, |metadata| metadata.mtime());
         Ok((dir, Some(modified).filter(|modified| *modified != 0)))
     }
