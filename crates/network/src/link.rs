@@ -87,12 +87,15 @@ pub(crate) struct Cable<'a> {
 }
 
 /// Creates a veth pair with both ends in place, in one request. The far end is still down: the kernel
-/// opens it only once both exist.
+/// opens it only once both exist. Each has one queue, as it would anyway; but unless that is said, the
+/// kernel makes more, takes them away again and waits until nobody looks at them.
 pub(crate) fn add_cable(socket: &Socket, cable: &Cable<'_>) -> Result<(), Errno> {
     let message = Message::new(libc::RTM_NEWLINK, CREATE)
         .link(0, libc::IFF_UP)
         .text(libc::IFLA_IFNAME, cable.host_link)
         .number(libc::IFLA_MTU, cable.mtu)
+        .number(libc::IFLA_NUM_TX_QUEUES, 1)
+        .number(libc::IFLA_NUM_RX_QUEUES, 1)
         .number(libc::IFLA_MASTER, cable.bridge)
         .nest(libc::IFLA_LINKINFO, |info| {
             info.text(libc::IFLA_INFO_KIND, "veth").nest(libc::IFLA_INFO_DATA, |data| {
@@ -101,6 +104,8 @@ pub(crate) fn add_cable(socket: &Socket, cable: &Cable<'_>) -> Result<(), Errno>
                         .text(libc::IFLA_IFNAME, cable.interface)
                         .attr(libc::IFLA_ADDRESS, &cable.mac.0)
                         .number(libc::IFLA_MTU, cable.mtu)
+                        .number(libc::IFLA_NUM_TX_QUEUES, 1)
+                        .number(libc::IFLA_NUM_RX_QUEUES, 1)
                         .number(libc::IFLA_NET_NS_FD, cable.netns.as_raw_fd() as u32)
                 })
             })

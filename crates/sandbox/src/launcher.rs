@@ -2,11 +2,13 @@
 //!
 //! `PR_SET_PDEATHSIG` is about the parent *thread*: a container made by a worker of a thread pool
 //! would be killed when the pool retires that worker. So every child is made on a thread that is
-//! kept for this, and ends only with the process. A thread is busy until its child has executed its
-//! program (`CLONE_VFORK`); as many are started as children are made at once.
+//! kept for this, and ends only with the process; or on the caller's own, when that is known to
+//! outlive the child, which saves waking another one and being woken. A thread is busy until its
+//! child has executed its program (`CLONE_VFORK`); as many are started as children are made at once.
 
 #![expect(unsafe_code, reason = "clone3(2)")]
 
+use std::cell::OnceCell;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::mpsc::{self, Sender};
@@ -43,6 +45,24 @@ pub(crate) fn launch(launch: Launch) -> io::Result<Launched> {
     on_launcher(|stack| make(launch, stack))?
 }
 
+/// As [`launch`], on this thread, which must live as long as the child.
+pub(crate) fn launch_here(launch: Launch) -> io::Result<Launched> {
+    thread_local! {
+        static STACK: OnceCell<Stack> = const { OnceCell::new() };
+    }
+    prepare()?;
+    STACK.with(|cell| {
+        let stack = match cell.get() {
+            Some(stack) => stack,
+            None => {
+                let stack = Stack::new()?;
+                cell.get_or_init(|| stack)
+            }
+        };
+        make(launch, stack)
+    })
+}
+
 type Job = Box<dyn FnOnce(&Stack) + Send>;
 
 /// Runs `job` on an idle launcher, or on a new one.
@@ -67,10 +87,15 @@ fn on_launcher<T: Send + 'static>(job: impl FnOnce(&Stack) -> T + Send + 'static
 /// Signals that the C library needs to reach every thread with.
 const LIBC_SIGNALS: u64 = 1 << (32 - 1) | 1 << (33 - 1);
 
-fn start() -> io::Result<Sender<Job>> {
+/// To be done before the first child is made.
+fn prepare() -> io::Result<()> {
     // What it is before any child has changed it.
     dumpable();
-    sys::keep_children()?;
+    Ok(sys::keep_children()?)
+}
+
+fn start() -> io::Result<Sender<Job>> {
+    prepare()?;
     let stack = Stack::new()?;
     let (sender, jobs) = mpsc::channel::<Job>();
     std::thread::Builder::new().name("bld-sandbox".to_owned()).stack_size(256 << 10).spawn(
@@ -141,16 +166,19 @@ fn clone(
         ..CloneArgs::default()
     };
     // No handler of this process may run in the child, which has its memory but not its threads.
-    sys::set_signal_mask(u64::MAX)?;
+    let mask = sys::set_signal_mask(u64::MAX)?;
     if !share_memory {
         // The copy is born with it: nobody in the container may look at what this process knows.
-        sys::set_dumpable(0)?;
+        if let Err(error) = sys::set_dumpable(0) {
+            sys::set_signal_mask(mask)?;
+            return Err(error.into());
+        }
     }
     let plan: *const Plan = plan;
     // SAFETY: the stack is this thread's and free, the thread is suspended until the child is done
     // with both stack and plan, signals are blocked, and `child::main` keeps to the rules.
     let result = unsafe { sys::clone3(&args, child::main, plan.cast()) };
-    sys::set_signal_mask(!LIBC_SIGNALS)?;
+    sys::set_signal_mask(mask)?;
     // A child that changed its user has also changed this for the shared memory.
     if sys::dumpable() != dumpable() {
         sys::set_dumpable(dumpable())?;

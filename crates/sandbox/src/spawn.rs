@@ -13,7 +13,7 @@ use crate::command::{c_string, command};
 use crate::error::SandboxError;
 use crate::explain::explain;
 use crate::init::Role;
-use crate::launcher::{Launch, Launched, launch};
+use crate::launcher::{Launch, Launched, launch, launch_here};
 use crate::mounts::{self, DeviceControl};
 use crate::plan::{Build, By, Entry, Plan};
 use crate::process::{Leftovers, Process};
@@ -102,6 +102,7 @@ pub fn spawn(spec: Spec) -> Result<Process, SandboxError> {
         cwd: c_string(spec.cwd)?,
         command: command(spec.args, spec.env, by, role)?,
     };
+    let launch = if spec.caller_stays { launch_here } else { launch };
     let launched = launch(Launch { plan: Box::new(plan), namespaces, cgroup, inside: None })
         .map_err(|e| SandboxError::setup("make the container's first process", e))?;
     // The child has its own; with this one open the pipe would never end.

@@ -64,6 +64,9 @@ pub struct Spec {
     pub oom_score_adj: Option<i32>,
     /// The whole container is killed when the calling process dies, however it dies.
     pub die_with_parent: bool,
+    /// The thread that starts the container will not end before it does: it waits for it. Starting is
+    /// cheaper then.
+    pub caller_stays: bool,
 }
 
 impl Spec {
@@ -96,6 +99,7 @@ impl Spec {
             init: false,
             oom_score_adj: None,
             die_with_parent: true,
+            caller_stays: false,
         }
     }
 }

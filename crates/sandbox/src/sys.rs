@@ -219,16 +219,25 @@ pub(crate) fn keep_children() -> Result<()> {
     Ok(())
 }
 
-/// rt_sigprocmask(2): blocks exactly the signals in `mask`, bit n - 1 for signal n.
-pub(crate) fn set_signal_mask(mask: u64) -> Result<()> {
-    // SAFETY: the kernel reads one word behind the pointer.
+/// rt_sigprocmask(2): blocks exactly the signals in `mask`, bit n - 1 for signal n. Gives those that
+/// were blocked before.
+pub(crate) fn set_signal_mask(mask: u64) -> Result<u64> {
+    let mut before = 0_u64;
+    // SAFETY: the kernel reads one word behind the first pointer and writes one behind the second.
     unsafe {
         call(
             libc::SYS_rt_sigprocmask,
-            [libc::SIG_SETMASK as usize, &raw const mask as usize, 0, size_of::<u64>(), 0, 0],
+            [
+                libc::SIG_SETMASK as usize,
+                &raw const mask as usize,
+                &raw mut before as usize,
+                size_of::<u64>(),
+                0,
+                0,
+            ],
         )?;
     }
-    Ok(())
+    Ok(before)
 }
 
 /// execve(2). Returns only with an error.

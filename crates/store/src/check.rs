@@ -15,7 +15,7 @@ use crate::error::{Result, StoreError};
 use crate::flock::Lock;
 use crate::root::DIRECTORY;
 use crate::store::Inner;
-use crate::{SnapshotId, Store, db, epoch, layout, list};
+use crate::{SnapshotId, Store, db, epoch, layout, list, work};
 
 /// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -185,7 +185,10 @@ impl Inner {
         for name in list::texts(&self.root, layout::SESSIONS)? {
             let name = format!("{}/{name}", layout::SESSIONS);
             if let Ok(session) = rustix::fs::openat(&self.root, &name, DIRECTORY, Mode::empty())
-                && Lock::try_exclusive(session).is_ok_and(|lock| lock.is_some())
+                && let Ok(Some(session)) = Lock::try_exclusive(session)
+                && list::names(&session).is_ok_and(|names| {
+                    !names.iter().all(|name| name.to_str().is_ok_and(work::is_work))
+                })
             {
                 leftovers.push(name);
             }

@@ -24,6 +24,8 @@ pub(crate) const CONTAINERS: &str = "containers";
 pub(crate) const CACHE_MOUNTS: &str = "cachemounts";
 /// Full logs of steps, see [`step_log`]; the engine's to fill.
 pub(crate) const LOGS: &str = "logs";
+/// Layers of mount points, see [`mount_points`](crate::mount_points); made when they are needed.
+pub(crate) const MOUNT_POINTS: &str = "mountpoints";
 
 /// Listings of the files that records have as inputs, by the digest that stands for them.
 pub(crate) const LISTINGS: &str = "listings";

@@ -23,6 +23,7 @@
 //! ├── cachemounts/<key>        a directory for `RUN --mount=type=cache`; <key>.json says which
 //! ├── journals/<time>-<ref>.jsonl   what builds did, the engine's to write and read
 //! ├── containers/ logs/        filled by the engine
+//! ├── mountpoints/             the lowest layers of containers, with what they mount on
 //! ├── reserve                  space that garbage collection has when there is no other
 //! └── epoch                    the boot of the machine for which all this was made ready
 //! ```
@@ -58,8 +59,8 @@
 //! before is seen, and what would be afterwards fails cleanly.
 //!
 //! A process that dies leaves its session, which anybody can lock from then on. [`Store::open`]
-//! looks at `tmp`, which is all but empty, and removes such sessions with what they mark. Nothing
-//! else has to be searched.
+//! looks at `tmp`, which is all but empty, and removes what such sessions hold and mark. One of them is
+//! used again. Nothing else has to be searched.
 //!
 //! # What survives
 //!
@@ -106,6 +107,7 @@ mod layout;
 mod list;
 mod listing;
 mod lock;
+mod mount_points;
 mod note;
 mod record;
 mod remove;
@@ -118,6 +120,7 @@ mod store;
 mod sweep;
 mod temporary;
 mod usage;
+mod work;
 
 pub use active::{Active, ContainerLayer};
 pub use blob::BlobWriter;

@@ -4,15 +4,17 @@ use std::ffi::CString;
 use std::os::fd::AsFd;
 
 use bld_oci::Digest;
-use rustix::fs::RawDir;
+use rustix::fs::{RawDir, SeekFrom};
 use rustix::io::Errno;
 
 use crate::error::Result;
 use crate::root::Root;
 use crate::{SnapshotId, layout};
 
-/// The names in an open directory; none if it was removed meanwhile.
+/// The names in an open directory, which may have been listed before; none if it was removed
+/// meanwhile.
 pub(crate) fn names(directory: impl AsFd) -> rustix::io::Result<Vec<CString>> {
+    rustix::fs::seek(&directory, SeekFrom::Start(0))?;
     let mut buffer = Vec::with_capacity(8 * 1024);
     let mut entries = RawDir::new(directory, buffer.spare_capacity_mut());
     let mut names = Vec::new();

@@ -5,13 +5,14 @@
 //! file `snapshot-<id>` says that `snapshots/<id>` is being made or removed, so that without a row
 //! in the database it is rubbish.
 //!
-//! Making and removing inodes is what takes time (on ext4 up to a millisecond each), so a mark is
-//! one more name of a file that is there, and work directories are used again.
+//! Making and removing inodes is what takes time (on ext4 up to a millisecond each, and without a
+//! journal several for a directory), so a mark is one more name of a file that is there, work
+//! directories are used again, what the kernel has left in them is removed [on the side](crate::work),
+//! and a session that ends in order stays: the next process takes it over.
 //! A session directory that can be locked belongs to nobody any more: see `sweep.rs`.
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
@@ -20,6 +21,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use crate::error::Result;
 use crate::flock::Lock;
 use crate::root::{DIRECTORY, Root};
+use crate::work::{self, WorkDirectories};
 use crate::{SnapshotId, layout, list, remove};
 
 /// Prefix of the marks.
@@ -30,37 +32,31 @@ const MARK: &str = "snapshot-";
 pub(crate) struct Session {
     /// Relative to the root.
     name: String,
-    sessions: OwnedFd,
     lock: Lock,
     next: AtomicU64,
-    /// Names of work directories that nobody uses.
-    idle: Mutex<Vec<String>>,
+    work: WorkDirectories,
+}
+
+/// A session that has ended, locked by this process, which may make it its own.
+#[derive(Debug)]
+pub(crate) struct Abandoned {
+    /// In the directory of sessions.
+    name: String,
+    lock: Lock,
 }
 
 impl Session {
-    /// Starts a session.
-    pub(crate) fn start(root: &Root) -> Result<Self> {
-        let sessions = root
-            .open_dir(layout::SESSIONS)?
-            .ok_or_else(|| root.error("open", layout::SESSIONS, Errno::NOENT))?;
-        loop {
-            let mut random = [0; 8];
-            getrandom(&mut random, GetRandomFlags::empty())
-                .map_err(|errno| root.error("name", layout::SESSIONS, errno))?;
-            let name = format!("{:016x}", u64::from_ne_bytes(random));
-            let locked = lock_new(&sessions, &name).map_err(|errno| {
-                root.error("create", format!("{}/{name}", layout::SESSIONS), errno)
-            })?;
-            if let Some(lock) = locked {
-                return Ok(Self {
-                    name,
-                    sessions,
-                    lock,
-                    next: AtomicU64::new(0),
-                    idle: Mutex::default(),
-                });
-            }
-        }
+    /// Starts a session, in the place of one that has ended if there is one.
+    pub(crate) fn start(root: &Root, abandoned: Option<Abandoned>) -> Result<Self> {
+        let Abandoned { name, lock } = abandoned.map_or_else(|| make(root), Ok)?;
+        let error = |errno| root.error("list", layout::SESSIONS, errno);
+        let work = list::names(&lock).and_then(|names| WorkDirectories::new(&lock, &names));
+        Ok(Self {
+            work: work.map_err(error)?,
+            name: format!("{}/{name}", layout::SESSIONS),
+            lock,
+            next: AtomicU64::new(0),
+        })
     }
 
     /// A name for a new temporary file in the session's directory.
@@ -70,7 +66,7 @@ impl Session {
 
     /// The path of one of the session's files, relative to the root.
     pub(crate) fn path(&self, name: &str) -> String {
-        format!("{}/{}/{name}", layout::SESSIONS, self.name)
+        format!("{}/{name}", self.name)
     }
 
     /// Says that `snapshots/<id>` counts for nothing without a row.
@@ -89,24 +85,16 @@ impl Session {
     }
 
     /// A work directory for an overlay mount, to be [returned](Self::return_work). Relative to the
-    /// session. It may have been used: overlayfs cleans it up when it is mounted.
+    /// session.
     pub(crate) fn take_work(&self, root: &Root) -> Result<String> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        if let Some(name) = idle {
-            return Ok(name);
-        }
-        let name = self.temporary("work");
-        rustix::fs::mkdirat(&self.lock, &name, Mode::RWXU)
-            .map_err(|errno| root.error("create", self.path(&name), errno))?;
-        Ok(name)
+        self.work
+            .take(&self.lock)
+            .map_err(|errno| root.error("create", self.path("a work directory"), errno))
     }
 
     /// Gives a work directory back. Nothing may be mounted with it any more.
     pub(crate) fn return_work(&self, name: String) {
-        // What a mount with the option "volatile" leaves to forbid the next one.
-        if remove::tree(&self.lock, format!("{name}/work/incompat")).is_ok() {
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(name);
-        }
+        self.work.give_back(name);
     }
 
     /// Removes the tree `name` (relative to the root) out of everybody's sight at once, then
@@ -125,14 +113,43 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // Work directories, and what could not be removed before. A mark needs the database.
+        self.work.close();
+        // What could not be removed before. A mark needs the database: the next sweep sees to it.
         for name in list::names(&self.lock).unwrap_or_default() {
-            if !name.to_str().is_ok_and(|name| marked(name).is_some()) {
+            if !name.to_str().is_ok_and(|name| marked(name).is_some() || work::is_work(name)) {
                 let _ = remove::tree(&self.lock, &name);
             }
         }
-        // Not empty only when something could not be removed; the next sweep tries again.
-        let _ = rustix::fs::unlinkat(&self.sessions, &self.name, AtFlags::REMOVEDIR);
+    }
+}
+
+impl Abandoned {
+    /// The session `name`, in which nothing is that anybody needs; emptied, but for work directories.
+    pub(crate) fn tidy(lock: Lock, name: &str) -> rustix::io::Result<Self> {
+        for inside in list::names(&lock)? {
+            if !inside.to_str().is_ok_and(work::is_work) {
+                remove::tree(&lock, &inside)?;
+            }
+        }
+        Ok(Self { name: name.to_owned(), lock })
+    }
+}
+
+/// Makes a session directory that nobody has.
+fn make(root: &Root) -> Result<Abandoned> {
+    let sessions = root
+        .open_dir(layout::SESSIONS)?
+        .ok_or_else(|| root.error("open", layout::SESSIONS, Errno::NOENT))?;
+    loop {
+        let mut random = [0; 8];
+        getrandom(&mut random, GetRandomFlags::empty())
+            .map_err(|errno| root.error("name", layout::SESSIONS, errno))?;
+        let name = format!("{:016x}", u64::from_ne_bytes(random));
+        let locked = lock_new(&sessions, &name)
+            .map_err(|errno| root.error("create", format!("{}/{name}", layout::SESSIONS), errno))?;
+        if let Some(lock) = locked {
+            return Ok(Abandoned { name, lock });
+        }
     }
 }
 
@@ -146,7 +163,7 @@ fn lock_new(sessions: &OwnedFd, name: &str) -> rustix::io::Result<Option<Lock>> 
         Err(Errno::NOENT) => return Ok(None),
         result => result?,
     };
-    let lock = Lock::exclusive(fd)?;
+    let Some(lock) = Lock::try_exclusive(fd)? else { return Ok(None) };
     Ok(lock.still_named(sessions, name)?.then_some(lock))
 }
 

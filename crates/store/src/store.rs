@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::hold::Held;
 use crate::layout;
 use crate::root::Root;
-use crate::session::Session;
+use crate::session::{Abandoned, Session};
 
 /// A store on disk, shared by all processes that open the same root.
 ///
@@ -30,7 +30,8 @@ pub(crate) struct Inner {
     /// Cache records that were hit and whose time of use is to be written.
     pub(crate) touched: Mutex<Vec<i64>>,
     session: OnceLock<Session>,
-    starting: Mutex<()>,
+    /// A session that has ended, to be used again; locked while one is started.
+    pub(crate) abandoned: Mutex<Option<Abandoned>>,
 }
 
 impl Store {
@@ -53,7 +54,7 @@ impl Store {
             fresh: Held::default(),
             touched: Mutex::default(),
             session: OnceLock::new(),
-            starting: Mutex::default(),
+            abandoned: Mutex::default(),
         };
         let store = Self(Arc::new(inner));
         epoch::enter(&store)?;
@@ -89,11 +90,11 @@ impl Inner {
         if let Some(session) = self.session.get() {
             return Ok(session);
         }
-        let _starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut abandoned = self.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(session) = self.session.get() {
             return Ok(session);
         }
-        let session = Session::start(&self.root)?;
+        let session = Session::start(&self.root, abandoned.take())?;
         Ok(self.session.get_or_init(|| session))
     }
 }

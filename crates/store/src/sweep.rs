@@ -1,11 +1,14 @@
 //! Removing what dead processes have left behind.
 
+use std::sync::PoisonError;
+
 use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use crate::error::Result;
 use crate::flock::Lock;
 use crate::root::DIRECTORY;
+use crate::session::Abandoned;
 use crate::store::Inner;
 use crate::{Store, layout, list, remove, session};
 
@@ -13,9 +16,10 @@ impl Store {
     /// Removes what processes that died were in the middle of. Opening the store does it, too.
     ///
     /// Nothing of a live process is touched: the kernel says who lives, by the lock that every
-    /// session holds on its directory. With no session there is nothing to ask.
+    /// session holds on its directory. One session that has ended is kept, for this process.
     pub fn sweep(&self) -> Result<()> {
         let inner = self.inner();
+        let mut abandoned = inner.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(sessions) = inner.root.open_dir(layout::SESSIONS)? else { return Ok(()) };
         let error = |errno| inner.root.error("sweep", layout::SESSIONS, errno);
         for name in list::names(&sessions).map_err(error)? {
@@ -31,7 +35,15 @@ impl Store {
             // The lock is kept until all is gone, so that others pass by.
             if let Some(session) = Lock::try_exclusive(session).map_err(error)? {
                 inner.remove_marked(&session)?;
-                remove::tree(&sessions, &name).map_err(error)?;
+                match name.to_str() {
+                    Ok(name)
+                        if abandoned.is_none()
+                            && session.still_named(&sessions, name).map_err(error)? =>
+                    {
+                        *abandoned = Some(Abandoned::tidy(session, name).map_err(error)?);
+                    }
+                    _ => remove::tree(&sessions, &name).map_err(error)?,
+                }
             }
         }
         Ok(())

@@ -183,7 +183,13 @@ fn a_build_that_is_killed_takes_its_shell_along() {
         env.assert_nothing_left();
         // What was begun is swept by whoever comes next.
         let _ = env.build("good:1", "FROM busybox\nRUN true\n", []).expect_code(0);
-        assert_eq!(std::fs::read_dir(env.root().join("tmp")).unwrap().count(), 0);
+        let sessions = std::fs::read_dir(env.root().join("tmp")).unwrap();
+        for inside in
+            sessions.flat_map(|session| std::fs::read_dir(session.unwrap().path()).unwrap())
+        {
+            let name = inside.unwrap().file_name().into_string().unwrap();
+            assert!(name.starts_with("work-"), "{name} is left");
+        }
     }
 }
 

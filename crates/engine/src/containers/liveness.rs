@@ -38,7 +38,6 @@ pub(super) fn settle(engine: &Engine, container: Container) -> Result<Option<Con
     let mut container = decode(stored)?;
     if container.state.is_running() {
         end_process(&container.state);
-        engine.release_network(&container)?;
         container.network = None;
         container.state = State {
             status: Status::Exited,

@@ -60,15 +60,6 @@ impl Engine {
         let endpoint = bridge.attach(netns.as_fd(), id)?;
         Ok((netns, endpoint))
     }
-
-    /// Gives back what the container had. Its end would do so too, but not at once.
-    pub(super) fn release_network(&self, container: &Container) -> Result<()> {
-        if let Some(endpoint) = &container.network {
-            let bridge = Bridge::ensure(&self.config().bridge, &self.config().run_dir)?;
-            bridge.detach(endpoint)?;
-        }
-        Ok(())
-    }
 }
 
 /// `--dns` and its likes take the place of what the host says.

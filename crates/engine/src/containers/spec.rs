@@ -38,9 +38,14 @@ impl Engine {
         stdio: Stdio,
     ) -> Result<Spec> {
         let (config, host) = (&container.config, &container.host);
+        let hostname = match host.network {
+            NetworkMode::Host => None,
+            _ => Some(host.hostname.clone()),
+        };
+        let mount_points = self.store()?.mount_points(hostname.is_some())?;
         let mut stack = layer.layers().to_vec();
         let root = Root::Overlay {
-            lowers: stack.clone(),
+            lowers: std::iter::once(mount_points).chain(stack.iter().cloned()).collect(),
             upper: layer.upper().to_owned(),
             work: layer.work().to_owned(),
             // What is thrown away at the end need not reach the disk.
@@ -48,10 +53,6 @@ impl Engine {
         };
         stack.push(layer.upper().to_owned());
         let account = account(&View::new(stack), &config.user)?;
-        let hostname = match host.network {
-            NetworkMode::Host => None,
-            _ => Some(host.hostname.clone()),
-        };
         let mounts: Result<Vec<_>> =
             container.mounts.iter().map(|mount| self.mount(mount)).collect();
         Ok(Spec {
@@ -85,6 +86,7 @@ impl Engine {
             resolv_conf: Some(network.resolv_conf),
             hosts: Some(network.hosts),
             init: host.init,
+            caller_stays: true,
             oom_score_adj: host.oom_score_adj,
             ..Spec::new(root, container.command())
         })

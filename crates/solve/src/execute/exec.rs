@@ -97,8 +97,10 @@ impl<'a> Place<'a> {
     fn spawn(&self, args: Vec<String>, stdio: Stdio) -> Result<Process, StepFailure> {
         // What a volatile mount leaves to forbid the next one: nothing has crashed in between.
         let _ = std::fs::remove_dir_all(self.active.work().join("work/incompat"));
+        let mount_points = self.build.env.store.mount_points(false)?;
+        let layers = self.active.layers().iter().cloned();
         let root = Root::Overlay {
-            lowers: self.active.layers().to_vec(),
+            lowers: std::iter::once(mount_points).chain(layers).collect(),
             upper: self.active.upper().to_owned(),
             work: self.active.work().to_owned(),
             volatile: true,
@@ -130,6 +132,7 @@ impl<'a> Place<'a> {
         });
         spec.network = self.network.mode()?;
         spec.stdio = stdio;
+        spec.caller_stays = true;
         Ok(bld_sandbox::spawn(spec)?)
     }
 

@@ -3,7 +3,7 @@ use std::io::{Read as _, Write as _};
 
 use bld_store::StoreError;
 
-use crate::support::{Place, digest, names};
+use crate::support::{Place, digest, in_flight, names};
 
 #[test]
 fn what_was_put_is_read() {
@@ -66,7 +66,7 @@ fn other_bytes_than_expected_are_not_stored() {
     drop(writer);
     drop(store);
     assert!(names(place.root().join("blobs/sha256")).is_empty());
-    assert!(names(place.root().join("tmp")).is_empty());
+    assert!(in_flight(place.root()).is_empty());
 }
 
 #[test]

@@ -32,7 +32,8 @@ fn damage_is_named() {
     fs::remove_dir_all(store.layers(top).unwrap().pop().unwrap()).unwrap();
     fs::create_dir(place.root().join("snapshots/0123456789abcdef")).unwrap();
     fs::write(place.root().join("blobs/sha256/README"), "x").unwrap();
-    fs::create_dir(place.root().join("tmp/dead")).unwrap();
+    fs::create_dir_all(place.root().join("tmp/dead/trash-0")).unwrap();
+    fs::create_dir_all(place.root().join("tmp/ended/work-0")).unwrap();
 
     let problems = store.check().unwrap();
     let expected = [

@@ -11,7 +11,7 @@ use bld_store::Store;
 use rusqlite::params;
 use serde_json::Value;
 
-use crate::support::{Place, digest, image, names, record, snapshot};
+use crate::support::{Place, digest, image, in_flight, names, record, snapshot};
 
 const PLACE: &str = "BLD_STORE_TEST_MANY";
 
@@ -103,7 +103,7 @@ fn finished(place: &Place, workers: i64) {
     assert_eq!(store.tags().unwrap().len(), 5);
     assert_eq!(store.check().unwrap(), []);
     drop(store);
-    assert!(names(place.root().join("tmp")).is_empty());
+    assert!(in_flight(place.root()).is_empty());
 }
 
 #[test]

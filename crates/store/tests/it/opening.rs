@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bld_store::{Store, StoreError};
 
-use crate::support::{Place, digest, image, names, record, snapshot};
+use crate::support::{Place, digest, image, in_flight, record, snapshot};
 
 #[test]
 fn a_store_is_made_where_there_is_none() {
@@ -78,7 +78,7 @@ fn readers_write_nothing() {
     let before = times();
     no_op(&place.root());
     assert_eq!(times(), before);
-    assert!(names(place.root().join("tmp")).is_empty());
+    assert!(in_flight(place.root()).is_empty());
 }
 
 /// What a build that changes nothing asks of the store, as a new process.

@@ -7,7 +7,7 @@ use std::process::Command;
 use bld_store::{Store, StoreError};
 use rustix::fs::{IFlags, Mode};
 
-use crate::support::{Place, digest, names, snapshot};
+use crate::support::{Place, digest, in_flight, names, snapshot};
 
 #[test]
 fn a_line_of_snapshots() {
@@ -54,7 +54,7 @@ fn what_is_not_committed_leaves_nothing() {
     assert_eq!(store.snapshot(id).unwrap(), None);
     assert!(names(place.root().join("snapshots")).is_empty());
     drop(store);
-    assert!(names(place.root().join("tmp")).is_empty());
+    assert!(in_flight(place.root()).is_empty());
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn remove_whatever(place: &Place) {
 
     assert!(names(place.root().join("snapshots")).is_empty());
     drop(store);
-    assert!(names(place.root().join("tmp")).is_empty());
+    assert!(in_flight(place.root()).is_empty());
     assert_eq!(fs::read_to_string(outside.join("precious")).unwrap(), "x");
 }
 
@@ -192,7 +192,7 @@ fn permissions_are_no_obstacle_to_an_ordinary_owner() {
     drop(active);
     drop(store);
     assert!(names(Path::new(&root).join("snapshots")).is_empty());
-    assert!(names(Path::new(&root).join("tmp")).is_empty());
+    assert!(in_flight(&root).is_empty());
 }
 
 fn make_special(upper: &Path) {
@@ -248,7 +248,6 @@ fn overlays_on_snapshots() {
     let place = Place::on_disk();
     let store = place.open();
     let mut parent = snapshot(&store, None, "base");
-    let mut work = None;
     for n in 0..3 {
         let active = store.prepare(Some(parent)).unwrap();
         let lower: Vec<_> =
@@ -267,13 +266,21 @@ fn overlays_on_snapshots() {
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        // The next one has the same, cleaned up.
-        assert_eq!(active.work(), work.get_or_insert(active.work().to_owned()));
         parent = active.commit().unwrap();
     }
+    // A process after this one uses them again, cleaned up.
+    drop(store);
+    let store = place.open();
+    for _ in 0..10 {
+        drop(store.prepare(None).unwrap());
+    }
+    let sessions = names(place.root().join("tmp"));
+    assert_eq!(sessions.len(), 1);
+    let work = names(place.root().join("tmp").join(&sessions[0]));
+    assert!(work.len() < 10, "{work:?}");
     let upper = store.layers(parent).unwrap().pop().unwrap();
     assert_eq!(names(&upper), ["file"]);
     assert_eq!(fs::read_to_string(upper.join("file")).unwrap(), "base0\n1\n2\n");
     drop(store);
-    assert!(names(place.root().join("tmp")).is_empty());
+    assert!(in_flight(place.root()).is_empty());
 }

@@ -49,6 +49,13 @@ pub(crate) fn names(directory: impl AsRef<Path>) -> Vec<String> {
     names
 }
 
+/// What is in sessions of the store at `root`, but for work directories, which stay.
+pub(crate) fn in_flight(root: impl AsRef<Path>) -> Vec<String> {
+    let sessions = root.as_ref().join("tmp");
+    let all = names(&sessions).into_iter().flat_map(|session| names(sessions.join(session)));
+    all.filter(|name| !name.starts_with("work-")).collect()
+}
+
 pub(crate) fn digest(text: &str) -> Digest {
     Digest::of(text.as_bytes())
 }
