@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bld_sandbox::{Mount, MountKind, Root, SandboxError, User, spawn};
+use rustix::fs::{FileType, Mode};
 
 use crate::common::{Rootfs, chain, refused, run, tree};
 
@@ -308,6 +309,32 @@ fn many_layers_with_odd_names() {
 }
 
 #[test]
+fn more_layers_than_an_overlay_takes() {
+    let rootfs = Rootfs::new();
+    let mut lowers = vec![rootfs.lower()];
+    for n in 1..=998 {
+        let dir = volume(&rootfs, &format!("layer{n}"));
+        fs::write(dir.join("top"), format!("{n}\n")).unwrap();
+        fs::write(dir.join(format!("only{n}")), "").unwrap();
+        // Deleted: among the lowest, among the others, and of the lowest among the others.
+        for gone in [(5, 3), (700, 600), (997, 6)] {
+            if gone.0 == n {
+                let path = dir.join(format!("only{}", gone.1));
+                let (kind, mode) = (FileType::CharacterDevice, Mode::empty());
+                rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, 0).unwrap();
+            }
+        }
+        lowers.push(dir);
+    }
+    let mut spec = rootfs.sh("cat /top; ls / | grep -c only; ls /only3 /only600 /only6; touch /x");
+    if let Root::Overlay { lowers: all, .. } = &mut spec.root {
+        *all = lowers;
+    }
+    assert_eq!(run(spec).ok(), "998\n995\n");
+    assert_eq!(rootfs.changes(), ["x"]);
+}
+
+#[test]
 fn a_root_without_layers() {
     let rootfs = Rootfs::new();
     fs::create_dir(rootfs.upper().join("bin")).unwrap();
@@ -354,7 +381,7 @@ fn volatile_overlays() {
 #[test]
 fn the_callers_umask_does_not_matter() {
     let rootfs = Rootfs::bare();
-    let old = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let old = rustix::process::umask(Mode::from_raw_mode(0o077));
     let mut spec = rootfs.sh("stat -c %a /dev/null /dev /run /run/a /work; cat /run/a/b");
     spec.cwd = "/work".into();
     spec.user = User { uid: 1000, gid: 1000, groups: vec![] };
