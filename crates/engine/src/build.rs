@@ -166,6 +166,7 @@ impl Engine {
                 shm_size: request.shm_size,
                 ulimits: request.ulimits.clone(),
                 resources: limits(&request.resources),
+                together: limits(&request.together),
                 cgroup_parent: request.cgroup_parent.clone(),
             },
             devices: Devices {

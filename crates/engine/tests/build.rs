@@ -61,6 +61,7 @@ impl Place {
             secrets: BTreeMap::new(),
             ssh: BTreeMap::new(),
             resources: Limits::default(),
+            together: Limits::default(),
             cgroup_parent: None,
             on_failure: OnFailure::default(),
             shm_size: None,

@@ -57,6 +57,8 @@ pub struct Limits {
     pub ulimits: Vec<(String, u64, u64)>,
     /// Limits of the control group of each step.
     pub resources: bld_sandbox::Limits,
+    /// Limits of all steps of the build together.
+    pub together: bld_sandbox::Limits,
     /// The control group that those of the steps lie in, from the root of the hierarchy.
     pub cgroup_parent: Option<String>,
 }

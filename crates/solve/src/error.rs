@@ -62,12 +62,12 @@ pub enum StepFailure {
         signal: i32,
     },
     /// The kernel killed the process because memory ran out.
-    #[error("process {command:?} was killed because it ran out of memory{}", limited(*.limit))]
+    #[error("process {command:?} was killed because it ran out of memory: {}", limited(*.limit))]
     OutOfMemory {
         /// The command line.
         command: String,
-        /// The limit of the step, bytes; none: all the machine has.
-        limit: Option<u64>,
+        /// The limit that it ran into; none: all the machine has.
+        limit: Option<MemoryLimit>,
     },
     /// A source of COPY or ADD does not exist, or is kept out by an ignore rule.
     #[error("{}", .0)]
@@ -127,10 +127,29 @@ pub enum StepFailure {
     },
 }
 
-fn limited(limit: Option<u64>) -> String {
-    limit.map_or_else(String::new, |bytes| {
-        format!(": steps of this build are limited to {} MiB (--memory)", bytes >> 20)
-    })
+/// A limit of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryLimit {
+    /// In bytes.
+    pub bytes: u64,
+    /// It is for all steps together, not for each.
+    pub together: bool,
+}
+
+/// What limits, and what can be done about it.
+fn limited(limit: Option<MemoryLimit>) -> String {
+    match limit {
+        None => {
+            "there is no limit but that of the machine, or of what bld was started in".to_owned()
+        }
+        Some(MemoryLimit { bytes, together: false }) => {
+            format!("each step is limited to {} MiB; raise --resource memory=", bytes >> 20)
+        }
+        Some(MemoryLimit { bytes, together: true }) => format!(
+            "all steps together are limited to {} MiB; raise --memory, or lower --jobs",
+            bytes >> 20
+        ),
+    }
 }
 
 impl StepFailure {

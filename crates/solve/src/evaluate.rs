@@ -1,7 +1,7 @@
 //! One step from lookup to record.
 
 use std::sync::atomic::Ordering;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use bld_event::{EventKind, Hit};
 use bld_graph::{Input, Op};
@@ -14,7 +14,7 @@ use crate::explain::{self, Portrait};
 use crate::flight::Turn;
 use crate::solver::Build;
 use crate::step::{Step, StepInput, Tree};
-use crate::{content, execute, flight};
+use crate::{content, duration, execute, flight};
 
 /// Earlier records of one operation that are compared by content before the step runs.
 const CANDIDATES: usize = 8;
@@ -166,7 +166,9 @@ fn result(
     if !has_started {
         build.emit(index, EventKind::Started);
     }
+    let began = Instant::now();
     let (snapshot, drifted) = execute::execute(build, index, traces)?;
+    duration::remember(build, index, began.elapsed())?;
     if drifted {
         build.drifted[index].store(true, Ordering::Relaxed);
         let message = "files of the context changed while they were read: \

@@ -20,6 +20,7 @@
 mod content;
 mod context;
 mod devices;
+mod duration;
 mod environment;
 mod error;
 mod evaluate;
@@ -37,6 +38,6 @@ mod step;
 pub use context::LocalContext;
 pub use devices::{DeviceError, Devices, Granted};
 pub use environment::{Environment, Images, Limits, NetworkSetup, Sources};
-pub use error::{MissingSource, SolveError, StepError, StepFailure};
+pub use error::{MemoryLimit, MissingSource, SolveError, StepError, StepFailure};
 pub use inspect::{Inspect, Scene};
 pub use solver::{Solved, solve};

@@ -4,11 +4,16 @@
 //! tells it how each vertex ended, and does whatever it answers; so every order of events can be
 //! tested without running anything.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 /// Where one vertex stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     /// Waits for this many inputs.
     Blocked(usize),
+    /// Waits for its turn.
+    Ready,
     /// Handed to the driver.
     Active,
     /// Its result exists.
@@ -42,14 +47,20 @@ pub(crate) struct Next {
 pub(crate) struct Schedule {
     states: Vec<State>,
     users: Vec<Vec<usize>>,
-    /// Number of steps from the vertex to the end, along the longest path.
-    distance: Vec<usize>,
+    /// How long it takes from the start of the vertex to the end, along the longest path.
+    distance: Vec<u64>,
+    /// What may start, the one with the longest way to the end first.
+    ready: BinaryHeap<(u64, Reverse<usize>)>,
+    active: usize,
+    /// Most vertices that are active at the same time.
+    slots: usize,
     halted: bool,
 }
 
 impl Schedule {
-    /// A schedule over vertices whose inputs are `inputs[i]`, each smaller than `i`.
-    pub(crate) fn new(inputs: &[Vec<usize>]) -> Self {
+    /// A schedule over vertices whose inputs are `inputs[i]`, each smaller than `i`, and which are
+    /// expected to take `expected[i]`, in whatever unit.
+    pub(crate) fn new(inputs: &[Vec<usize>], expected: &[u64], slots: usize) -> Self {
         let mut users = vec![Vec::new(); inputs.len()];
         let mut states = Vec::with_capacity(inputs.len());
         for (vertex, inputs) in inputs.iter().enumerate() {
@@ -64,10 +75,11 @@ impl Schedule {
         }
         let mut distance = vec![0; inputs.len()];
         for vertex in (0..inputs.len()).rev() {
-            distance[vertex] =
-                users[vertex].iter().map(|&user| distance[user] + 1).max().unwrap_or(0);
+            let behind = users[vertex].iter().map(|&user| distance[user]).max().unwrap_or(0);
+            distance[vertex] = expected[vertex] + behind;
         }
-        Self { states, users, distance, halted: false }
+        let ready = BinaryHeap::new();
+        Self { states, users, distance, ready, active: 0, slots: slots.max(1), halted: false }
     }
 
     /// The vertices without inputs, which may start at once.
@@ -81,6 +93,7 @@ impl Schedule {
     /// and what waits is given up; active vertices still report their own end.
     pub(crate) fn end(&mut self, vertex: usize, outcome: Outcome) -> Next {
         debug_assert_eq!(self.states[vertex], State::Active);
+        self.active -= 1;
         match outcome {
             Outcome::Done => {
                 self.states[vertex] = State::Done;
@@ -114,7 +127,7 @@ impl Schedule {
         self.halted = true;
         let mut canceled = Vec::new();
         for (vertex, state) in self.states.iter_mut().enumerate() {
-            if let State::Blocked(_) = state {
+            if let State::Blocked(_) | State::Ready = state {
                 *state = State::Canceled;
                 canceled.push(vertex);
             }
@@ -124,15 +137,26 @@ impl Schedule {
 
     /// Whether nothing is active and nothing will start.
     pub(crate) fn is_over(&self) -> bool {
-        !self.states.iter().any(|state| matches!(state, State::Active | State::Blocked(_)))
+        let is_open =
+            |state: &State| matches!(state, State::Blocked(_) | State::Ready | State::Active);
+        !self.states.iter().any(is_open)
     }
 
-    fn activate(&mut self, mut ready: Vec<usize>) -> Vec<usize> {
-        ready.sort_by_key(|&v| (std::cmp::Reverse(self.distance[v]), v));
-        for &vertex in &ready {
-            self.states[vertex] = State::Active;
+    /// Adds `ready` to what may start, and starts as much of it as there is room for.
+    fn activate(&mut self, ready: Vec<usize>) -> Vec<usize> {
+        for vertex in ready {
+            self.states[vertex] = State::Ready;
+            self.ready.push((self.distance[vertex], Reverse(vertex)));
         }
-        ready
+        let mut start = Vec::new();
+        while self.active < self.slots
+            && let Some((_, Reverse(vertex))) = self.ready.pop()
+        {
+            self.states[vertex] = State::Active;
+            self.active += 1;
+            start.push(vertex);
+        }
+        start
     }
 }
 
@@ -142,7 +166,37 @@ mod tests {
 
     /// 0 -> 1 -> 3, 2 -> 3
     fn diamond() -> Schedule {
-        Schedule::new(&[vec![], vec![0], vec![], vec![1, 2, 2]])
+        Schedule::new(&[vec![], vec![0], vec![], vec![1, 2, 2]], &[1; 4], 9)
+    }
+
+    #[test]
+    fn what_takes_longest_has_the_first_turn() {
+        // 0 -> 4, 1 -> 4, 2 -> 3 -> 4
+        let inputs = [vec![], vec![], vec![], vec![2], vec![0, 1, 3]];
+        let order = |expected: &[u64; 5], slots| {
+            let mut schedule = Schedule::new(&inputs, expected, slots);
+            let mut open = schedule.begin().start;
+            let mut order = Vec::new();
+            while !open.is_empty() {
+                assert!(open.len() <= slots);
+                let vertex = open.remove(0);
+                order.push(vertex);
+                open.extend(schedule.end(vertex, Outcome::Done).start);
+            }
+            assert!(schedule.is_over());
+            order
+        };
+        assert_eq!(order(&[1, 1, 1, 1, 1], 1), [2, 0, 1, 3, 4]);
+        assert_eq!(order(&[5, 900, 1, 1, 1], 1), [1, 0, 2, 3, 4]);
+        assert_eq!(order(&[5, 9, 1, 90, 1], 2), [2, 1, 3, 0, 4]);
+    }
+
+    #[test]
+    fn what_waits_for_its_turn_is_given_up_too() {
+        let mut schedule = Schedule::new(&[vec![], vec![], vec![]], &[1; 3], 1);
+        assert_eq!(schedule.begin().start, [0]);
+        assert_eq!(schedule.end(0, Outcome::Failed).canceled, [1, 2]);
+        assert!(schedule.is_over());
     }
 
     #[test]
@@ -169,7 +223,8 @@ mod tests {
 
     #[test]
     fn every_order_of_ends_runs_each_vertex_once() {
-        let mut schedule = Schedule::new(&[vec![], vec![], vec![0, 1], vec![0], vec![2, 3]]);
+        let inputs = [vec![], vec![], vec![0, 1], vec![0], vec![2, 3]];
+        let mut schedule = Schedule::new(&inputs, &[1; 5], 9);
         let mut open = schedule.begin().start;
         let mut ran = Vec::new();
         while let Some(vertex) = open.pop() {

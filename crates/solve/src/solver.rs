@@ -8,10 +8,11 @@ use std::time::SystemTime;
 use bld_dockerfile::LineIndex;
 use bld_event::{Cancel, EventKind, Hit};
 use bld_graph::{Op, Plan};
+use bld_sandbox::{CgroupSpec, SandboxError, cgroup::Cgroup};
 use bld_store::SnapshotId;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::duration;
 use crate::environment::Environment;
 use crate::error::{SolveError, StepError, StepFailure};
 use crate::evaluate::{self, Known};
@@ -49,6 +50,8 @@ pub(crate) struct Build {
     pub(crate) cancel: Cancel,
     /// Somebody has looked into a failure.
     inspected: Mutex<bool>,
+    /// What limits all steps together, once one has needed it.
+    group: Mutex<Option<Cgroup>>,
 }
 
 /// Builds `plan`. `source` is the text its spans point into.
@@ -79,7 +82,8 @@ pub fn solve(plan: Plan, source: &str, env: Environment) -> Result<Solved, Solve
         env,
         began,
         cancel,
-        inspected: Mutex::new(false),
+        inspected: Mutex::default(),
+        group: Mutex::default(),
     };
     build.announce(source);
 
@@ -126,6 +130,27 @@ impl Build {
 
     pub(crate) fn emit(&self, step: usize, kind: EventKind) {
         self.env.events.emit(self.steps[step].id, kind);
+    }
+
+    /// The control group that those of all steps are in; none where nothing limits them together.
+    pub(crate) fn group(&self) -> Result<Option<Cgroup>, SandboxError> {
+        let limits = &self.env.limits;
+        if limits.together == bld_sandbox::Limits::default() {
+            return Ok(None);
+        }
+        let mut group = self.group.lock().unwrap_or_else(PoisonError::into_inner);
+        if group.is_none() {
+            *group = Some(Cgroup::create(&CgroupSpec {
+                name: format!(
+                    "{CGROUP_PREFIX}all-{}",
+                    self.steps.first().map_or(0, |s| s.id.get())
+                ),
+                parent: limits.cgroup_parent.clone(),
+                limits: limits.together.clone(),
+                ..CgroupSpec::default()
+            })?);
+        }
+        Ok(group.clone())
     }
 
     /// Tells the readers of the event stream which steps there are.
@@ -260,6 +285,14 @@ impl Build {
     }
 }
 
+impl Drop for Build {
+    fn drop(&mut self) {
+        let group = self.group.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        // What is stuck there is found by the next sweep.
+        let _ = group.map(|group| group.remove());
+    }
+}
+
 /// Works on `missing` until all is done or something fails; gives the number of steps that took
 /// work.
 fn drive(build: &Arc<Build>, missing: &[usize]) -> Result<usize, SolveError> {
@@ -289,9 +322,14 @@ async fn drive_steps(build: &Arc<Build>, missing: &[usize]) -> Result<usize, Sol
             None => build.steps[*step].inputs.iter().filter_map(|i| position(i.step)).collect(),
         })
         .collect();
-    let mut schedule = Schedule::new(&inputs);
-    let jobs = build.env.limits.jobs.filter(|&jobs| jobs > 0);
-    let slots = Arc::new(Semaphore::new(jobs.unwrap_or(MAX_WORKERS)));
+    let jobs = build.env.limits.jobs.filter(|&jobs| jobs > 0).unwrap_or(MAX_WORKERS);
+    // Where all can run at once there is no order to decide.
+    let expected = if jobs < missing.len() {
+        duration::expected(build, missing)?
+    } else {
+        vec![1; missing.len()]
+    };
+    let mut schedule = Schedule::new(&inputs, &expected, jobs);
     let mut run = 0;
     let mut workers = JoinSet::new();
     let mut failure: Option<SolveError> = None;
@@ -302,10 +340,8 @@ async fn drive_steps(build: &Arc<Build>, missing: &[usize]) -> Result<usize, Sol
         }
         for position in next.start {
             let (build, step) = (Arc::clone(build), missing[position]);
-            let slots = Arc::clone(&slots);
             let twin = twins.get(&step).copied();
             workers.spawn(async move {
-                let _slot = slots.acquire_owned().await.ok();
                 let work =
                     tokio::task::spawn_blocking(move || evaluate::evaluate(&build, step, twin));
                 (position, work.await)

@@ -75,6 +75,9 @@ pub(crate) struct Args {
     /// Shorthand for "--call=check"
     #[arg(long)]
     check: bool,
+    /// Number of CPUs that all steps of the build together may use
+    #[arg(long, value_name = "decimal")]
+    cpus: Option<f64>,
     /// Enable debug output: warnings in full
     #[arg(short = 'D', long)]
     debug: bool,
@@ -96,6 +99,9 @@ pub(crate) struct Args {
     /// Shorthand for "--output=type=docker"
     #[arg(long)]
     load: bool,
+    /// Memory that all steps of the build together may use (format: "2g")
+    #[arg(short, long, value_name = "bytes")]
+    memory: Option<String>,
     /// Write build result metadata to a file
     #[arg(long, value_name = "string")]
     metadata_file: Option<PathBuf>,
@@ -150,7 +156,7 @@ pub(crate) struct Args {
     /// Suppress the build output and print image ID on success
     #[arg(short, long)]
     quiet: bool,
-    /// Resource limits for build containers (format: "memory=2g", "cpu-quota=50000")
+    /// Resource limits for each of the build containers (format: "memory=2g", "cpu-quota=50000")
     #[arg(long, value_name = "stringArray")]
     resource: Vec<String>,
     /// Shorthand for "--attest=type=sbom"
@@ -201,8 +207,6 @@ struct Classic {
     force_rm: bool,
     #[arg(long, hide = true)]
     isolation: Option<String>,
-    #[arg(short, long, hide = true)]
-    memory: Option<String>,
     #[arg(long, hide = true)]
     memory_swap: Option<String>,
     #[arg(long, hide = true)]

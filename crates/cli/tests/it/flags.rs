@@ -39,6 +39,53 @@ fn limits_reach_every_step_and_no_key() {
     env.assert_nothing_left();
 }
 
+/// Twice what fits: one alone does well, both together do not.
+#[test]
+fn memory_limits_all_steps_together() {
+    let env = env();
+    // What is in /dev/shm is memory of the step.
+    let eat = "RUN head -c 40m /dev/zero > /dev/shm/x && sleep 2\n";
+    let one = format!("FROM busybox\n{eat}");
+    let both = format!(
+        "FROM busybox AS a\n{eat}RUN touch /a\nFROM busybox AS b\nRUN true\n{eat}RUN touch /b\n\
+         FROM busybox\nCOPY --from=a /a /\nCOPY --from=b /b /\n"
+    );
+    let limits = ["--memory", "64m", "--memory-swap", "64m", "--cpus", "1.5"];
+    let _ = env.build("m:1", &one, limits).expect_code(0);
+    let oom = env.build("m:2", &both, limits.into_iter().chain(["--no-cache"])).expect_code(1);
+    let _ = oom.expect_text("ran out of memory").expect_text("raise --memory, or lower --jobs");
+    let limits = ["--memory", "64m", "--memory-swap", "64m", "--no-cache", "-j", "1"];
+    let _ = env.build("m:2", &both, limits).expect_code(0);
+    env.assert_nothing_left();
+}
+
+#[test]
+fn a_container_that_was_killed_for_memory_says_so() {
+    let env = env();
+    let _ = env.build("o:1", "FROM busybox\n", []).expect_code(0);
+    let script = "tail /dev/zero; exit 3";
+    let run = env.bld(["run", "--name", "big", "-m", "16m", "o:1", "sh", "-c", script]);
+    let _ = run.run().expect_code(3);
+    let inspect = env.bld(["inspect", "-f", "{{.State.OOMKilled}}", "big"]).ok();
+    assert_eq!(inspect.stdout.trim(), "true");
+}
+
+#[test]
+fn more_layers_than_the_kernel_stacks() {
+    let env = env();
+    let copies = (0..520).map(|n| format!("COPY f /f{n}\n")).collect::<Vec<_>>().concat();
+    let dockerfile = format!(
+        "FROM busybox\n{copies}RUN ls / | grep -c '^f' && rm /f7\nRUN test -e /f519 && test ! -e /f7\n"
+    );
+    env.write("ctx/f", "x");
+    let built = env.build("deep:1", &dockerfile, []).expect_code(0);
+    let _ = built.expect_text("520");
+    let run =
+        env.bld(["run", "--rm", "deep:1", "sh", "-c", "ls / | grep -c '^f'; echo > /f7"]).ok();
+    assert_eq!(run.stdout.trim(), "519");
+    env.assert_nothing_left();
+}
+
 /// The directories of a control group, in every hierarchy.
 fn groups(name: &str) -> Vec<std::path::PathBuf> {
     let name = name.trim_start_matches('/');

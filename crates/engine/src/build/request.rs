@@ -213,6 +213,8 @@ pub struct BuildRequest {
     pub ssh: BTreeMap<String, PathBuf>,
     /// `--resource`: limits of each step.
     pub resources: Limits,
+    /// `--memory`, `--cpus` and their likes: limits of all steps together.
+    pub together: Limits,
     /// `--cgroup-parent`.
     pub cgroup_parent: Option<String>,
     /// `--shm-size`, bytes.

@@ -79,6 +79,7 @@ impl Engine {
             cgroup: Some(CgroupSpec {
                 name: cgroup_name(&container.id),
                 parent: None,
+                within: None,
                 limits: limits(&host.limits),
                 accounting: false,
             }),

@@ -61,13 +61,17 @@ impl Cgroup {
     ) -> Result<(), CgroupError> {
         let hybrid = !hierarchies.v1.is_empty();
         if let Some(hierarchy) = &hierarchies.unified {
-            let parent = spec.parent.clone().unwrap_or_else(|| parent_group(&hierarchy.own, true));
+            let within = spec.within.as_ref().and_then(|group| group.unified.as_deref());
+            let parent = match within.and_then(|dir| dir.strip_prefix(&hierarchy.mount).ok()) {
+                Some(path) => path.to_string_lossy().into_owned(),
+                None => spec.parent.clone().unwrap_or_else(|| parent_group(&hierarchy.own, true)),
+            };
             self.unified = Some(hierarchy.dir(&parent).join(name));
             v2::create(hierarchy, &parent, name, &spec.limits, spec.accounting, hybrid)?;
         }
         if hybrid {
-            let parent = spec.parent.as_deref();
-            v1::create(hierarchies, parent, name, &spec.limits, spec.accounting, &mut self.v1)?;
+            let within = spec.within.as_ref().map_or(&[][..], |group| &group.v1);
+            v1::create(hierarchies, spec, within, name, &mut self.v1)?;
         }
         Ok(())
     }
@@ -202,7 +206,7 @@ impl Cgroup {
         ];
         for (what, wanted) in wanted {
             if wanted && !self.v1.iter().any(|(controller, _)| controller == what) {
-                return Err(CgroupError::Unsupported { what });
+                return Err(CgroupError::Unsupported { what: what.to_owned() });
             }
         }
         self.v1.iter().try_for_each(|(controller, dir)| v1::set_limits(controller, dir, limits))
@@ -270,7 +274,7 @@ impl Cgroup {
             (None, Some((_, dir))) => {
                 (dir, "freezer.state", if frozen { "FROZEN" } else { "THAWED" })
             }
-            (None, None) => return Err(CgroupError::Unsupported { what: "freezer" }),
+            (None, None) => return Err(CgroupError::Unsupported { what: "freezer".to_owned() }),
         };
         let end = Instant::now() + Duration::from_secs(5);
         loop {

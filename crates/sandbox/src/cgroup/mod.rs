@@ -35,6 +35,9 @@ pub struct CgroupSpec {
     pub name: String,
     /// Group to make it in, from the root of the hierarchy; none: see [`Cgroup::create`].
     pub parent: Option<String>,
+    /// Group that it is a part of, wherever that is: what limits that limits both. Comes before
+    /// `parent`.
+    pub within: Option<Cgroup>,
     /// What it limits.
     pub limits: Limits,
     /// Count memory, processes and block device traffic even where nothing limits them, for
@@ -114,7 +117,7 @@ pub enum CgroupError {
     #[error("limit {what}: no cgroup hierarchy for it is mounted")]
     Unsupported {
         /// What was to be limited.
-        what: &'static str,
+        what: String,
     },
     /// The name cannot be that of a group.
     #[error("use {0:?} as the name of a cgroup")]

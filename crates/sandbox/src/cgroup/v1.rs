@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use super::hierarchy::Hierarchies;
-use super::{CgroupError, DEFAULT_PERIOD, Limits, Stats, file};
+use super::{CgroupError, CgroupSpec, DEFAULT_PERIOD, Limits, Stats, file};
 
 /// Controllers that `limits` need. With `accounting` also those that statistics come from, and
 /// without v2 beside it, what v2 is otherwise used for.
-fn controllers(limits: &Limits, accounting: bool, alone: bool) -> Vec<(&'static str, bool)> {
+fn controllers<'a>(limits: &Limits, accounting: bool, alone: bool) -> Vec<(&'a str, bool)> {
     let mut wanted = Vec::new();
     if accounting || limits.wants_memory() {
         wanted.push(("memory", limits.wants_memory()));
@@ -32,27 +32,35 @@ fn controllers(limits: &Limits, accounting: bool, alone: bool) -> Vec<(&'static 
     wanted
 }
 
-/// Makes the group in every hierarchy it is needed in. Gives (controller, directory).
+/// Makes the group in every hierarchy it is needed in, and where `within` is. Gives (controller,
+/// directory).
 pub(super) fn create(
     hierarchies: &Hierarchies,
-    parent: Option<&str>,
+    spec: &CgroupSpec,
+    within: &[(String, PathBuf)],
     name: &str,
-    limits: &Limits,
-    accounting: bool,
     groups: &mut Vec<(String, PathBuf)>,
 ) -> Result<(), CgroupError> {
     let alone = hierarchies.unified.is_none();
-    for (controller, required) in controllers(limits, accounting, alone) {
+    let mut wanted = controllers(&spec.limits, spec.accounting, alone);
+    for (controller, _) in within {
+        if !wanted.iter().any(|(other, _)| other == controller) {
+            wanted.push((controller, true));
+        }
+    }
+    for (controller, required) in wanted {
         let Some(hierarchy) = hierarchies.v1.get(controller) else {
             if required {
-                return Err(CgroupError::Unsupported { what: controller });
+                return Err(CgroupError::Unsupported { what: controller.to_owned() });
             }
             continue;
         };
-        let parent = parent.map_or_else(
-            || super::hierarchy::parent_group(&hierarchy.own, false),
-            ToOwned::to_owned,
-        );
+        let parent = match within.iter().find(|(other, _)| other == controller) {
+            Some((_, dir)) => dir.strip_prefix(&hierarchy.mount).ok().map(Path::to_string_lossy),
+            None => spec.parent.as_deref().map(Into::into),
+        };
+        let parent =
+            parent.unwrap_or_else(|| super::hierarchy::parent_group(&hierarchy.own, false).into());
         let mut dir = hierarchy.mount.clone();
         for part in parent.split('/').filter(|part| !part.is_empty()).chain([name]) {
             let above = dir.clone();
@@ -65,7 +73,7 @@ pub(super) fn create(
         if !groups.iter().any(|(_, other)| *other == dir) {
             groups.push((controller.to_owned(), dir.clone()));
         }
-        set_limits(controller, &dir, limits)?;
+        set_limits(controller, &dir, &spec.limits)?;
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use super::mask::Mask;
 use super::mounts::Mounts;
 use super::output::Output;
 use crate::devices::Edits;
-use crate::error::StepFailure;
+use crate::error::{MemoryLimit, StepFailure};
 use crate::flight;
 use crate::inspect::Scene;
 use crate::solver::{Build, CGROUP_PREFIX};
@@ -127,6 +127,7 @@ impl<'a> Place<'a> {
         spec.cgroup = Some(CgroupSpec {
             name: format!("{CGROUP_PREFIX}{}", self.active.id()),
             parent: limits.cgroup_parent.clone(),
+            within: self.build.group()?,
             limits: limits.resources.clone(),
             accounting: false,
         });
@@ -183,7 +184,13 @@ fn verdict(build: &Build, op: &ExecOp, status: ExitStatus) -> Result<(), StepFai
     let command = op.args.join(" ");
     Err(match status {
         ExitStatus { oom_killed: true, .. } => {
-            StepFailure::OutOfMemory { command, limit: build.env.limits.resources.memory }
+            let of = |limits: &bld_sandbox::Limits, together| {
+                limits.memory.map(|bytes| MemoryLimit { bytes, together })
+            };
+            let limits = &build.env.limits;
+            // The smaller one is what the step ran into.
+            let both = of(&limits.resources, false).into_iter().chain(of(&limits.together, true));
+            StepFailure::OutOfMemory { command, limit: both.min_by_key(|limit| limit.bytes) }
         }
         ExitStatus { signal: Some(signal), .. } => StepFailure::Signal { command, signal },
         ExitStatus { code, .. } => StepFailure::Exit { command, code },

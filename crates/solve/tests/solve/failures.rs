@@ -165,6 +165,12 @@ fn lack_of_memory_is_called_so() {
     let built = lab.ask(dockerfile, Ask { limits: limits(), ..Ask::default() });
     let error = built.result.unwrap_err().to_string();
     assert!(error.contains("ran out of memory") && error.contains("limited to 16 MiB"), "{error}");
+    // The one that a child of the step ran into, where all steps share it.
+    let together = Limits { together: resources.clone(), ..Limits::default() };
+    let dockerfile = "FROM busybox\nRUN tail /dev/zero || exit 3\n";
+    let built = lab.ask(dockerfile, Ask { limits: together, ..Ask::default() });
+    let error = built.result.unwrap_err().to_string();
+    assert!(error.contains("together are limited to 16 MiB"), "{error}");
     // Limits are no part of what a result is known by.
     let dockerfile = "FROM busybox\nRUN echo modest\n";
     lab.ask(dockerfile, Ask { limits: limits(), ..Ask::default() }).done();

@@ -1,4 +1,5 @@
-//! What steps may use up: `--resource` and the flags of docker's classic builder.
+//! What steps may use up: each by `--resource`, all together by the flags of docker's classic builder,
+//! which ran one step at a time.
 
 use bld_engine::containers::Limits;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -19,23 +20,42 @@ const KEYS: [&str; 7] = [
     "cpuset-mems",
 ];
 
-/// The limits that the command line sets; `--resource` overrules the old flags.
-pub(super) fn all(classic: &Classic, resources: &[String]) -> Result<Limits, Failure> {
-    let old = [
-        &classic.memory,
-        &classic.memory_swap,
-        &classic.cpu_shares,
-        &classic.cpu_period,
-        &classic.cpu_quota,
-        &classic.cpuset_cpus,
-        &classic.cpuset_mems,
+/// The limits of all steps together: `--cpus`, `--memory` and the old flags.
+pub(super) fn together(
+    cpus: Option<f64>,
+    memory: Option<&str>,
+    classic: &Classic,
+) -> Result<Limits, Failure> {
+    let values = [
+        memory,
+        classic.memory_swap.as_deref(),
+        classic.cpu_shares.as_deref(),
+        classic.cpu_period.as_deref(),
+        classic.cpu_quota.as_deref(),
+        classic.cpuset_cpus.as_deref(),
+        classic.cpuset_mems.as_deref(),
     ];
     let mut limits = Limits::default();
-    for (key, value) in KEYS.iter().zip(old) {
+    for (key, value) in KEYS.iter().zip(values) {
         if let Some(value) = value {
             set(&mut limits, key, value, &format!("--{key}"))?;
         }
     }
+    let Some(cpus) = cpus else { return Ok(limits) };
+    if limits.cpu_quota.is_some() || limits.cpu_period.is_some() {
+        let why = "conflicting options: --cpus cannot be used with --cpu-period or --cpu-quota";
+        return Err(Failure::new(why));
+    }
+    if !(0.0..=1e6).contains(&cpus) {
+        return Err(Failure::new(format!("invalid number of CPUs: {cpus}")));
+    }
+    limits.nano_cpus = Some((cpus * 1e9).round() as u64).filter(|cpus| *cpus > 0);
+    Ok(limits)
+}
+
+/// The limits of each step: `--resource`.
+pub(super) fn of_each(resources: &[String]) -> Result<Limits, Failure> {
+    let mut limits = Limits::default();
     for word in resources {
         let (key, value) = word.split_once('=').ok_or_else(|| {
             Failure::new(format!("invalid resource {word:?}, expected key=value"))
@@ -93,27 +113,34 @@ fn set(limits: &mut Limits, key: &str, value: &str, flag: &str) -> Result<(), Fa
 mod tests {
     use super::*;
 
-    fn limits(classic: &Classic, resources: &[&str]) -> Result<Limits, Option<String>> {
+    fn of_each(resources: &[&str]) -> Result<Limits, Option<String>> {
         let resources: Vec<String> = resources.iter().map(ToString::to_string).collect();
-        all(classic, &resources).map_err(|failure| failure.text().map(str::to_owned))
+        super::of_each(&resources).map_err(|failure| failure.text().map(str::to_owned))
     }
 
     #[test]
-    fn resources_overrule_the_old_flags() {
-        let classic = Classic {
-            memory: Some("1g".to_owned()),
-            cpu_shares: Some("512".to_owned()),
-            ..Classic::default()
+    fn flags_limit_all_steps_and_resources_each() {
+        let classic = Classic { cpu_shares: Some("512".to_owned()), ..Classic::default() };
+        let all = Limits {
+            memory: Some(1 << 30),
+            nano_cpus: Some(1_500_000_000),
+            cpu_shares: Some(512),
+            ..Limits::default()
         };
+        assert_eq!(together(Some(1.5), Some("1g"), &classic).ok(), Some(all));
+        let classic = Classic { cpu_quota: Some("50000".to_owned()), ..classic };
+        assert!(together(None, None, &classic).is_ok_and(|all| all.cpu_quota == Some(50_000)));
+        assert!(together(Some(1.0), None, &classic).is_err(), "two ways to say it");
+        assert!(together(Some(-1.0), None, &Classic::default()).is_err());
+
         let wanted = ["memory=64m", "memory-swap=-1", "cpuset-cpus=0,1", "cpu-quota=0"];
-        let expected = Limits {
+        let each = Limits {
             memory: Some(64 << 20),
             memory_swap: Some(-1),
-            cpu_shares: Some(512),
             cpuset_cpus: Some("0,1".to_owned()),
             ..Limits::default()
         };
-        assert_eq!(limits(&classic, &wanted), Ok(expected));
+        assert_eq!(of_each(&wanted), Ok(each));
     }
 
     #[test]
@@ -124,7 +151,7 @@ mod tests {
             ("memory=lots", "invalid value \"lots\" for memory"),
             ("cpu-quota=-5", "invalid value \"-5\" for cpu-quota"),
         ] {
-            let text = limits(&Classic::default(), &[word]).unwrap_err().unwrap_or_default();
+            let text = of_each(&[word]).unwrap_err().unwrap_or_default();
             assert!(text.contains(part), "{word}: {text}");
         }
     }
