@@ -18,6 +18,7 @@ pub mod build;
 pub mod caches;
 mod config;
 pub mod containers;
+pub mod disk;
 mod error;
 pub mod history;
 pub mod images;

@@ -19,7 +19,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, StoreError};
 use crate::flock::Lock;
+use crate::gc::Seized;
 use crate::lock::KeyLock;
+use crate::store::Inner;
 use crate::temporary::Temporary;
 use crate::{Scratch, Store, layout, list};
 
@@ -126,7 +128,7 @@ impl Store {
         instead_of: Option<CacheHold>,
     ) -> Result<()> {
         let (root, path) = (&self.inner().root, layout::cache_mount(&name.key()));
-        let changing = self.change_cache_mount(name)?;
+        let changing = self.change_cache_mount(&name.key())?;
         let exists = root.open_dir(&path)?.is_some();
         if exists && instead_of.is_none() {
             return Ok(());
@@ -143,13 +145,31 @@ impl Store {
 
     /// Removes the cache mount of this name, which `hold`, ours alone, is of.
     pub fn remove_cache_mount(&self, name: &CacheName, hold: CacheHold) -> Result<()> {
-        let (root, key) = (&self.inner().root, name.key());
+        self.take_cache_mount_away(&name.key(), hold)
+    }
+
+    /// Removes the cache mount of this key unless somebody uses it; whether it can be removed, with
+    /// `dry_run`.
+    pub(crate) fn give_cache_mount_up(&self, key: &str, dry_run: bool) -> Result<bool> {
+        match self.inner().seize_cache_mount(key)? {
+            Seized::Busy => Ok(false),
+            Seized::Free(_) if dry_run => Ok(true),
+            Seized::Free(None) => self.inner().root.unlink(&layout::cache_mount_about(key)),
+            Seized::Free(lock) => self.take_cache_mount_away(key, lock).map(|()| true),
+        }
+    }
+
+    /// Removes the cache mount of this key, which `hold` makes ours alone.
+    fn take_cache_mount_away<T>(&self, key: &str, hold: T) -> Result<()> {
+        let root = &self.inner().root;
         let trash = self.scratch()?;
-        let changing = self.change_cache_mount(name)?;
-        let (from, to) = (layout::cache_mount(&key), format!("{}/dir", trash.name()));
-        rustix::fs::renameat(root, &from, root, &to)
-            .map_err(|errno| root.error("rename", &from, errno))?;
-        root.unlink(&layout::cache_mount_about(&key))?;
+        let changing = self.change_cache_mount(key)?;
+        let (from, to) = (layout::cache_mount(key), format!("{}/dir", trash.name()));
+        match rustix::fs::renameat(root, &from, root, &to) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(root.error("rename", &from, errno)),
+        }
+        root.unlink(&layout::cache_mount_about(key))?;
         drop((changing, hold, trash));
         Ok(())
     }
@@ -177,9 +197,9 @@ impl Store {
         Ok(found)
     }
 
-    /// The lock of whoever changes what there is under this name. It is held for moments.
-    fn change_cache_mount(&self, name: &CacheName) -> Result<KeyLock> {
-        self.lock(&format!("cache-mount-{}", name.key()))
+    /// The lock of whoever changes what there is under this key. It is held for moments.
+    fn change_cache_mount(&self, key: &str) -> Result<KeyLock> {
+        self.lock(&format!("cache-mount-{key}"))
     }
 
     /// Writes what the cache mount of this name is.
@@ -192,5 +212,13 @@ impl Store {
         let (temporary, mut file) = Temporary::create(self, "about")?;
         file.write_all(&text).map_err(|error| temporary.error("write", error))?;
         temporary.rename(&layout::cache_mount_about(&name.key()))
+    }
+}
+
+impl Inner {
+    /// The lock on a cache mount that nobody else has, if nobody uses it.
+    pub(crate) fn seize_cache_mount(&self, key: &str) -> Result<Seized> {
+        let path = layout::cache_mount(key);
+        self.seize(&path, self.root.open_dir(&path)?)
     }
 }

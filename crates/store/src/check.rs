@@ -2,11 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::num::NonZero;
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use bld_oci::Digest;
 use rustix::fs::Mode;
@@ -15,7 +11,7 @@ use crate::error::{Result, StoreError};
 use crate::flock::Lock;
 use crate::root::DIRECTORY;
 use crate::store::Inner;
-use crate::{SnapshotId, Store, db, epoch, layout, list, work};
+use crate::{SnapshotId, Store, db, epoch, layout, list, parallel, work};
 
 /// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -206,18 +202,7 @@ impl Inner {
     }
 }
 
-/// What `look` finds, on all processors.
+/// What `look` finds.
 fn in_parallel<T: Sync>(items: &[T], look: impl Fn(&T) -> Option<Problem> + Sync) -> Vec<Problem> {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let next = || items.get(next.fetch_add(1, Ordering::Relaxed));
-        std::iter::from_fn(next).filter_map(&look).collect::<Vec<_>>()
-    };
-    let workers = thread::available_parallelism().map_or(1, NonZero::get).min(items.len());
-    thread::scope(|scope| {
-        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        let results =
-            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|e| resume_unwind(e)));
-        results.flatten().collect()
-    })
+    parallel::map(items, look).into_iter().flatten().collect()
 }

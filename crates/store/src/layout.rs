@@ -8,6 +8,8 @@ use crate::SnapshotId;
 pub(crate) const EPOCH: &str = "epoch";
 /// The database.
 pub(crate) const DATABASE: &str = "db.sqlite";
+/// What the blobs lie in.
+pub(crate) const BLOBS_PARENT: &str = "blobs";
 /// Blobs, by the hexadecimal digits of their digest, as in an OCI image layout.
 pub(crate) const BLOBS: &str = "blobs/sha256";
 /// Snapshots, by id.
@@ -38,7 +40,7 @@ pub(crate) const RESERVE: &str = "reserve";
 
 /// Every directory of the layout, parents first.
 pub(crate) const DIRECTORIES: [&str; 8] =
-    ["blobs", BLOBS, SNAPSHOTS, SESSIONS, STAT_CACHES, CONTAINERS, CACHE_MOUNTS, LOGS];
+    [BLOBS_PARENT, BLOBS, SNAPSHOTS, SESSIONS, STAT_CACHES, CONTAINERS, CACHE_MOUNTS, LOGS];
 
 /// A blob's file.
 pub(crate) fn blob(digest: &Digest) -> String {
@@ -53,6 +55,11 @@ pub(crate) fn cache_mount(key: &str) -> String {
 /// What says which cache mount that is.
 pub(crate) fn cache_mount_about(key: &str) -> String {
     format!("{CACHE_MOUNTS}/{key}.json")
+}
+
+/// A stat cache.
+pub(crate) fn stat_cache(name: &str) -> String {
+    format!("{STAT_CACHES}/{name}")
 }
 
 /// The log of a step, by the digits of its id.

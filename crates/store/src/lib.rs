@@ -56,7 +56,8 @@
 //! containers, cache records, the newest failed steps, and whatever a live process holds. A snapshot keeps all it lies on; an
 //! image or snapshot keeps the blobs of its layers. [`Store::gc`] marks and sweeps inside one write
 //! transaction and takes the exclusive lock of everything it removes, so what was held or named
-//! before is seen, and what would be afterwards fails cleanly.
+//! before is seen, and what would be afterwards fails cleanly. [`Store::prune`] decides by rules which
+//! records go, and lets the collection do the rest; it also removes cache mounts and stat caches.
 //!
 //! A process that dies leaves its session, which anybody can lock from then on. [`Store::open`]
 //! looks at `tmp`, which is all but empty, and removes what such sessions hold and mark. One of them is
@@ -93,7 +94,7 @@ mod cache_mount;
 mod check;
 mod container;
 mod db;
-mod du;
+mod disk;
 mod epoch;
 mod error;
 mod flock;
@@ -109,6 +110,7 @@ mod listing;
 mod lock;
 mod mount_points;
 mod note;
+mod parallel;
 mod record;
 mod remove;
 mod root;
@@ -119,7 +121,6 @@ mod step;
 mod store;
 mod sweep;
 mod temporary;
-mod usage;
 mod work;
 
 pub use active::{Active, ContainerLayer};
@@ -127,6 +128,7 @@ pub use blob::BlobWriter;
 pub use cache_mount::{CacheAccess, CacheHold, CacheMount, CacheName};
 pub use check::{DiffIdOf, Problem};
 pub use container::Container;
+pub use disk::{DiskEntry, DiskFilter, DiskKind, FilterError, PruneRule, Pruned};
 pub use error::{Result, StoreError};
 pub use gc::{GcPolicy, GcReport};
 pub use hold::Lease;
@@ -141,4 +143,3 @@ pub use stat_cache::{StatCache, StatEntry, StatKey};
 pub use step::Step;
 pub use store::Store;
 pub use temporary::Scratch;
-pub use usage::{Tally, Usage};

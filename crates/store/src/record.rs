@@ -181,7 +181,8 @@ impl Inner {
         }
         let now = db::nanoseconds(SystemTime::now());
         self.db.write(|tx| {
-            let mut update = tx.prepare_cached("UPDATE records SET used = ?2 WHERE id = ?1")?;
+            let sql = "UPDATE records SET used = ?2, uses = uses + 1 WHERE id = ?1";
+            let mut update = tx.prepare_cached(sql)?;
             for id in touched {
                 update.execute((id, now))?;
             }

@@ -117,8 +117,9 @@ pub(crate) struct Builder {
 #[derive(Debug, Subcommand)]
 enum BuilderCommand {
     Build(Box<c::build::Args>),
+    Du(c::du::Args),
     History(c::history::Builds),
-    Prune(c::prune::BuilderArgs),
+    Prune(c::prune_cache::Args),
 }
 
 impl Builder {
@@ -126,8 +127,9 @@ impl Builder {
     pub(crate) fn run(self, session: &Session) -> Outcome {
         match self.command {
             BuilderCommand::Build(args) => c::build::run(&args, session),
+            BuilderCommand::Du(args) => c::du::run(&args, session),
             BuilderCommand::History(group) => group.run(session),
-            BuilderCommand::Prune(args) => c::prune::builder(&args, session),
+            BuilderCommand::Prune(args) => c::prune_cache::run(&args, session),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The `prune` of each group, and `system check`.
 
 use std::io::{self, BufRead as _, Write as _};
-use std::time::Duration;
 
 use bld_engine::containers::Pruned;
 use bld_engine::images::{ImageFilter, Removed};
@@ -48,26 +47,12 @@ pub(crate) struct VolumeArgs {
     force: bool,
 }
 
-/// Remove build cache
-#[derive(Debug, clap::Args)]
-pub(crate) struct BuilderArgs {
-    /// Remove all unused build cache, not just what has not been used for two days
-    #[arg(short, long)]
-    all: bool,
-    /// Do not prompt for confirmation
-    #[arg(short, long)]
-    force: bool,
-}
-
 /// Re-hash everything in the store and report what is damaged
 #[derive(Debug, clap::Args)]
 pub(crate) struct CheckArgs {}
 
-/// How long unused build cache is kept.
-const KEPT: Duration = Duration::from_hours(48);
-
 /// Asks on standard output, as docker does; anything but a yes is a no.
-fn confirmed(session: &Session, force: bool, warning: &str) -> Result<bool, Failure> {
+pub(super) fn confirmed(session: &Session, force: bool, warning: &str) -> Result<bool, Failure> {
     if force {
         return Ok(true);
     }
@@ -133,21 +118,6 @@ pub(crate) fn volumes(args: &VolumeArgs, session: &Session) -> Outcome {
         return Ok(0);
     }
     report(session, "Deleted Volumes", &session.engine.prune_volumes(args.all)?)
-}
-
-pub(crate) fn builder(args: &BuilderArgs, session: &Session) -> Outcome {
-    let warning = if args.all {
-        "This will remove all build cache."
-    } else {
-        "This will remove all dangling build cache."
-    };
-    if !confirmed(session, args.force, warning)? {
-        return Ok(0);
-    }
-    let unused_for = if args.all { Duration::ZERO } else { KEPT };
-    let bytes = session.engine.prune_cache(unused_for)?;
-    session.say(&format!("Total:\t{}", units::size(bytes, 4)))?;
-    Ok(0)
 }
 
 pub(crate) fn check(_args: &CheckArgs, session: &Session) -> Outcome {

@@ -11,7 +11,7 @@ use crate::template::{Missing, Options, Template, TemplateError};
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Row {
     /// Everything a template can name.
-    fields: BTreeMap<&'static str, String>,
+    fields: BTreeMap<&'static str, Value>,
     /// What `{{.Label "name"}}` looks up.
     labels: BTreeMap<String, String>,
 }
@@ -19,24 +19,24 @@ pub(crate) struct Row {
 impl Row {
     /// A row with these fields.
     pub(crate) fn new(fields: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        Self::of(fields.into_iter().map(|(name, text)| (name, text.into())))
+    }
+
+    /// The same with fields that are not all text.
+    pub(crate) fn of(fields: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
         Self { fields: fields.into_iter().collect(), labels: BTreeMap::new() }
     }
 
     /// The same with labels, which also become the field `Labels`.
     pub(crate) fn with_labels(mut self, labels: &BTreeMap<String, String>) -> Self {
         let joined: Vec<_> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        self.fields.insert("Labels", joined.join(","));
+        self.fields.insert("Labels", joined.join(",").into());
         self.labels.clone_from(labels);
         self
     }
 
     fn value(&self) -> Value {
-        self.fields
-            .iter()
-            .map(|(key, value)| (*key, value.as_str()))
-            .collect::<BTreeMap<_, _>>()
-            .into_iter()
-            .collect()
+        self.fields.iter().map(|(key, value)| (*key, value.clone())).collect()
     }
 }
 
@@ -79,7 +79,10 @@ impl Layout {
         lines.extend(rows.iter().map(|row| {
             self.columns
                 .iter()
-                .map(|column| row.fields.get(column).cloned().unwrap_or_default())
+                .map(|column| match row.fields.get(column) {
+                    Some(Value::String(text)) => text.clone(),
+                    value => value.map(Value::to_string).unwrap_or_default(),
+                })
                 .collect()
         }));
         table::align(&lines)

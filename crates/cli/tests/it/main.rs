@@ -10,6 +10,7 @@ mod containers;
 mod context;
 mod crash;
 mod debug;
+mod disk;
 mod errors;
 mod explain;
 mod flags;

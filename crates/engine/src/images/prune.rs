@@ -1,10 +1,8 @@
 //! Removing what nobody needs any more.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use bld_oci::Digest;
-use bld_store::GcPolicy;
 
 use super::{ImageFilter, Removed};
 use crate::{Engine, Result};
@@ -23,12 +21,6 @@ impl Engine {
             }
         }
         Ok((removed, bytes))
-    }
-
-    /// Removes results of build steps that were not used for so long; the bytes that were freed.
-    pub fn prune_cache(&self, unused_for: Duration) -> Result<u64> {
-        let policy = GcPolicy { unused_for: Some(unused_for), ..GcPolicy::default() };
-        Ok(self.store()?.gc(&policy)?.bytes)
     }
 
     /// Reads everything in the store and compares it with what it should be; one line for each

@@ -6,7 +6,7 @@ use bld_oci::Digest;
 use rusqlite::Connection;
 
 use crate::error::Result;
-use crate::{SnapshotId, Tally, db};
+use crate::{SnapshotId, db};
 
 /// All snapshots, and what has been found in use so far.
 pub(crate) struct Graph {
@@ -18,8 +18,6 @@ struct Node {
     diff_id: Option<Digest>,
     /// Bytes of its files.
     disk: u64,
-    /// Bytes of the blobs of its layer.
-    blobs: u64,
     live: bool,
 }
 
@@ -27,45 +25,19 @@ impl Graph {
     /// Reads the snapshots; none is live yet.
     pub(crate) fn load(db: &Connection) -> Result<Self> {
         let mut nodes = HashMap::new();
-        let mut select = db.prepare_cached(
-            "SELECT id, parent, diff_id, coalesce(disk, 0),
-                 (SELECT coalesce(sum(size), 0) FROM layer_blobs JOIN blobs USING (digest)
-                  WHERE layer_blobs.diff_id = snapshots.diff_id)
-             FROM snapshots",
-        )?;
+        let mut select =
+            db.prepare_cached("SELECT id, parent, diff_id, coalesce(disk, 0) FROM snapshots")?;
         let mut rows = select.query(())?;
         while let Some(row) = rows.next()? {
             let node = Node {
                 parent: row.get(1)?,
                 diff_id: db::optional_digest(row, 2)?,
                 disk: row.get::<_, i64>(3)?.cast_unsigned(),
-                blobs: row.get::<_, i64>(4)?.cast_unsigned(),
                 live: false,
             };
             nodes.insert(row.get(0)?, node);
         }
         Ok(Self { nodes })
-    }
-
-    /// All snapshots.
-    pub(crate) fn total(&self) -> Tally {
-        tally(self.nodes.values())
-    }
-
-    /// What is in use.
-    pub(crate) fn live(&self) -> Tally {
-        tally(self.nodes.values().filter(|node| node.live))
-    }
-
-    /// Bytes that marking `id` would add to what is live.
-    pub(crate) fn cost(&self, id: SnapshotId) -> u64 {
-        let mut cost = 0;
-        let mut next = self.nodes.get(&id);
-        while let Some(node) = next.filter(|node| !node.live) {
-            cost += node.disk + node.blobs;
-            next = node.parent.and_then(|parent| self.nodes.get(&parent));
-        }
-        cost
     }
 
     /// Says that `id` and all it lies on are in use.
@@ -112,8 +84,4 @@ impl Graph {
         order.reverse();
         order
     }
-}
-
-fn tally<'a>(nodes: impl Iterator<Item = &'a Node>) -> Tally {
-    nodes.fold(Tally::default(), |tally, node| tally + Tally { count: 1, bytes: node.disk })
 }

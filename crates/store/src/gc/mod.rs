@@ -13,13 +13,14 @@ mod pass;
 pub(crate) mod reserve;
 mod roots;
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::time::SystemTime;
 
 use bld_oci::Digest;
 
-pub(crate) use graph::Graph;
-pub(crate) use roots::mark_containers;
+pub(crate) use pass::Seized;
 
+use graph::Graph;
 use roots::Roots;
 
 use crate::error::Result;
@@ -33,21 +34,28 @@ use crate::{SnapshotId, Store};
 pub struct GcPolicy {
     /// Images without a tag or repository digest, unless a container lies on them.
     pub dangling_images: bool,
-    /// Cache records, stat caches, and what failed steps left, that were not used for so long. Zero
-    /// means all.
-    pub unused_for: Option<Duration>,
-    /// The least recently used cache records, until what only the cache keeps takes no more than
-    /// this many bytes.
-    pub keep_bytes: Option<u64>,
     /// Take nothing, only tell.
     pub dry_run: bool,
+}
+
+/// What is given up besides what nothing needs.
+#[derive(Debug, Default)]
+pub(crate) struct Doomed {
+    /// Take nothing, only tell.
+    pub(crate) dry_run: bool,
+    /// Images without a name, unless a container lies on them.
+    pub(crate) dangling_images: bool,
+    /// Snapshots, with their records and steps, that were not used since.
+    pub(crate) snapshots: HashMap<SnapshotId, SystemTime>,
+    /// Records that made nothing and were not used since.
+    pub(crate) records_until: Option<SystemTime>,
+    /// Journals of builds that were over by then.
+    pub(crate) journals_until: Option<SystemTime>,
 }
 
 /// What garbage collection took, or would take.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GcReport {
-    /// Number of cache records and failed steps.
-    pub records: usize,
     /// Images.
     pub images: Vec<Digest>,
     /// Snapshots.
@@ -66,27 +74,33 @@ impl Store {
     /// an error or a sudden end the store is whole, and the next collection goes on. It works on a
     /// full disk, too: a little space is set aside for it.
     pub fn gc(&self, policy: &GcPolicy) -> Result<GcReport> {
+        let GcPolicy { dangling_images, dry_run } = *policy;
+        self.give_up(&Doomed { dry_run, dangling_images, ..Doomed::default() })
+    }
+
+    /// Removes what is not in use, and what is `doomed`.
+    pub(crate) fn give_up(&self, doomed: &Doomed) -> Result<GcReport> {
         let inner = self.inner();
         let mut report = GcReport::default();
-        let result = reserve::use_if_needed(&inner.root, || self.collect(policy, &mut report));
+        let collect = || self.collect(doomed, &mut report);
+        let result = reserve::use_if_needed(&inner.root, collect);
         reserve::set_aside(&inner.root);
         result.map(|()| report)
     }
 
-    fn collect(&self, policy: &GcPolicy, report: &mut GcReport) -> Result<()> {
+    fn collect(&self, doomed: &Doomed, report: &mut GcReport) -> Result<()> {
         let inner = self.inner();
         self.sweep()?;
         inner.write_touched()?;
         inner.measure()?;
-        while inner.pass(policy, report)? {}
-        inner.remove_nameless(policy, report)?;
-        if !policy.dry_run {
-            inner.remove_stat_caches(policy)?;
+        while inner.pass(doomed, report)? {}
+        inner.remove_nameless(doomed, report)?;
+        if !doomed.dry_run {
             self.remove_logs()?;
             self.remove_listings()?;
             inner.forget_builds()?;
-            if let Some(age) = policy.unused_for {
-                self.remove_journals_older(age)?;
+            if let Some(until) = doomed.journals_until {
+                self.remove_journals_older(until.elapsed().unwrap_or_default())?;
             }
             self.remove_layer_files()?;
             inner.db.checkpoint()?;

@@ -2,13 +2,12 @@
 //! about to name them.
 
 use std::collections::HashSet;
-use std::time::SystemTime;
 
 use bld_oci::Digest;
 use rusqlite::types::FromSql;
 
 use super::pass::Seized;
-use super::{GcPolicy, GcReport};
+use super::{Doomed, GcReport};
 use crate::db::bytes;
 use crate::error::Result;
 use crate::store::Inner;
@@ -16,7 +15,7 @@ use crate::{SnapshotId, layout, list, session};
 
 impl Inner {
     /// Removes blobs and snapshots that have no row and that nobody holds.
-    pub(super) fn remove_nameless(&self, policy: &GcPolicy, report: &mut GcReport) -> Result<()> {
+    pub(super) fn remove_nameless(&self, doomed: &Doomed, report: &mut GcReport) -> Result<()> {
         for digest in self.nameless_blobs()? {
             let Seized::Free(Some(lock)) = self.seize_blob(&digest)? else { continue };
             // Whoever names a blob holds it first. If there is no row now, there will be none.
@@ -24,7 +23,7 @@ impl Inner {
                 continue;
             }
             let size = lock.size().unwrap_or_default();
-            if policy.dry_run || self.root.unlink(&layout::blob(&digest))? {
+            if doomed.dry_run || self.root.unlink(&layout::blob(&digest))? {
                 report.blobs.push(digest);
                 report.bytes += size;
             }
@@ -36,7 +35,7 @@ impl Inner {
                 continue;
             }
             report.snapshots.push(id);
-            if !policy.dry_run {
+            if !doomed.dry_run {
                 self.session()?.mark(&self.root, id)?;
                 self.abandon(id);
             }
@@ -89,20 +88,5 @@ impl Inner {
             let mut select = db.prepare_cached(sql)?;
             Ok(select.query_map((), |row| row.get(0))?.collect::<Result<_, _>>()?)
         })
-    }
-
-    /// Removes stat caches that were not written for as long as the policy says.
-    pub(super) fn remove_stat_caches(&self, policy: &GcPolicy) -> Result<()> {
-        let Some(age) = policy.unused_for else { return Ok(()) };
-        for name in list::texts(&self.root, layout::STAT_CACHES)? {
-            let name = format!("{}/{name}", layout::STAT_CACHES);
-            let modified =
-                std::fs::metadata(self.root.join(&name)).and_then(|meta| meta.modified());
-            let idle = modified.ok().and_then(|time| SystemTime::now().duration_since(time).ok());
-            if idle.is_some_and(|idle| idle >= age) {
-                self.root.unlink(&name)?;
-            }
-        }
-        Ok(())
     }
 }

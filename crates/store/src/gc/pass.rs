@@ -5,30 +5,24 @@ use std::os::fd::OwnedFd;
 use bld_oci::Digest;
 use rusqlite::{Connection, Transaction};
 
-use super::{GcPolicy, GcReport, Graph, Roots};
+use super::{Doomed, GcReport, Graph, Roots};
 use crate::db::{self, bytes};
 use crate::error::Result;
 use crate::flock::Lock;
 use crate::store::Inner;
 use crate::{SnapshotId, blob, layout};
 
-/// How much may go in one pass. A transaction must end soon, since others wait for it, and be small,
-/// since the disk may be full.
+/// How many images, snapshots and blobs, each, may go in one pass: they are locked, which takes a
+/// descriptor. A transaction must end soon, since others wait for it, and be small, since the disk
+/// may be full.
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
-    /// Images, snapshots, and blobs, each; they are locked, which takes a descriptor.
     pub(super) objects: usize,
-    /// Cache records.
-    pub(super) records: usize,
 }
 
 impl Limits {
-    fn of(policy: &GcPolicy) -> Self {
-        if policy.dry_run {
-            Self { objects: usize::MAX, records: usize::MAX }
-        } else {
-            Self { objects: 128, records: 1024 }
-        }
+    fn of(doomed: &Doomed) -> Self {
+        if doomed.dry_run { Self { objects: usize::MAX } } else { Self { objects: 128 } }
     }
 }
 
@@ -36,8 +30,6 @@ impl Limits {
 #[derive(Default)]
 struct Plan {
     images: Vec<Digest>,
-    records: Vec<i64>,
-    failures: Vec<Digest>,
     /// Children before their parents.
     snapshots: Vec<SnapshotId>,
     blobs: Vec<Digest>,
@@ -49,7 +41,7 @@ struct Plan {
 }
 
 /// Whether something can be had.
-pub(super) enum Seized {
+pub(crate) enum Seized {
     /// A live process holds it.
     Busy,
     /// Nobody does: here is the exclusive lock, unless there is no file any more.
@@ -58,22 +50,22 @@ pub(super) enum Seized {
 
 impl Inner {
     /// Removes what is not in use, up to a limit; whether there is more.
-    pub(super) fn pass(&self, policy: &GcPolicy, report: &mut GcReport) -> Result<bool> {
-        let plan = if policy.dry_run {
-            self.db.with(|db| self.plan(db, policy))?
+    pub(super) fn pass(&self, doomed: &Doomed, report: &mut GcReport) -> Result<bool> {
+        let plan = if doomed.dry_run {
+            self.db.with(|db| self.plan(db, doomed))?
         } else {
             self.db.write(|tx| {
-                let plan = self.plan(tx, policy)?;
+                let plan = self.plan(tx, doomed)?;
                 self.forget(tx, &plan)?;
+                forget_records(tx, doomed)?;
                 Ok(plan)
             })?
         };
-        report.records += plan.records.len() + plan.failures.len();
         report.images.extend(&plan.images);
         report.snapshots.extend(&plan.snapshots);
         report.blobs.extend(&plan.blobs);
         report.bytes += plan.bytes;
-        if policy.dry_run {
+        if doomed.dry_run {
             return Ok(false);
         }
         for id in plan.snapshots {
@@ -87,13 +79,13 @@ impl Inner {
     }
 
     /// Decides what goes, and locks it.
-    fn plan(&self, db: &Connection, policy: &GcPolicy) -> Result<Plan> {
+    fn plan(&self, db: &Connection, doomed: &Doomed) -> Result<Plan> {
         let mut graph = Graph::load(db)?;
-        let limits = Limits::of(policy);
-        let mut roots = Roots::mark(self, db, policy, limits, &mut graph)?;
+        let limits = Limits::of(doomed);
+        let mut roots = Roots::mark(self, db, doomed, limits, &mut graph)?;
         let mut plan = Plan { more: roots.more, ..Plan::default() };
         let take = |plan: &mut Plan, lock: Option<Lock>| {
-            plan.locks.extend(lock.filter(|_| !policy.dry_run));
+            plan.locks.extend(lock.filter(|_| !doomed.dry_run));
         };
 
         for id in graph.garbage() {
@@ -139,8 +131,7 @@ impl Inner {
             }
         }
         plan.locks.extend(roots.locks.into_values().flatten());
-        (plan.images, plan.records) = (roots.dangling, roots.stale);
-        plan.failures = roots.failures;
+        plan.images = roots.dangling;
         Ok(plan)
     }
 
@@ -150,32 +141,27 @@ impl Inner {
         for digest in &plan.images {
             tx.prepare_cached("DELETE FROM images WHERE id = ?1")?.execute((bytes(digest),))?;
         }
-        for id in &plan.records {
-            tx.prepare_cached("DELETE FROM records WHERE id = ?1")?.execute((id,))?;
-        }
-        for id in &plan.failures {
-            tx.prepare_cached("DELETE FROM steps WHERE id = ?1")?.execute((bytes(id),))?;
-        }
         for id in &plan.snapshots {
             self.session()?.mark(&self.root, *id)?;
+            // Records and steps go with it.
             tx.prepare_cached("DELETE FROM snapshots WHERE id = ?1")?.execute((id,))?;
         }
         plan.blobs.iter().try_for_each(|digest| blob::forget(tx, digest))
     }
 
     /// Locks a snapshot exclusively, if it can be had.
-    pub(super) fn seize_snapshot(&self, id: SnapshotId) -> Result<Seized> {
+    pub(crate) fn seize_snapshot(&self, id: SnapshotId) -> Result<Seized> {
         let name = layout::snapshot(id);
         self.seize(&name, self.root.open_dir(&name)?)
     }
 
     /// Locks a blob exclusively, if it can be had.
-    pub(super) fn seize_blob(&self, digest: &Digest) -> Result<Seized> {
+    pub(crate) fn seize_blob(&self, digest: &Digest) -> Result<Seized> {
         let name = layout::blob(digest);
         self.seize(&name, self.root.open_file(&name)?)
     }
 
-    fn seize(&self, name: &str, fd: Option<OwnedFd>) -> Result<Seized> {
+    pub(crate) fn seize(&self, name: &str, fd: Option<OwnedFd>) -> Result<Seized> {
         let Some(fd) = fd else { return Ok(Seized::Free(None)) };
         match Lock::try_exclusive(fd) {
             Ok(lock @ Some(_)) => Ok(Seized::Free(lock)),
@@ -183,4 +169,13 @@ impl Inner {
             Err(errno) => Err(self.root.error("lock", name, errno)),
         }
     }
+}
+
+/// Forgets records that name no file.
+fn forget_records(tx: &Transaction<'_>, doomed: &Doomed) -> Result<()> {
+    if let Some(until) = doomed.records_until {
+        let sql = "DELETE FROM records WHERE snapshot IS NULL AND used <= ?1";
+        tx.prepare_cached(sql)?.execute((db::nanoseconds(until),))?;
+    }
+    Ok(())
 }

@@ -11,10 +11,10 @@ use std::process::{self, Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use bld_store::{GcPolicy, LayerBlob, Record, Store, StoreError};
+use bld_store::{GcPolicy, LayerBlob, PruneRule, Record, Store, StoreError};
 use serde_json::json;
 
-use crate::support::{Place, digest, image, names, record, snapshot};
+use crate::support::{Place, clear, digest, image, names, record, snapshot};
 
 /// Tells the child, which is this program again, where to work.
 const ROOT: &str = "BLD_STORE_TEST_CRASH_ROOT";
@@ -70,12 +70,9 @@ fn work(store: &Store) {
             }
         }
         _ => {
-            let policy = GcPolicy {
-                keep_bytes: Some(random(3) * 20_000),
-                dangling_images: true,
-                ..GcPolicy::default()
-            };
-            store.gc(&policy).unwrap();
+            store.gc(&GcPolicy { dangling_images: true, ..GcPolicy::default() }).unwrap();
+            let reserved = Some(random(3) * 20_000);
+            store.prune(&[PruneRule { reserved, ..PruneRule::default() }], false).unwrap();
         }
     }
 }
@@ -170,7 +167,7 @@ fn killed_at_any_instant() {
     for container in store.containers().unwrap() {
         store.delete_container(&container.id).unwrap();
     }
-    store.gc(&GcPolicy { unused_for: Some(Duration::ZERO), ..GcPolicy::default() }).unwrap();
+    clear(&store);
     assert!(names(root.join("snapshots")).is_empty());
     assert!(names(root.join("blobs/sha256")).is_empty());
 }

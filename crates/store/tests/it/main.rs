@@ -9,6 +9,7 @@ mod cache_mounts;
 mod check;
 mod containers;
 mod crash;
+mod disk;
 mod disk_full;
 mod epoch;
 mod gc;

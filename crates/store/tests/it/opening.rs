@@ -47,16 +47,16 @@ fn a_newer_store_is_left_alone() {
     db.pragma_update(None, "user_version", 99).unwrap();
     drop(db);
     let error = place.open().tags().unwrap_err();
-    assert!(matches!(&error, StoreError::NewerSchema { found: 99, supported: 2, .. }), "{error:?}");
+    let StoreError::NewerSchema { found: 99, supported, .. } = error else { panic!("{error:?}") };
     assert_eq!(
         error.to_string(),
         format!(
-            "the store {} was written by a newer version (schema 99, this one knows up to 2)",
+            "the store {} was written by a newer version (schema 99, this one knows up to {supported})",
             place.root().display()
         )
     );
     let db = rusqlite::Connection::open(place.root().join("db.sqlite")).unwrap();
-    db.pragma_update(None, "user_version", 2).unwrap();
+    db.pragma_update(None, "user_version", supported).unwrap();
     drop(db);
     assert_eq!(place.open().get("bucket", "key").unwrap().unwrap(), b"value");
 }

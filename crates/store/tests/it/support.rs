@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bld_oci::Digest;
-use bld_store::{ImageRecord, Record, SnapshotId, Store};
+use bld_store::{GcPolicy, ImageRecord, PruneRule, Pruned, Record, SnapshotId, Store};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -90,6 +90,19 @@ pub(crate) fn image(store: &Store, name: &str, snapshot: Option<SnapshotId>) -> 
         size: 5,
         snapshot,
     }
+}
+
+/// Gives up all that can be given up: the whole cache, and images without a name.
+pub(crate) fn clear(store: &Store) -> Pruned {
+    store.gc(&GcPolicy { dangling_images: true, ..GcPolicy::default() }).unwrap();
+    store.prune(&[PruneRule { all: true, ..PruneRule::default() }], false).unwrap()
+}
+
+/// The snapshots among what was given up.
+pub(crate) fn snapshots_of(pruned: &Pruned) -> Vec<SnapshotId> {
+    let mut ids: Vec<_> = pruned.entries.iter().filter_map(|entry| entry.id.parse().ok()).collect();
+    ids.sort();
+    ids
 }
 
 /// What a power cut leaves: the store as it lies on disk, and another boot at the next opening.
