@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::io::{self, ErrorKind, Write};
+use std::path::Path;
 
 use bld_engine::EngineError;
 
@@ -88,6 +89,7 @@ impl From<EngineError> for Failure {
             EngineError::Io { source, .. } if source.kind() == ErrorKind::BrokenPipe => {
                 Self::silent(0)
             }
+            error if bld_engine::is_for_space(error) => Self::new(text).with_hint(FREE_SPACE),
             EngineError::Canceled => Self::new(text).with_code(INTERRUPTED),
             EngineError::NoSuchImage { .. }
             | EngineError::NoSuchContainer { .. }
@@ -100,6 +102,15 @@ impl From<EngineError> for Failure {
             _ => Self::new(text),
         }
     }
+}
+
+/// What to do when a disk is full.
+const FREE_SPACE: &str = "`bld du` shows what takes space in the store; `bld prune --all` and `bld \
+                          image prune` make room";
+
+/// What to say when there is no space left on the file system `mount`, which the store lies on.
+pub(crate) fn no_space(mount: &Path) -> String {
+    format!("there is no space left on the file system {}: {FREE_SPACE}", mount.display())
 }
 
 /// Docker begins these messages with a capital letter, and scripts look for that.

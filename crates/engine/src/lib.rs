@@ -20,6 +20,7 @@ mod config;
 pub mod containers;
 pub mod disk;
 mod error;
+mod full;
 pub mod history;
 pub mod images;
 pub mod steps;
@@ -40,6 +41,7 @@ use error::IoContext as _;
 pub use bld_registry::Pushed;
 pub use config::EngineConfig;
 pub use error::{EngineError, Result};
+pub use full::{is_for_space, mount_of};
 
 /// Images and containers of one store.
 #[derive(Debug)]

@@ -34,6 +34,8 @@ pub struct StepError {
     pub span: Span,
     /// What happened.
     pub cause: StepFailure,
+    /// There was no space left when it failed.
+    pub full: bool,
     /// The file that holds everything the step wrote.
     pub log: Option<PathBuf>,
     /// The id by which what the step left can be looked into; none when it left nothing.

@@ -109,6 +109,7 @@ pub(crate) fn evaluate(
                 name: vertex.name.clone(),
                 span: vertex.span,
                 cause,
+                full: traces.full,
                 log: traces.log,
                 left: step.definition.filter(|_| traces.kept),
                 before: before.and_then(|input| build.steps[input.step].definition),

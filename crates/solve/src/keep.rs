@@ -9,6 +9,9 @@ use serde_json::json;
 use crate::error::StepFailure;
 use crate::solver::Build;
 
+/// Less than this is none, bytes.
+const FULL: u64 = 256 << 10;
+
 impl Build {
     /// Remembers `snapshot` as what step `index` made.
     pub(crate) fn keep(&self, index: usize, snapshot: SnapshotId) -> Result<(), StoreError> {
@@ -35,7 +38,7 @@ impl Build {
             failure,
             StepFailure::Exit { .. } | StepFailure::Signal { .. } | StepFailure::OutOfMemory { .. }
         );
-        if !by_itself || self.cancel.is_canceled() || self.is_disk_full() {
+        if !by_itself || self.cancel.is_canceled() || self.is_disk_short() {
             return false;
         }
         let Ok(snapshot) = active.commit() else { return false };
@@ -44,9 +47,17 @@ impl Build {
     }
 
     /// Whether there is so little room that what failed for want of it would be in the way.
-    fn is_disk_full(&self) -> bool {
+    fn is_disk_short(&self) -> bool {
         let disk = rustix::fs::statvfs(self.env.store.root());
         disk.is_ok_and(|disk| disk.f_bavail < disk.f_blocks / 20)
+    }
+
+    /// Whether a process that writes would be told that there is no space left.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        let disk = rustix::fs::statvfs(self.env.store.root());
+        disk.is_ok_and(|disk| {
+            disk.f_bavail * disk.f_frsize < FULL || (disk.f_files > 0 && disk.f_favail == 0)
+        })
     }
 
     fn kept(&self, index: usize, snapshot: SnapshotId, failed: bool) -> Option<Step> {

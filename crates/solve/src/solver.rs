@@ -63,6 +63,7 @@ pub fn solve(plan: Plan, source: &str, env: Environment) -> Result<Solved, Solve
             name: vertex.name.clone(),
             span: vertex.span,
             cause,
+            full: false,
             log: None,
             left: None,
             before: None,

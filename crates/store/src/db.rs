@@ -18,6 +18,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavio
 use serde::de::DeserializeOwned;
 
 use crate::error::{Result, StoreError};
+use crate::gc::reserve;
 use crate::layout;
 use crate::lock::KeyLock;
 use crate::root::Root;
@@ -33,6 +34,9 @@ const VERSION: u32 = MIGRATIONS.len() as u32;
 /// process to open the database reads the log, 0.1 ms per 100 pages: SQLite's default of 1000 would
 /// triple the time of a build that changes nothing. Moving takes 2 to 7 ms, a step writes 10 pages.
 const LOG_PAGES: u32 = 250;
+
+/// Bytes of a page as SQLite takes them.
+const PAGE: u64 = 4096;
 
 /// The database of a store, connected on first use.
 #[derive(Debug)]
@@ -56,7 +60,7 @@ impl Database {
         let mut guard = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let connection = match &mut *guard {
             Some(connection) => connection,
-            none => none.insert(self.connect().map_err(|e| self.locate(e))?),
+            none => none.insert(self.open()?),
         };
         f(connection).map_err(|e| self.locate(e))
     }
@@ -98,7 +102,29 @@ impl Database {
         self.root.join(layout::DATABASE)
     }
 
+    fn open(&self) -> Result<Connection> {
+        match self.connect().map_err(|e| self.locate(e)) {
+            Err(StoreError::NoSpace { .. }) if reserve::lend(&self.root) => {
+                self.connect().map_err(|e| self.locate(e))
+            }
+            result => result,
+        }
+    }
+
+    /// Fails where there is no space for the index of the log. SQLite has one byte of each page of
+    /// memory written before it writes to the mapping; with smaller blocks, that is not enough to keep
+    /// the kernel from killing us (SIGBUS) for want of the others.
+    fn check_space(&self) -> Result<()> {
+        let disk = rustix::fs::fstatvfs(&*self.root)
+            .map_err(|errno| self.root.error("measure", "", errno))?;
+        if disk.f_bsize < PAGE && disk.f_bavail * disk.f_frsize < reserve::LOAN {
+            return Err(StoreError::NoSpace { path: self.path() });
+        }
+        Ok(())
+    }
+
     fn connect(&self) -> Result<Connection> {
+        self.check_space()?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX

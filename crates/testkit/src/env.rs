@@ -22,9 +22,17 @@ impl TestEnv {
     /// # Panics
     /// When not run as root: containers are made for real.
     pub fn new(bld: impl Into<PathBuf>) -> Self {
+        Self::new_in(bld, &std::env::temp_dir())
+    }
+
+    /// The same somewhere below the directory `parent`.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    pub fn new_in(bld: impl Into<PathBuf>, parent: &Path) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("bld-test-")
-            .tempdir()
+            .tempdir_in(parent)
             .expect("make a temporary directory");
         let id = Cmd::new("id").arg("-u").ok();
         assert_eq!(id.text(), "0", "these tests make containers: run them as root");

@@ -32,6 +32,8 @@ pub(crate) struct Traces {
     pub(crate) log: Option<PathBuf>,
     /// What a failed step had made can be looked into.
     pub(crate) kept: bool,
+    /// There was no space left when the step failed.
+    pub(crate) full: bool,
 }
 
 /// Carries out step `index` and commits its result; tells whether files of contexts were not, or are
@@ -55,6 +57,7 @@ pub(crate) fn execute(
     match op {
         Op::Exec(op) => {
             if let Err(failure) = exec::run(build, index, op, &active, &mut traces.log) {
+                traces.full = build.is_disk_full();
                 traces.kept = build.keep_failed(index, active, &failure);
                 return Err(failure);
             }

@@ -154,6 +154,24 @@ fn whatever_is_left() {
     }
 }
 
+#[test]
+fn a_full_disk_can_be_read() {
+    let Some(place) = place() else {
+        return inside("disk_full::a_full_disk_can_be_read", "size=8m");
+    };
+    let root = place.join("store");
+    let store = Store::open(&root).unwrap();
+    store.put_record(&record("kept", None)).unwrap();
+    store.sync().unwrap();
+    drop(store);
+    // As if another process had taken the space of the index of the log.
+    fs::remove_file(root.join("db.sqlite-shm")).unwrap();
+    fill(&place);
+    let store = Store::open(&root).unwrap();
+    assert!(store.find_record(&digest("kept")).unwrap().is_some());
+    assert_eq!(store.check().unwrap(), []);
+}
+
 fn image_of(snapshot: SnapshotId) -> ImageRecord {
     ImageRecord {
         id: digest(""),

@@ -1,7 +1,7 @@
 use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
-use bld_store::{GcPolicy, Journal};
+use bld_store::{Journal, PruneRule};
 
 use crate::support::Place;
 
@@ -26,10 +26,10 @@ fn the_newest_are_kept_and_the_young_ones() {
 
     // With the cache they go at any age, but never while they are written.
     written.write_all(b"line\n").unwrap();
-    let everything = GcPolicy { unused_for: Some(Duration::ZERO), ..GcPolicy::default() };
-    store.gc(&GcPolicy { dry_run: true, ..everything }).unwrap();
+    let everything = [PruneRule { all: true, ..PruneRule::default() }];
+    store.prune(&everything, true).unwrap();
     assert_eq!(store.journals().unwrap().len(), 51);
-    store.gc(&everything).unwrap();
+    store.prune(&everything, false).unwrap();
     assert_eq!(store.journals().unwrap(), std::slice::from_ref(&live));
     assert!(store.open_journal(&live).unwrap().unwrap().is_live);
     assert!(!store.remove_journal(&live).unwrap());

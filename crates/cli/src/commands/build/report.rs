@@ -9,7 +9,7 @@ use bld_event::{EventKind, Events, VertexId};
 
 use super::blame::blame;
 use crate::diagnostics::{Places, colour, render};
-use crate::error::{Failure, describe};
+use crate::error::{Failure, describe, no_space};
 use crate::progress::{FailedStep, Summary};
 use crate::session::Session;
 
@@ -149,7 +149,8 @@ pub(super) fn failed(
     if let BuildError::Remote { help: Some(help), .. } = error {
         hint = Some((*help).to_owned());
     }
-    hint.into_iter().fold(failure, Failure::with_hint)
+    let full = session.engine.is_full_for(error).map(|mount| no_space(&mount));
+    hint.into_iter().chain(full).fold(failure, Failure::with_hint)
 }
 
 /// The reason in one line, without the step's name, which stands above it.
