@@ -1,4 +1,4 @@
-//! The project's chores: `cargo xtask demo`, `test`, `check` and `bench`.
+//! The project's chores: `cargo xtask demo`, `test`, `check`, `bench` and `torture`.
 
 #![expect(clippy::print_stdout, reason = "saying what it does is half of its job")]
 
@@ -8,6 +8,7 @@ mod demo;
 mod packages;
 mod shell;
 mod test;
+mod torture;
 
 use std::process::ExitCode;
 
@@ -33,6 +34,8 @@ enum Chore {
     Bench(bench::Options),
     #[command(hide = true)]
     Timed(bench::Timed),
+    /// Kill commands and fill disks at random moments, and look whether anything is lost
+    Torture(torture::Options),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Chore::Check => check::run(),
         Chore::Bench(options) => bench::run(&options),
         Chore::Timed(options) => bench::timed(&options),
+        Chore::Torture(options) => torture::run(&options),
     };
     finish(result)
 }
