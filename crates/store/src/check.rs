@@ -86,13 +86,16 @@ impl Store {
         Ok(problems)
     }
 
-    /// As [`check`](Self::check), and hashes every snapshot whose diff id is known.
+    /// As [`check`](Self::check), and hashes every snapshot that was made here and whose diff id is
+    /// known.
     pub fn check_with(&self, diff_id: DiffIdOf<'_>) -> Result<Vec<Problem>> {
         let inner = self.inner();
         let mut problems = self.check()?;
         let known = inner.db.with(|db| {
             let mut select = db.prepare(
-                "SELECT id, diff_id FROM snapshots WHERE diff_id IS NOT NULL AND container IS NULL",
+                // What was unpacked from an archive made elsewhere gives another archive.
+                "SELECT id, diff_id FROM snapshots WHERE diff_id IS NOT NULL AND container IS NULL
+                 AND NOT EXISTS (SELECT 1 FROM chains WHERE snapshot = id AND chain = content)",
             )?;
             let rows = select.query_map((), |row| Ok((row.get(0)?, db::digest(row, 1)?)))?;
             Ok(rows.collect::<Result<Vec<(SnapshotId, Digest)>, _>>()?)

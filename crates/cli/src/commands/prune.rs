@@ -49,7 +49,11 @@ pub(crate) struct VolumeArgs {
 
 /// Re-hash everything in the store and report what is damaged
 #[derive(Debug, clap::Args)]
-pub(crate) struct CheckArgs {}
+pub(crate) struct CheckArgs {
+    /// Drop what is damaged, and what is of no use without it
+    #[arg(long)]
+    repair: bool,
+}
 
 /// Asks on standard output, as docker does; anything but a yes is a no.
 pub(super) fn confirmed(session: &Session, force: bool, warning: &str) -> Result<bool, Failure> {
@@ -120,13 +124,31 @@ pub(crate) fn volumes(args: &VolumeArgs, session: &Session) -> Outcome {
     report(session, "Deleted Volumes", &session.engine.prune_volumes(args.all)?)
 }
 
-pub(crate) fn check(_args: &CheckArgs, session: &Session) -> Outcome {
-    let problems = session.engine.check_store()?;
-    for problem in &problems {
-        session.say(problem)?;
+pub(crate) fn check(args: &CheckArgs, session: &Session) -> Outcome {
+    let damages = session.engine.check_store(args.repair)?;
+    let mut sound = true;
+    for damage in &damages {
+        session.say(&damage.problem)?;
+        for user in &damage.concerned {
+            session.say(&format!("    it is {user}"))?;
+        }
+        let repair = damage.repair.clone().unwrap_or_default();
+        if repair.done {
+            session.say("    it was dropped, and is fetched or made again when it is needed")?;
+        }
+        for image in &repair.lost {
+            session.say(&format!("    image {image} is gone: pull or build it again"))?;
+        }
+        for container in &repair.containers {
+            session.say(&format!("    container {container} lies on it: remove that first"))?;
+        }
+        sound &= repair.done;
     }
-    if problems.is_empty() {
-        session.say("The store is sound.")?;
+    match damages.len() {
+        0 => session.say("The store is sound.")?,
+        count if sound => session.say(&format!("{count} repaired."))?,
+        _ if args.repair => session.say("Not everything could be repaired.")?,
+        _ => session.say("bld system check --repair drops what is damaged.")?,
     }
-    Ok(u8::from(!problems.is_empty()))
+    Ok(u8::from(!sound))
 }

@@ -161,3 +161,66 @@ fn a_build_goes_on_while_everything_is_pruned() {
     env.bld(["system", "check"]).ok();
     assert_eq!(fs::read_dir(env.root().join("tmp")).unwrap().count(), 0);
 }
+
+/// The directory of the snapshot that has `path`.
+fn snapshot_with(env: &TestEnv, path: &str) -> std::path::PathBuf {
+    let snapshots = fs::read_dir(env.root().join("snapshots")).unwrap();
+    let mut found = snapshots.map(|entry| entry.unwrap().path());
+    found.find(|snapshot| snapshot.join(path).exists()).unwrap()
+}
+
+#[test]
+fn damage_is_named_and_repaired() {
+    let env = env();
+    let dockerfile = "FROM busybox\nRUN echo one > /one\nRUN echo two > /two\n";
+    let _built = env.build("r:1", dockerfile, []).expect_code(0).expect_text("two");
+    let _sound = env.bld(["system", "check"]).ok().expect_text("The store is sound.");
+    // A file of a layer, other bytes of the same size; a configuration; a leftover.
+    fs::write(snapshot_with(&env, "one").join("one"), "eno\n").unwrap();
+    let id = env.bld(["inspect", "-f", "{{.Id}}", "busybox"]).ok();
+    let config = env.root().join("blobs/sha256").join(&id.text()["sha256:".len()..]);
+    fs::remove_file(&config).unwrap();
+    fs::write(&config, "{}").unwrap();
+    fs::create_dir(env.root().join("snapshots/00000000000000aa")).unwrap();
+
+    let check = env.bld(["system", "check"]).run().expect_code(1);
+    for text in [
+        "is damaged: its layer is",
+        "it is what step [2/3] RUN echo one > /one made",
+        "it is part of image docker.io/library/r:1",
+        "it is the configuration of image docker.io/library/busybox:latest",
+        "00000000000000aa is a leftover",
+        "bld system check --repair",
+    ] {
+        assert!(check.stdout.contains(text), "{text}: {check}");
+    }
+    let repaired = env.bld(["system", "check", "--repair"]).ok();
+    assert!(repaired.stdout.contains("3 repaired."), "{repaired}");
+    for image in ["r:1", "busybox:latest"] {
+        let gone = format!("image docker.io/library/{image} is gone: pull or build it again");
+        assert!(repaired.stdout.contains(&gone), "{repaired}");
+    }
+    let _sound = env.bld(["system", "check"]).ok().expect_text("The store is sound.");
+    env.load_busybox();
+    let built = env.build("r:1", dockerfile, []).expect_code(0);
+    assert!(!built.stderr.contains("RUN echo one > /one\n#5 CACHED"), "{built}");
+    assert_eq!(env.bld(["run", "--rm", "r:1", "cat", "/one", "/two"]).ok().text(), "one\ntwo");
+}
+
+#[test]
+fn a_container_is_not_repaired_away() {
+    let env = env();
+    let _built = env
+        .build("r:1", "FROM busybox\nRUN echo one > /one\n", [])
+        .expect_code(0)
+        .expect_text("one");
+    env.bld(["create", "--name", "box", "r:1"]).ok();
+    fs::remove_dir_all(snapshot_with(&env, "one")).unwrap();
+    let repaired = env.bld(["system", "check", "--repair"]).run().expect_code(1);
+    let repaired = repaired.expect_text("it is part of container box");
+    let repaired = repaired.expect_text("container box lies on it: remove that first");
+    let _repaired = repaired.expect_text("Not everything could be repaired.");
+    env.bld(["rm", "box"]).ok();
+    env.bld(["system", "check", "--repair"]).ok();
+    let _sound = env.bld(["system", "check"]).ok().expect_text("The store is sound.");
+}

@@ -22,11 +22,4 @@ impl Engine {
         }
         Ok((removed, bytes))
     }
-
-    /// Reads everything in the store and compares it with what it should be; one line for each
-    /// thing that is not.
-    pub fn check_store(&self) -> Result<Vec<String>> {
-        let problems = self.store()?.check()?;
-        Ok(problems.iter().map(ToString::to_string).collect())
-    }
 }
