@@ -107,6 +107,7 @@ fn run_all(options: &Options, tally: &mut Tally) -> Result<()> {
         failures.push("cargo test");
     }
 
+    let torture = bld.clone();
     if let Some(bld) = bld {
         step("Behaviour cases (testdata/behaviour)");
         let cases = root().join("testdata/behaviour");
@@ -117,6 +118,18 @@ fn run_all(options: &Options, tally: &mut Tally) -> Result<()> {
             if !watch(&mut command, |line| tally.count_runner(line))? {
                 failures.push("the behaviour cases");
             }
+        }
+    }
+
+    if let Some(bld) = torture {
+        step("A little torture");
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["torture", "--kills", "25", "--fills", "6", "--bld"]).arg(bld);
+        let fine = watch(&mut command, |_| {})?;
+        tally.passed += u64::from(fine);
+        tally.failed += u64::from(!fine);
+        if !fine {
+            failures.push("the torture");
         }
     }
 

@@ -9,6 +9,9 @@ use serde_json::json;
 use crate::error::StepFailure;
 use crate::solver::Build;
 
+/// Less than this, or a twentieth of a small disk, is little room, bytes.
+const SHORT: u64 = 1 << 30;
+
 /// Less than this is none, bytes.
 const FULL: u64 = 256 << 10;
 
@@ -49,7 +52,10 @@ impl Build {
     /// Whether there is so little room that what failed for want of it would be in the way.
     fn is_disk_short(&self) -> bool {
         let disk = rustix::fs::statvfs(self.env.store.root());
-        disk.is_ok_and(|disk| disk.f_bavail < disk.f_blocks / 20)
+        disk.is_ok_and(|disk| {
+            let (free, all) = (disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize);
+            free < SHORT.min(all / 20)
+        })
     }
 
     /// Whether a process that writes would be told that there is no space left.

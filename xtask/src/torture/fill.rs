@@ -95,6 +95,7 @@ pub(super) fn run(lab: &Lab, disk: &Disk, times: u64, random: &mut Random) -> Re
     let (mut failed, mut length) = (0, Duration::from_millis(800));
     for round in 1..=times {
         // Nothing of the last round helps this one.
+        succeeded(&lab.bld(["image", "prune", "-f"]).run())?;
         succeeded(&lab.bld(["prune", "-af"]).run())?;
         let n = random.below(1000);
         let arguments = [[].as_slice(), &["-o", "type=oci,dest=image.tar"], &["--no-cache"]];
