@@ -143,7 +143,7 @@ impl Store {
     }
 
     fn open_stat_cache(&self, name: &str, frozen: bool) -> StatCache {
-        let name = format!("{}/{name}", layout::STAT_CACHES);
+        let name = layout::stat_cache(name);
         let since = db::nanoseconds(SystemTime::now());
         let contents = self.read_stat_cache(&name).unwrap_or_default();
         let used = contents.iter().map(|_| AtomicBool::new(false)).collect();
@@ -158,7 +158,7 @@ impl Store {
             let Ok(id) = name.parse::<SnapshotId>() else { continue };
             // One without a row may still be in the making; its directory comes first.
             if !inner.has_row(id)? && inner.root.open_dir(&layout::snapshot(id))?.is_none() {
-                inner.root.unlink(&format!("{}/{name}", layout::STAT_CACHES))?;
+                inner.root.unlink(&layout::stat_cache(&name))?;
             }
         }
         Ok(())

@@ -240,6 +240,7 @@ fn snapshots(db: &Connection) -> Result<Vec<Item>> {
             (None, _) => name.unwrap_or_default(),
         };
         item.paths.push(Path::Tree(layout::snapshot(id)));
+        item.paths.push(Path::Tree(layout::stat_cache(&id.to_string())));
         places.insert(id, items.len());
         parents.push(parent);
         items.push(item);
@@ -454,6 +455,7 @@ fn stat_caches(inner: &Inner) -> Result<Vec<Item>> {
     let names = list::texts(&inner.root, layout::STAT_CACHES)?;
     Ok(names
         .into_iter()
+        .filter(|name| name.parse::<SnapshotId>().is_err()) // counted with the snapshot
         .map(|name| {
             let path = layout::stat_cache(&name);
             let used = modified(inner, &path);
