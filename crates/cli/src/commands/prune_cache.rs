@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
     let Filters { filter, unused_for } = Filters::parse(&args.filter)?;
     let rule = PruneRule {
         all: args.all,
-        filters: vec![filter],
+        filters: Some(filter).filter(|filter| !filter.is_empty()).into_iter().collect(),
         keep_duration: unused_for,
         max_used: limit(&args.max_used_space)?,
         reserved: limit(&args.reserved_space)?,

@@ -120,6 +120,11 @@ impl DiskFilter {
         selectors.map(Selector::parse).collect::<Result<_, _>>().map(Self)
     }
 
+    /// Whether it holds for everything.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether it holds for `entry`.
     pub fn matches(&self, entry: &DiskEntry) -> bool {
         self.0.iter().all(|selector| selector.matches(entry))
