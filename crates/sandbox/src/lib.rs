@@ -53,7 +53,8 @@
 //! - `spec`, `user`, `signal`, `error`: what callers say and hear.
 //! - `spawn`, `exec`: a new container; a process in one that runs. `command`, `explain`: the way
 //!   from words to execve(2) and from error numbers to words.
-//! - `mounts`: the filesystem. `seccomp`: the filter. `init`: the tiny init.
+//! - `mounts`: the filesystem. `trace`: what is read of it. `seccomp`: the filter. `init`: the tiny
+//!   init.
 //! - `plan`, `launcher`, `child`, `sys`: what is prepared, where children are made, what they do,
 //!   and system calls without a safe wrapper.
 
@@ -76,6 +77,7 @@ mod signal;
 mod spawn;
 mod spec;
 mod sys;
+mod trace;
 mod user;
 
 pub use capabilities::Capabilities;
@@ -86,4 +88,5 @@ pub use process::{ExitStatus, Handle, Process};
 pub use signal::signal_number;
 pub use spawn::spawn;
 pub use spec::{Device, Mount, MountKind, Network, Resource, Rlimit, Root, Seccomp, Spec, Stdio};
+pub use trace::{Reads, Seen, Traced};
 pub use user::{Account, User, UserError, lookup_user};

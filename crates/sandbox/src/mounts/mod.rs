@@ -15,7 +15,7 @@ mod stubs;
 mod tree;
 
 pub(crate) use dev::{DeviceControl, Terminal, open_terminal, rules as device_rules};
-pub(crate) use fs::HARMLESS;
+pub(crate) use fs::{HARMLESS, NewFs};
 pub(crate) use stubs::Stubs;
 pub(crate) use tree::Place;
 

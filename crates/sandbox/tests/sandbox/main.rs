@@ -18,3 +18,4 @@ mod programs;
 mod stubs;
 mod syscalls;
 mod terminal;
+mod trace;
