@@ -21,7 +21,7 @@ use bld_graph::Plan;
 use bld_solve::{Devices, Environment, Granted, Limits, NetworkSetup, SolveError};
 
 pub use bld_graph::{Outline, OutlineMount, Remote, Target};
-pub use bld_solve::{StepError, StepFailure};
+pub use bld_solve::{StepError, StepFailure, TracedCache};
 pub use contexts::Incoming;
 pub use error::{BuildError, SourceText};
 pub use inspect::{FailedStep, OnFailure};
@@ -173,6 +173,7 @@ impl Engine {
                 dirs: self.config().device_dirs.clone(),
                 granted: request.allow.iter().filter_map(|word| granted(word)).collect(),
             },
+            traced: request.traced,
             inspect: request.on_failure.inspect(cancel),
             events: events.clone(),
             cancel: cancel.clone(),

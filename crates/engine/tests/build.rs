@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use bld_engine::build::{
     BuildError, BuildRequest, BuildResult, Context, Destination, DockerfileSource, ImageOptions,
-    NetworkMode, OnFailure, Output,
+    NetworkMode, OnFailure, Output, TracedCache,
 };
 use bld_engine::containers::Limits;
 use bld_engine::{Engine, EngineConfig};
@@ -53,6 +53,7 @@ impl Place {
             platform: None,
             no_cache: false,
             no_cache_filter: Vec::new(),
+            traced: TracedCache::Off,
             pull: false,
             no_stat_cache: false,
             network: NetworkMode::None,

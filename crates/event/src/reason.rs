@@ -19,6 +19,8 @@ pub enum Hit {
     },
     /// The layer of a linked copy, on another root.
     Linked,
+    /// The layer of a process that read nothing that changed, on another root.
+    Reads,
     /// Another process made it while this one waited.
     Elsewhere,
     /// Another step of the build is the same.
@@ -34,6 +36,7 @@ impl Hit {
             Self::Definition => "definition",
             Self::Content { .. } => "content",
             Self::Linked => "linked",
+            Self::Reads => "reads",
             Self::Elsewhere => "elsewhere",
             Self::Twin => "twin",
             Self::Unneeded => "unneeded",
@@ -58,6 +61,7 @@ impl fmt::Display for Hit {
             Self::Linked => {
                 "the files are the same, and --link makes them independent of what is below"
             }
+            Self::Reads => "nothing that it read has changed",
             Self::Elsewhere => "another build made it just now",
             Self::Twin => "another step of this build is the same",
             Self::Unneeded => "not needed, as what uses it was cached",

@@ -24,6 +24,7 @@
 //! Work that takes long runs in parallel on the rayon pool it is called on.
 
 mod adopt;
+mod agree;
 mod ahead;
 mod apply;
 mod archive;
@@ -34,6 +35,7 @@ mod digest;
 mod error;
 mod meta;
 mod pack;
+mod restack;
 mod sys;
 mod upper;
 mod view;
@@ -42,6 +44,7 @@ mod xattr;
 pub mod copy;
 
 pub use adopt::adopt;
+pub use agree::{Aspects, Comparison, differing};
 pub use ahead::{ReadAhead, read_ahead};
 pub use apply::{Applied, ApplyOptions, Whiteouts, apply};
 pub use archive::{comment, is_tar};
@@ -51,4 +54,5 @@ pub use digest::{FileStamp, Known, StatCache, tree_digest};
 pub use error::{LayerError, Result};
 pub use meta::{Kind, Metadata};
 pub use pack::{LayerStats, TarOptions, diff_id, write_directory, write_layer, write_tree};
+pub use restack::restack;
 pub use view::{Filter, Node, Verdict, View, Walk};

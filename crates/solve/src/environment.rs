@@ -13,6 +13,7 @@ use bld_store::{Lease, SnapshotId, Store};
 use crate::context::LocalContext;
 use crate::devices::Devices;
 use crate::inspect::Inspect;
+use crate::traced::TracedCache;
 
 /// Brings the layers of an image into the store.
 pub trait Images: Send + Sync {
@@ -87,6 +88,8 @@ pub struct Environment {
     pub limits: Limits,
     /// The devices of the machine that steps can ask for.
     pub devices: Devices,
+    /// What is done with what steps read.
+    pub traced: TracedCache,
     /// Looks into the step that ends the build.
     pub inspect: Option<Arc<dyn Inspect>>,
     /// Where progress is reported.

@@ -92,6 +92,12 @@ pub enum StepFailure {
     /// The step asks for something this version cannot do.
     #[error("{0}")]
     Unsupported(String),
+    /// A step that would have been reused by what it read does something else now.
+    #[error("what this step read has not changed, but what it makes has: {paths}")]
+    WrongReuse {
+        /// Where the results differ.
+        paths: String,
+    },
     /// The step was given up.
     #[error("canceled")]
     Canceled,

@@ -14,6 +14,7 @@ use crate::explain::{self, Portrait};
 use crate::flight::Turn;
 use crate::solver::Build;
 use crate::step::{Step, StepInput, Tree};
+use crate::traced::{self, TracedCache};
 use crate::{content, duration, execute, flight};
 
 /// Earlier records of one operation that are compared by content before the step runs.
@@ -163,6 +164,14 @@ fn result(
         enter(build, index, definition, snapshot, &portrait)?;
         return known(snapshot, Hit::Linked);
     }
+    let by_reads = if vertex.no_cache { None } else { by_reads(build, index)? };
+    if let Some(earlier) = by_reads
+        && build.env.traced == TracedCache::Use
+    {
+        let snapshot = traced::reuse(build, index, earlier)?;
+        enter(build, index, definition, snapshot, &portrait)?;
+        return known(snapshot, Hit::Reads);
+    }
     build.emit(index, EventKind::Missed(explain::miss(build, index, &portrait)?));
     if !has_started {
         build.emit(index, EventKind::Started);
@@ -170,6 +179,9 @@ fn result(
     let began = Instant::now();
     let (snapshot, drifted) = execute::execute(build, index, traces)?;
     duration::remember(build, index, began.elapsed())?;
+    if let Some(earlier) = by_reads {
+        traced::verify(build, index, earlier, snapshot)?;
+    }
     if drifted {
         build.drifted[index].store(true, Ordering::Relaxed);
         let message = "files of the context changed while they were read: \
@@ -231,24 +243,38 @@ fn record_input(build: &Build, input: &StepInput) -> RecordInput {
 
 /// An earlier result of the same operation whose inputs had the content that they have now.
 fn by_content(build: &Build, index: usize) -> Result<Option<SnapshotId>, StepFailure> {
-    earlier(build, index, |_| true)
+    earlier(build, index, |_| true, |_| Ok(true))
 }
 
 /// A linked copy's earlier result whose files were the same, whatever it was put on. Only its layer
 /// is of use.
 fn by_link(build: &Build, index: usize) -> Result<Option<SnapshotId>, StepFailure> {
     match build.op(index) {
-        Op::Copy(op) if op.link => earlier(build, index, |input| input != Input::Root),
+        Op::Copy(op) if op.link => {
+            earlier(build, index, |input| input != Input::Root, |_| Ok(true))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// An earlier result of the same process that read nothing that is something else now.
+fn by_reads(build: &Build, index: usize) -> Result<Option<SnapshotId>, StepFailure> {
+    match (build.env.traced, build.op(index)) {
+        (TracedCache::Use | TracedCache::Verify, Op::Exec(_)) => {
+            let agrees = |then| traced::agrees(build, index, then);
+            earlier(build, index, |input| input != Input::Root, agrees)
+        }
         _ => Ok(None),
     }
 }
 
 /// The newest result of the same operation that still exists and agrees in all inputs that `counts`
-/// is true of.
+/// is true of, and of which `fits` is true.
 fn earlier(
     build: &Build,
     index: usize,
     counts: impl Fn(Input) -> bool,
+    fits: impl Fn(SnapshotId) -> Result<bool, StepFailure>,
 ) -> Result<Option<SnapshotId>, StepFailure> {
     let step = &build.steps[index];
     'candidates: for candidate in build.env.store.find_by_op(&step.op, CANDIDATES)? {
@@ -261,7 +287,7 @@ fn earlier(
                 continue 'candidates;
             }
         }
-        if build.env.lease.hold(snapshot)? {
+        if build.env.lease.hold(snapshot)? && fits(snapshot)? {
             return Ok(Some(snapshot));
         }
     }

@@ -7,7 +7,8 @@
 //!
 //! A step that missed by definition is compared by content with earlier records of the same
 //! operation before it runs (see `key`). The layer of a `COPY --link` depends on nothing below it:
-//! when only its root is another, the layer is put on that, its files linked. Work on one key is done by one process at a time: the
+//! when only its root is another, the layer is put on that, its files linked. A RUN whose process read nothing that changed can be
+//! reused in the same way, if that is asked for (see `traced`). Work on one key is done by one process at a time: the
 //! store's key lock makes the others wait and then find the record.
 //!
 //! Invariants:
@@ -34,6 +35,7 @@ mod schedule;
 mod select;
 mod solver;
 mod step;
+mod traced;
 
 pub use context::LocalContext;
 pub use devices::{DeviceError, Devices, Granted};
@@ -41,3 +43,4 @@ pub use environment::{Environment, Images, Limits, NetworkSetup, Sources};
 pub use error::{MemoryLimit, MissingSource, SolveError, StepError, StepFailure};
 pub use inspect::{Inspect, Scene};
 pub use solver::{Solved, solve};
+pub use traced::TracedCache;

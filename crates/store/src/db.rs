@@ -24,8 +24,12 @@ use crate::lock::KeyLock;
 use crate::root::Root;
 
 /// What takes a database from version N to N + 1, N being the position.
-const MIGRATIONS: [&str; 3] =
-    [include_str!("schema.sql"), include_str!("steps.sql"), include_str!("uses.sql")];
+const MIGRATIONS: [&str; 4] = [
+    include_str!("schema.sql"),
+    include_str!("steps.sql"),
+    include_str!("uses.sql"),
+    include_str!("reads.sql"),
+];
 
 /// The version of the schema that this code reads and writes.
 const VERSION: u32 = MIGRATIONS.len() as u32;

@@ -111,6 +111,7 @@ mod lock;
 mod mount_points;
 mod note;
 mod parallel;
+mod reads;
 mod record;
 mod remove;
 mod repair;

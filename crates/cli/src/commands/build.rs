@@ -12,6 +12,7 @@ mod request;
 mod results;
 mod secrets;
 mod shell;
+mod traced;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -177,6 +178,10 @@ pub(crate) struct Args {
     /// Set the target build stage to build
     #[arg(long, value_name = "string")]
     target: Option<String>,
+    /// Reuse RUN steps by the files that they read: "off", "record" what is read, "use" it, or
+    /// "verify" that this would be right
+    #[arg(long, value_name = "string", default_value = "off", hide_default_value = true)]
+    traced_cache: traced::Mode,
     /// Ulimit options
     #[arg(long, value_name = "ulimit", value_parser = super::options::parse_ulimit)]
     ulimit: Vec<(String, u64, u64)>,

@@ -194,3 +194,39 @@ fn a_base_is_asked_for_again_when_it_is_to_be_pulled() {
     let refused = env.build("c:1", &dockerfile, ["--pull"]).expect_code(1);
     let _said = refused.expect_text("failed to resolve");
 }
+
+#[test]
+fn a_step_that_read_nothing_that_changed_is_not_run_if_that_is_asked_for() {
+    let env = prepared();
+    let dockerfile = "FROM busybox\nCOPY . /src\nRUN cat /src/a.txt /proc/uptime > /out\n";
+    let traced = |mode: &str, arguments: &[&str]| {
+        let mode = format!("--traced-cache={mode}");
+        build(&env, dockerfile, &[&[mode.as_str(), "--explain"], arguments].concat())
+    };
+    let out = || env.bld(["run", "--rm", "c:1", "cat", "/out", "/src/b.txt"]).ok().stdout;
+    traced("record", &[]);
+    let first = out();
+    env.write("ctx/b.txt", "B");
+    let used = traced("use", &[]);
+    let _said = used
+        .expect_text("RUN cat /src/a.txt /proc/uptime > /out: nothing that it read has changed");
+    assert_eq!(out(), format!("{}B", first.trim_end_matches('b')));
+    env.write("ctx/a.txt", "A");
+    let run = traced("use", &[]);
+    assert!(!run.to_string().contains("nothing that it read"), "{run}");
+}
+
+#[test]
+fn a_wrong_reuse_is_told() {
+    let env = prepared();
+    let dockerfile = "FROM busybox\nCOPY . /src\nRUN stat -c %Y /src/a.txt > /out\n";
+    Cmd::new("touch").args(["-d", "2001-01-01"]).arg(env.path("ctx/a.txt")).ok();
+    build(&env, dockerfile, &["--traced-cache=verify"]);
+    env.write("ctx/b.txt", "B");
+    build(&env, dockerfile, &["--traced-cache=verify"]);
+    env.write("ctx/b.txt", "b again");
+    Cmd::new("touch").args(["-d", "2002-02-02"]).arg(env.path("ctx/a.txt")).ok();
+    let failed = env.build("c:1", dockerfile, ["--traced-cache=verify"]).expect_code(1);
+    let said = "what this step read has not changed, but what it makes has: /out";
+    assert!(failed.stderr.contains(said), "{failed}");
+}

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bld_graph::{HttpOp, Remote};
 use bld_layer::Compression;
 use bld_oci::{Digest, Platform};
+use bld_solve::TracedCache;
 
 use super::inspect::OnFailure;
 use crate::containers::Limits;
@@ -197,6 +198,8 @@ pub struct BuildRequest {
     pub no_cache: bool,
     /// `--no-cache-filter`: stages that are built anew.
     pub no_cache_filter: Vec<String>,
+    /// `--traced-cache`.
+    pub traced: TracedCache,
     /// `--pull`: ask the registry for every base, also those in the store.
     pub pull: bool,
     /// `--network`.

@@ -10,7 +10,7 @@ use bld_graph::{ExecOp, MountKind, Network, Security};
 use bld_layer::View;
 use bld_network::{Bridge, Endpoint, hosts_file, new_netns, resolv_conf, with_gateway};
 use bld_sandbox::{
-    Account, CgroupSpec, ExitStatus, Handle, Process, Resource, Rlimit, Root, Spec, Stdio,
+    Account, CgroupSpec, ExitStatus, Handle, Process, Resource, Rlimit, Root, Spec, Stdio, Traced,
 };
 use bld_store::Active;
 
@@ -23,25 +23,37 @@ use crate::error::{MemoryLimit, StepFailure};
 use crate::flight;
 use crate::inspect::Scene;
 use crate::solver::{Build, CGROUP_PREFIX};
+use crate::traced;
 
 /// Host name of a step that asks for none.
 const HOSTNAME: &str = "buildkitsandbox";
 
-/// Runs the process of `op` on the snapshot in preparation.
+/// Runs the process of `op` on the snapshot in preparation. Gives the layers that it read, if they
+/// took note of that.
 pub(super) fn run(
     build: &Build,
     index: usize,
     op: &ExecOp,
     active: &Active,
     log: &mut Option<PathBuf>,
-) -> Result<(), StepFailure> {
-    let place = Place::new(build, index, op, active)?;
+) -> Result<Option<Traced>, StepFailure> {
+    let mut place = Place::new(build, index, op, active)?;
+    if traced::is_wanted(build, op) {
+        place.traced = traced::layers(build, index, &lowers(build, active)?);
+    }
     in_place(&place, log).inspect_err(|failure| {
         if let Some(log) = log {
             flight::tell(build, index, log, failure);
         }
         place.show(failure, false);
-    })
+    })?;
+    Ok(place.traced)
+}
+
+/// What lies below the snapshot in preparation, lowest first.
+fn lowers(build: &Build, active: &Active) -> Result<Vec<PathBuf>, StepFailure> {
+    let mount_points = build.env.store.mount_points(false)?;
+    Ok(std::iter::once(mount_points).chain(active.layers().iter().cloned()).collect())
 }
 
 fn in_place(place: &Place<'_>, log: &mut Option<PathBuf>) -> Result<(), StepFailure> {
@@ -71,6 +83,7 @@ pub(super) struct Place<'a> {
     secret_env: Vec<(String, String)>,
     devices: Edits,
     network: StepNetwork,
+    traced: Option<Traced>,
 }
 
 impl<'a> Place<'a> {
@@ -90,17 +103,20 @@ impl<'a> Place<'a> {
         let mut mounts = Mounts::new(build, index, active);
         let secret_env = mounts.add(op)?;
         let network = StepNetwork::new(build, op.network, active)?;
-        Ok(Self { build, index, op, active, account, mounts, secret_env, devices, network })
+        let traced = None;
+        Ok(Self { build, index, op, active, account, mounts, secret_env, devices, network, traced })
     }
 
     /// Starts a process. Only one at a time can run.
     fn spawn(&self, args: Vec<String>, stdio: Stdio) -> Result<Process, StepFailure> {
         // What a volatile mount leaves to forbid the next one: nothing has crashed in between.
         let _ = std::fs::remove_dir_all(self.active.work().join("work/incompat"));
-        let mount_points = self.build.env.store.mount_points(false)?;
-        let layers = self.active.layers().iter().cloned();
+        let lowers = match &self.traced {
+            Some(traced) => traced.layers().to_vec(),
+            None => lowers(self.build, self.active)?,
+        };
         let root = Root::Overlay {
-            lowers: std::iter::once(mount_points).chain(layers).collect(),
+            lowers,
             upper: self.active.upper().to_owned(),
             work: self.active.work().to_owned(),
             volatile: true,

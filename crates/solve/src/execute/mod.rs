@@ -21,6 +21,7 @@ use crate::context::Remembered;
 use crate::error::StepFailure;
 use crate::solver::Build;
 use crate::step::{self, Tree};
+use crate::traced;
 
 /// Largest `/etc/passwd` or `/etc/group` that is read, bytes.
 const ACCOUNTS_LIMIT: u64 = 16 << 20;
@@ -54,14 +55,16 @@ pub(crate) fn execute(
             .inspect_err(|failure| show_before(build, index, root, failure));
     }
     let active = build.env.store.prepare(root)?;
+    let mut traced = None;
     match op {
-        Op::Exec(op) => {
-            if let Err(failure) = exec::run(build, index, op, &active, &mut traces.log) {
+        Op::Exec(op) => match exec::run(build, index, op, &active, &mut traces.log) {
+            Ok(reads) => traced = reads,
+            Err(failure) => {
                 traces.full = build.is_disk_full();
                 traces.kept = build.keep_failed(index, active, &failure);
                 return Err(failure);
             }
-        }
+        },
         Op::Mkdir(op) => {
             mkdir(op, &active).inspect_err(|failure| show_before(build, index, root, failure))?;
         }
@@ -73,6 +76,9 @@ pub(crate) fn execute(
         }
     }
     let snapshot = active.commit()?;
+    if let Some(traced) = traced {
+        traced::keep(build, index, traced, snapshot)?;
+    }
     Ok((snapshot, step::contexts_changed(build, index)?))
 }
 
@@ -140,6 +146,22 @@ pub(crate) fn relink(
     Ok(snapshot)
 }
 
+/// Puts the layer of `from` as it is on the root of step `index`.
+pub(crate) fn restack(
+    build: &Build,
+    index: usize,
+    from: SnapshotId,
+) -> Result<SnapshotId, StepFailure> {
+    let store = &build.env.store;
+    let root = build.tree(index, Input::Root).and_then(Tree::snapshot);
+    let active = store.prepare(root)?;
+    let Some(layer) = store.layers(from)?.pop() else {
+        return Err(StoreError::MissingSnapshot { id: from }.into());
+    };
+    bld_layer::restack(&layer, active.upper())?;
+    Ok(active.commit()?)
+}
+
 impl Build {
     /// What step `index` takes as `input`.
     pub(crate) fn tree(&self, index: usize, input: Input) -> Option<&Tree> {
@@ -195,7 +217,7 @@ fn owner(root: &View, spec: &str) -> Result<(u32, u32), StepFailure> {
 }
 
 /// Looks `spec` (`user[:group]`, empty for root) up in the root filesystem.
-fn account(root: &View, spec: &str) -> Result<Account, StepFailure> {
+pub(crate) fn account(root: &View, spec: &str) -> Result<Account, StepFailure> {
     let passwd = root.read("/etc/passwd", ACCOUNTS_LIMIT)?;
     let group = root.read("/etc/group", ACCOUNTS_LIMIT)?;
     bld_sandbox::lookup_user(spec, passwd.as_deref(), group.as_deref())

@@ -17,7 +17,7 @@ use bld_network::BridgeConfig;
 use bld_oci::{Digest, ImageConfig, Platform, chain_id};
 use bld_solve::{
     Devices, Environment, Images, Inspect, Limits, LocalContext, NetworkSetup, SolveError, Solved,
-    Sources,
+    Sources, TracedCache,
 };
 use bld_store::{SnapshotId, Store};
 use tempfile::TempDir;
@@ -47,6 +47,7 @@ pub(crate) struct Ask {
     pub(crate) limits: Limits,
     pub(crate) devices: Devices,
     pub(crate) inspect: Option<Arc<dyn Inspect>>,
+    pub(crate) traced: TracedCache,
 }
 
 /// What a build did.
@@ -156,6 +157,7 @@ impl Lab {
             },
             limits: Limits { jobs: ask.jobs, ..ask.limits },
             devices: ask.devices,
+            traced: ask.traced,
             inspect: ask.inspect,
             events,
             cancel: ask.cancel,

@@ -8,3 +8,4 @@ mod failures;
 mod lab;
 mod mounts;
 mod together;
+mod traced;

@@ -38,6 +38,11 @@ pub(super) fn blame(source: &str, error: &StepError) -> (Span, Option<String>) {
         StepFailure::NotGiven { id, .. } => {
             (flag(&statement, "--mount", |value| value.contains(id.as_str())), None)
         }
+        StepFailure::WrongReuse { .. } => {
+            let hint = "the step depends on something else than the files it reads: the time, a \
+                        server, or modification times; --traced-cache=use would have been wrong";
+            (None, Some(hint.to_owned()))
+        }
         cause if describe(cause).ends_with("exec format error") => {
             let hint = "the program is for machines of another kind, and no emulator for them is \
                         registered here (binfmt_misc; qemu-user-static brings one), or it is a \

@@ -29,6 +29,7 @@ pub(super) fn build(args: &Args) -> Result<BuildRequest, Failure> {
         platform: platform(&args.platform)?,
         no_cache: args.no_cache,
         no_cache_filter: args.no_cache_filter.clone(),
+        traced: args.traced_cache.into(),
         pull: args.pull,
         no_stat_cache: args.no_stat_cache,
         network: network(&args.network)?,
