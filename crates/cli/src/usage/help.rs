@@ -47,6 +47,9 @@ pub(super) fn render(command: &Command, path: &str, usage: &str) -> String {
 fn commands(text: &mut String, command: &Command, is_root: bool) {
     let mut rest: Vec<&Command> = command.get_subcommands().filter(|c| !c.is_hide_set()).collect();
     let mut section = |heading: &str, commands: &[&Command]| {
+        if commands.is_empty() {
+            return;
+        }
         let _infallible = writeln!(text, "\n{heading}:");
         let about = |c: &Command| c.get_about().map(ToString::to_string).unwrap_or_default();
         let lines: Vec<_> =
