@@ -19,6 +19,9 @@ use crate::remove;
 /// Prefix of their names.
 const WORK: &str = "work-";
 
+/// Used ones that wait for the thread; of more, whoever needs one cleans one.
+const MOST_DIRTY: usize = 4;
+
 /// Whether a directory of a session is one of them.
 pub(crate) fn is_work(name: &str) -> bool {
     name.starts_with(WORK)
@@ -73,6 +76,15 @@ impl WorkDirectories {
         if let Some(name) = state.clean.pop() {
             return Ok(name);
         }
+        if state.dirty.len() > MOST_DIRTY
+            && let Some(name) = state.dirty.pop_front()
+        {
+            drop(state);
+            if self.shared.clean_one(&name) {
+                return Ok(name);
+            }
+            state = self.shared.lock();
+        }
         let name = format!("{WORK}{}", state.next);
         state.next += 1;
         let has_work = !state.dirty.is_empty();
@@ -125,12 +137,18 @@ impl Shared {
                 continue;
             };
             drop(state);
-            let cleaned = remove::tree(&self.session, format!("{name}/work"));
+            let is_clean = self.clean_one(&name);
             state = self.lock();
             // What cannot be cleaned is no use to anybody.
-            if matches!(cleaned, Ok(()) | Err(Errno::NOENT)) {
+            if is_clean {
                 state.clean.push(name);
             }
         }
+    }
+
+    /// Whether the directory `name` is clean now.
+    fn clean_one(&self, name: &str) -> bool {
+        let cleaned = remove::tree(&self.session, format!("{name}/work"));
+        matches!(cleaned, Ok(()) | Err(Errno::NOENT))
     }
 }
