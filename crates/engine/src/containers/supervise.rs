@@ -124,6 +124,9 @@ impl Engine {
         self.save(container)?;
         started(container);
         let relays = streams.carry(&mut process, io, log)?;
+        // Control groups of those who were killed before they could say that they run. Those that
+        // resist are left for the next look.
+        let _left = bld_sandbox::cgroup::sweep(super::spec::CGROUP_PREFIX, None);
         let status = relays.attend(&mut process, control)?;
         relays.finish();
         Ok(Exit { code: status.code, oom_killed: status.oom_killed })
