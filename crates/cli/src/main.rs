@@ -9,10 +9,12 @@
 //! - [`commands`]: one file for each command;
 //! - [`progress`], [`diagnostics`]: the event stream and the mistakes in a Dockerfile, shown;
 //! - [`template`], [`output`]: `--format`, tables, sizes and times;
+//! - [`config`]: the file `bld.toml`;
 //! - [`error`]: the one place where failures become messages and exit codes.
 
 mod app;
 mod commands;
+mod config;
 mod diagnostics;
 mod documents;
 mod error;

@@ -1,6 +1,8 @@
 //! What takes how much of the disk, and giving up what is not needed.
 
-pub use bld_store::{DiskEntry, DiskFilter, DiskKind, FilterError, PruneRule, Pruned};
+pub use bld_store::{
+    DiskEntry, DiskFilter, DiskKind, FilterError, PruneRule, Pruned, SpaceLimits, percent,
+};
 
 use bld_layer::TarOptions;
 use bld_store::Repair;
@@ -29,6 +31,15 @@ impl Engine {
     /// Gives up what `rules` say of the build cache; with `dry_run`, only tells what that would be.
     pub fn prune_cache(&self, rules: &[PruneRule], dry_run: bool) -> Result<Pruned> {
         Ok(self.store()?.prune(rules, dry_run)?)
+    }
+
+    /// Gives up what the rules say that `rules` has for a disk of so many bytes, if it may be time to;
+    /// nothing if not. For the end of builds: quick where the limits are not near.
+    pub fn collect_cache(
+        &self,
+        rules: impl FnOnce(u64) -> Vec<PruneRule>,
+    ) -> Result<Option<Pruned>> {
+        Ok(self.store()?.collect_if_due(rules)?)
     }
 
     /// Reads everything in the store and compares it with what it should be. With `repair`, what is

@@ -119,7 +119,8 @@ pub(crate) fn enter(store: &Store) -> Result<()> {
     let lock = rustix::fs::openat(root, ".", crate::root::DIRECTORY, Mode::empty())
         .and_then(Lock::exclusive)
         .map_err(|errno| root.error("lock", "", errno))?;
-    if recorded(root)?.as_deref() != Some(boot) {
+    let last = recorded(root)?;
+    if last.as_deref() != Some(boot) {
         // On a full disk, too: else there would be no way to collect garbage.
         reserve::use_if_needed(root, || {
             layout::DIRECTORIES.iter().try_for_each(|name| root.ensure_dir(name))?;
@@ -129,6 +130,9 @@ pub(crate) fn enter(store: &Store) -> Result<()> {
             record(root, boot).map_err(|errno| root.error("write", layout::EPOCH, errno))
         })?;
         reserve::set_aside(root);
+        if last.is_none() {
+            store.begin_empty();
+        }
     }
     drop(lock);
     Ok(())

@@ -35,6 +35,9 @@ pub(crate) const LISTINGS: &str = "listings";
 /// Journals of builds.
 pub(crate) const JOURNALS: &str = "journals";
 
+/// What the last survey for limits of the cache found, and by its time, when.
+pub(crate) const COLLECTED: &str = "collected";
+
 /// Space that garbage collection may use up when there is no other.
 pub(crate) const RESERVE: &str = "reserve";
 

@@ -25,6 +25,7 @@
 //! ├── containers/ logs/        filled by the engine
 //! ├── mountpoints/             the lowest layers of containers, with what they mount on
 //! ├── reserve                  space that garbage collection has when there is no other
+//! ├── collected                what the last survey of the cache for its limits found
 //! └── epoch                    the boot of the machine for which all this was made ready
 //! ```
 //!
@@ -58,6 +59,7 @@
 //! transaction and takes the exclusive lock of everything it removes, so what was held or named
 //! before is seen, and what would be afterwards fails cleanly. [`Store::prune`] decides by rules which
 //! records go, and lets the collection do the rest; it also removes cache mounts and stat caches.
+//! [`Store::collect_if_due`] does so at the end of builds, when limits may have been reached.
 //!
 //! A process that dies leaves its session, which anybody can lock from then on. [`Store::open`]
 //! looks at `tmp`, which is all but empty, and removes what such sessions hold and mark. One of them is
@@ -130,7 +132,9 @@ pub use blob::BlobWriter;
 pub use cache_mount::{CacheAccess, CacheHold, CacheMount, CacheName};
 pub use check::{DiffIdOf, Problem};
 pub use container::Container;
-pub use disk::{DiskEntry, DiskFilter, DiskKind, FilterError, PruneRule, Pruned};
+pub use disk::{
+    DiskEntry, DiskFilter, DiskKind, FilterError, PruneRule, Pruned, SpaceLimits, percent,
+};
 pub use error::{Result, StoreError};
 pub use gc::{GcPolicy, GcReport};
 pub use hold::Lease;

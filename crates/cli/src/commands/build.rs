@@ -3,6 +3,7 @@
 mod blame;
 mod call;
 mod check;
+mod collect;
 mod contexts;
 mod limits;
 mod outputs;
@@ -25,6 +26,7 @@ use bld_engine::history::{BuildLog, Status};
 use bld_event::{Cancel, Events};
 use nix::sys::signal::Signal;
 
+use crate::config::Config;
 use crate::error::{Failure, INTERRUPTED, describe};
 use crate::output::units::parse_size;
 use crate::progress::{Display, Mode, StepReport};
@@ -250,6 +252,7 @@ fn start(args: &Args, session: &Session) -> Outcome {
     if let Some(what) = &args.print {
         return print::print(session, &request, what);
     }
+    let config = Config::read()?;
     let cancel = Cancel::new();
     let control = match args.on_error {
         OnError::Fail => None,
@@ -273,7 +276,16 @@ fn start(args: &Args, session: &Session) -> Outcome {
     };
     let mut warnings = None;
     let built = build(session, &request, &events, &cancel, &mut warnings);
+    let collected = match &built {
+        Ok(result) if result.steps.run == 0 => Ok(()),
+        // Of these, too, steps have run: a disk that they filled is to have space for the next.
+        Ok(_) | Err(BuildError::Step { .. }) => collect::collect(session, &config.gc, &events),
+        Err(_) => Ok(()),
+    };
     let summary = display.finish();
+    if let Err(error) = collected {
+        session.tell(&format!("warning: the cache was not collected: {}", describe(&error)));
+    }
     if let Err(error) = log.and_then(|log| end_log(log, &built, &cancel)) {
         session.tell(&format!("note: this build is not in the history: {}", describe(&error)));
     }

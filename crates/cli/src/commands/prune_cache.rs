@@ -9,7 +9,11 @@ use crate::output::units;
 use crate::session::{Outcome, Session};
 
 /// Remove build cache
+///
+/// Builds do so by themselves when the cache has reached its limits, which the table [gc] of bld.toml
+/// changes ("/etc/bld/bld.toml" as root, or BLD_CONFIG).
 #[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Args {
     /// Include what is internal: what failed steps left
     #[arg(short, long)]

@@ -1,9 +1,12 @@
 //! `bld du` and `bld prune`.
 
+use std::fs::File;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 use std::{fs, thread};
 
-use bld_testkit::{Cmd, TestEnv};
+use bld_testkit::{Cmd, Output, TestEnv};
 
 use crate::env;
 
@@ -159,6 +162,69 @@ fn a_build_goes_on_while_everything_is_pruned() {
     let all = env.bld(["run", "--rm", "p:1", "sh", "-c", "cat /r? /r?? | wc -c"]).ok();
     assert_eq!(all.text(), (12 * 100_000).to_string());
     env.bld(["system", "check"]).ok();
+}
+
+/// A build of which nothing but the cache remains, with a step that makes a megabyte of `name`.
+fn build_cache(env: &TestEnv, config: &Path, name: &str) -> Output {
+    // The last look was long enough ago.
+    if let Ok(stamp) = File::options().write(true).open(env.root().join("collected")) {
+        stamp.set_modified(SystemTime::now() - Duration::from_hours(7)).unwrap();
+    }
+    let run = "dd if=/dev/urandom of=/r bs=1k count=1000 2>/dev/null";
+    env.bld(["build", "--progress", "plain", "-o", "type=cacheonly", "-f", "-"])
+        .args(["--build-arg", &format!("NAME={name}")])
+        .arg(env.path("ctx"))
+        .env("BLD_CONFIG", config)
+        .stdin(format!("FROM busybox\nARG NAME\nRUN {run}\n"))
+        .run()
+}
+
+const FREED: &str = "of build cache over its limits";
+
+#[test]
+fn builds_keep_the_cache_within_its_limits() {
+    let env = env();
+    let _image = env.build("keep:1", "FROM busybox\nRUN echo kept > /kept\n", []).expect_code(0);
+    let config = env.write("bld.toml", "[gc]\nmaxUsedSpace = '2500kb'\n");
+    let sizes = ["du", "--format", "json", "--filter", "inuse=false"];
+    for n in 0..5 {
+        let built = build_cache(&env, &config, &n.to_string()).expect_code(0);
+        assert_eq!(built.stderr.contains(FREED), n > 1, "{built}");
+        let size = |line: &str| {
+            let value: serde_json::Value = serde_json::from_str(line).unwrap();
+            value["Size"].as_str().unwrap().parse::<u64>().unwrap()
+        };
+        let cached: u64 = env.bld(sizes).ok().stdout.lines().map(size).sum();
+        assert!(cached < 2500 << 10, "{cached}");
+    }
+    // What was used last is there, and a build that runs nothing collects nothing.
+    let config = env.write("bld.toml", "[[gc.policy]]\nmaxUsedSpace = 1\n");
+    let again = build_cache(&env, &config, "4").expect_code(0).expect_text("CACHED");
+    assert!(!again.stderr.contains(FREED), "{again}");
+    let _freed = build_cache(&env, &config, "0").expect_code(0).expect_text(FREED);
+    assert_eq!(env.bld(["run", "--rm", "keep:1", "cat", "/kept"]).ok().text(), "kept");
+    env.bld(["system", "check"]).ok();
+}
+
+#[test]
+fn nothing_is_collected_where_that_is_not_wanted() {
+    let env = env();
+    fs::create_dir(env.path("ctx")).unwrap();
+    let config = env.write("bld.toml", "[gc]\nenabled = false\nmaxUsedSpace = 1\n");
+    for name in ["one", "two", "one", "two"] {
+        let built = build_cache(&env, &config, name).expect_code(0);
+        assert!(!built.stderr.contains(FREED), "{built}");
+    }
+    assert!(build_cache(&env, &config, "one").stderr.contains("CACHED"));
+
+    let config = env.write("bld.toml", "[gc]\nmaxUsedSpace = 'plenty'\n");
+    let wrong = build_cache(&env, &config, "three").expect_code(1);
+    for text in ["ERROR: invalid size: 'plenty'\n", "bld.toml:2:16\n", "^^^^^^^^", "docs/disk.md"] {
+        assert!(wrong.stderr.contains(text), "{text}: {wrong}");
+    }
+    let _missing = build_cache(&env, &env.path("none.toml"), "three")
+        .expect_code(1)
+        .expect_text("BLD_CONFIG names");
 }
 
 /// The directory of the snapshot that has `path`.

@@ -31,7 +31,7 @@ pub struct PruneRule {
 impl PruneRule {
     /// Bytes that the cache may keep, of `total` that it takes, with `free` bytes on the file system;
     /// none: the rule has no limit.
-    fn keep(&self, total: u64, free: u64) -> Option<u64> {
+    pub(super) fn keep(&self, total: u64, free: u64) -> Option<u64> {
         if self.max_used.is_none() && self.reserved.is_none() && self.min_free.is_none() {
             return None;
         }

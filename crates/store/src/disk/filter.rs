@@ -2,7 +2,7 @@
 
 use regex::Regex;
 
-use super::DiskEntry;
+use super::{DiskEntry, DiskKind};
 
 /// A condition: selectors joined by commas, all of which must hold.
 ///
@@ -120,6 +120,11 @@ impl DiskFilter {
         selectors.map(Selector::parse).collect::<Result<_, _>>().map(Self)
     }
 
+    /// What is of this kind.
+    pub(super) fn of_kind(kind: DiskKind) -> Self {
+        Self(vec![Selector { field: Field::Type, test: Test::Equals(kind.to_string()) }])
+    }
+
     /// Whether it holds for everything.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -179,7 +184,6 @@ impl Selector {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::DiskKind;
 
     fn holds(filter: &str) -> Result<bool, FilterError> {
         let entry = DiskEntry {

@@ -6,8 +6,10 @@
 //! be had.
 
 mod choose;
+mod collect;
 mod filter;
 mod measure;
+mod policy;
 mod prune;
 mod survey;
 
@@ -19,6 +21,7 @@ use crate::error::Result;
 
 pub use choose::PruneRule;
 pub use filter::{DiskFilter, FilterError};
+pub use policy::{SpaceLimits, percent};
 pub use prune::Pruned;
 
 use survey::Survey;

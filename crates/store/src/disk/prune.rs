@@ -26,7 +26,17 @@ impl Store {
     ///
     /// Nothing that a live process holds is touched. It works on a full disk.
     pub fn prune(&self, rules: &[PruneRule], dry_run: bool) -> Result<Pruned> {
+        Ok(self.survey_and_prune(rules, dry_run)?.0)
+    }
+
+    /// [Prunes](Self::prune), and says how many bytes the cache takes then.
+    pub(super) fn survey_and_prune(
+        &self,
+        rules: &[PruneRule],
+        dry_run: bool,
+    ) -> Result<(Pruned, u64)> {
         let mut survey = Survey::take(self)?;
+        let cached = survey.cached();
         let chosen = survey.choose(rules, self.free_space()?.1);
         let doomed = Doomed {
             snapshots: chosen
@@ -49,7 +59,9 @@ impl Store {
                 gone.insert(index);
             }
         }
-        Ok(survey.into_pruned(&gone, &report))
+        let pruned = survey.into_pruned(&gone, &report);
+        let left = cached.saturating_sub(pruned.bytes);
+        Ok((pruned, left))
     }
 
     /// Bytes of the file system that the store lies on: all, and those that are free.
