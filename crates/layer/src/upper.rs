@@ -422,19 +422,26 @@ impl Special {
     }
 }
 
+/// How often somebody else may be quicker to fill a place that was made free: of two exports into one
+/// directory.
+const RIVALS: usize = 100;
+
 /// Makes something new, if need be in the place of a file. `EISDIR` when a directory is there.
 fn replacing<T>(
     parent: impl AsFd,
     name: &OsStr,
     create: impl Fn() -> rustix::io::Result<T>,
 ) -> io::Result<T> {
-    match create() {
-        Err(Errno::EXIST) => {
-            fs::unlinkat(parent, name, AtFlags::empty())?;
-            Ok(create()?)
+    for _ in 0..RIVALS {
+        match create() {
+            Err(Errno::EXIST) => match fs::unlinkat(&parent, name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(errno.into()),
+            },
+            result => return Ok(result?),
         }
-        result => Ok(result?),
     }
+    Ok(create()?)
 }
 
 /// What of a mode a file may have before it has its owner.
@@ -524,4 +531,32 @@ fn remove_tree(parent: impl AsFd, name: &OsStr) -> io::Result<()> {
 fn timestamps((seconds, nanos): Time) -> Timestamps {
     let time = Timespec { tv_sec: seconds, tv_nsec: nanos.into() };
     Timestamps { last_access: time, last_modification: time }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_may_write_to_the_same_place() -> std::result::Result<(), Box<dyn std::error::Error>> {
+        let dir = tempfile::tempdir()?;
+        let parent = File::open(dir.path())?;
+        let name = OsStr::new("file");
+        let write = || -> io::Result<()> {
+            (0..500).try_for_each(|_| {
+                replacing(&parent, name, || create_file(&parent, name, 0o644)).map(drop)
+            })
+        };
+        std::thread::scope(|scope| {
+            let other = scope.spawn(write);
+            write()?;
+            other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })?;
+        std::fs::create_dir(dir.path().join("dir"))?;
+        let result = replacing(&parent, OsStr::new("dir"), || {
+            create_file(&parent, OsStr::new("dir"), 0o644)
+        });
+        assert_eq!(result.err().and_then(|e| e.raw_os_error()), Some(Errno::ISDIR.raw_os_error()));
+        Ok(())
+    }
 }
