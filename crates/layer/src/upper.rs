@@ -422,17 +422,15 @@ impl Special {
     }
 }
 
-/// How often somebody else may be quicker to fill a place that was made free: of two exports into one
-/// directory.
-const RIVALS: usize = 100;
-
 /// Makes something new, if need be in the place of a file. `EISDIR` when a directory is there.
 fn replacing<T>(
     parent: impl AsFd,
     name: &OsStr,
     create: impl Fn() -> rustix::io::Result<T>,
 ) -> io::Result<T> {
-    for _ in 0..RIVALS {
+    // Of two exports into one directory, one may be quicker to fill a place that was made free, but not
+    // for ever: it has an end.
+    loop {
         match create() {
             Err(Errno::EXIST) => match fs::unlinkat(&parent, name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
@@ -441,7 +439,6 @@ fn replacing<T>(
             result => return Ok(result?),
         }
     }
-    Ok(create()?)
 }
 
 /// What of a mode a file may have before it has its owner.
