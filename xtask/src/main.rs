@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "saying what it does is half of its job")]
 
 mod bench;
+mod bridge;
 mod check;
 mod demo;
 mod packages;

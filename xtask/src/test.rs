@@ -1,14 +1,12 @@
 //! `cargo xtask test`: everything that can be tested on one machine.
 
-use std::{
-    path::Path,
-    process::{Command, ExitCode},
-};
+use std::process::{Command, ExitCode};
 
 use anyhow::{Result, bail};
 use bld_testkit::HostState;
 
 use crate::{
+    bridge::DefaultBridge,
     packages,
     shell::{build_release, cargo, need_root, root, step, watch},
 };
@@ -91,7 +89,7 @@ fn run_all(options: &Options, tally: &mut Tally) -> Result<()> {
     let everything = options.package.is_empty();
     let bld = if everything { Some(build_release()?) } else { None };
     let before = HostState::now();
-    let bridge = Path::new("/sys/class/net/bld0").exists();
+    let _bridge = DefaultBridge::now();
     let mut failures = Vec::new();
 
     step("Unit, integration and end-to-end tests");
@@ -144,24 +142,11 @@ fn run_all(options: &Options, tally: &mut Tally) -> Result<()> {
         tally.failed += 1;
         failures.push("the machine is not as it was before");
     }
-    if !bridge {
-        remove_bridge();
-    }
 
     if !failures.is_empty() {
         bail!("{}", failures.join("; "));
     }
     Ok(())
-}
-
-/// Takes away the default bridge and its firewall table, which the tests have made.
-fn remove_bridge() {
-    for command in
-        [["ip", "link", "delete", "bld0"].as_slice(), &["nft", "delete", "table", "ip", "bld"]]
-    {
-        // Fails when no test needed a bridge, which is fine.
-        let _ = Command::new(command[0]).args(&command[1..]).output();
-    }
 }
 
 #[cfg(test)]

@@ -38,6 +38,7 @@ use self::{
     workload::{Action, Lab, Start, Workload},
 };
 use crate::{
+    bridge::DefaultBridge,
     packages,
     shell::{build_release, need_root, step, target},
 };
@@ -85,6 +86,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Some(program) => program.clone(),
         None => build_release()?,
     };
+    let _bridge = DefaultBridge::now();
     let begun = Instant::now();
     let directory = target().join("bench");
     fs::create_dir_all(&directory)?;
