@@ -71,6 +71,15 @@ impl Engine {
         events: &Events,
         cancel: &Cancel,
     ) -> Result<PlannedBuild, BuildError> {
+        self.mending(events, || self.plan_once(request, events, cancel))
+    }
+
+    fn plan_once(
+        &self,
+        request: &BuildRequest,
+        events: &Events,
+        cancel: &Cancel,
+    ) -> Result<PlannedBuild, BuildError> {
         let wanted = output::wanted(request)?;
         let definition = Definition::read(self, request, events, cancel)?;
         let parsed = bld_dockerfile::parse(&definition.source.text);

@@ -23,6 +23,7 @@ mod error;
 mod full;
 pub mod history;
 pub mod images;
+mod mend;
 pub mod steps;
 mod time;
 mod tree;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 
-use bld_oci::{Digest, Reference};
+use bld_oci::{Digest, Hasher, Reference};
 use bld_store::Store;
 use serde_json::{Map, Value, json};
 
@@ -108,7 +108,7 @@ fn directory(tar: &mut tar::Builder<&mut dyn Write>, name: &str) -> Result<(), E
     tar.append_data(&mut header, name, io::empty()).map_err(stream)
 }
 
-/// Copies a blob, in larger pieces than [`tar::Builder`] would.
+/// Copies a blob, in larger pieces than [`tar::Builder`] would, and verifies it.
 fn blob(
     tar: &mut tar::Builder<&mut dyn Write>,
     store: &Store,
@@ -123,13 +123,19 @@ fn blob(
     header.set_cksum();
     let out = tar.get_mut();
     out.write_all(header.as_bytes()).map_err(stream)?;
-    let (mut buffer, mut left) = (vec![0; COPIED], size);
+    let (mut buffer, mut left, mut hasher) = (vec![0; COPIED], size, Hasher::new());
     while left > 0 {
         let wanted = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        file.read_exact(&mut buffer[..wanted]).map_err(failed())?;
-        out.write_all(&buffer[..wanted]).map_err(stream)?;
+        let piece = &mut buffer[..wanted];
+        file.read_exact(piece).map_err(failed())?;
+        rayon::in_place_scope(|scope| {
+            scope.spawn(|_| hasher.update(piece));
+            out.write_all(piece)
+        })
+        .map_err(stream)?;
         left -= wanted as u64;
     }
+    store.verify(digest, hasher.finish())?;
     let padding = size.next_multiple_of(BLOCK) - size;
     out.write_all(&[0; BLOCK as usize][..padding as usize]).map_err(stream)
 }

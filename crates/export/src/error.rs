@@ -37,9 +37,11 @@ pub enum ExportError {
         /// The image that needs it.
         image: Digest,
     },
-    /// The files of a layer are not those it was made of: somebody changed them in the store.
+    /// The files of a layer give another archive: somebody changed them in the store, or its blob is
+    /// gone, and another program made that.
     #[error(
-        "the files of layer {diff_id} in {} were changed: remove the image and build or pull it again",
+        "the files of layer {diff_id} in {} do not make that layer: they were changed, or it was packed \
+         elsewhere; remove the image and build, pull or load it again",
         path.display()
     )]
     ChangedLayer {

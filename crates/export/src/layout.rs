@@ -105,9 +105,14 @@ fn copy_blob(store: &Store, digest: &Digest, blobs: &Path) -> Result<(), ExportE
         return Ok(());
     }
     let partial = blobs.join(format!(".{}.partial", digest.hex()));
-    let copied = fs::copy(&source, &partial)
-        .and_then(|_| fs::rename(&partial, &target))
-        .map_err(ExportError::io("write", &target));
+    // The system copies faster than we could, without showing us the bytes.
+    let (copied, verified) =
+        rayon::join(|| fs::copy(&source, &partial), || store.verify_blob(digest));
+    let copied = verified.map_err(ExportError::from).and_then(|()| {
+        copied
+            .and_then(|_| fs::rename(&partial, &target))
+            .map_err(ExportError::io("write", &target))
+    });
     if copied.is_err() {
         // The copy is useless; that it could not be removed as well says nothing new.
         let _ = fs::remove_file(&partial);

@@ -66,8 +66,12 @@ enum Opened {
 impl Upload<'_> {
     /// Makes sure that the repository has the blob.
     pub(crate) async fn run(&self) -> Result<(), RegistryError> {
-        if !self.exists().await? {
-            self.send().await?;
+        if !self.exists().await?
+            && let Err(error) = self.send().await
+        {
+            // No registry takes what is not what its name says, and few tell why.
+            self.store.verify_blob(&self.digest)?;
+            return Err(error);
         }
         self.item.done();
         Ok(())

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read as _, Write};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::PoisonError;
 
 use bld_oci::{Digest, Hasher};
 use rusqlite::Transaction;
@@ -14,7 +15,7 @@ use crate::error::{Result, StoreError};
 use crate::flock::Lock;
 use crate::store::Inner;
 use crate::temporary::Temporary;
-use crate::{Store, layout};
+use crate::{Store, epoch, layout};
 
 /// Small writes are gathered up to this size; larger ones go straight through.
 const BUFFER: usize = 64 * 1024;
@@ -32,7 +33,8 @@ impl Store {
         self.inner().root.join(layout::blob(digest))
     }
 
-    /// Opens a blob for reading. The bytes are not verified: hash them as they are read.
+    /// Opens a blob for reading. The bytes are not verified: hash them as they are read, and give
+    /// what comes out to [`verify`](Self::verify).
     ///
     /// # Errors
     /// [`StoreError::MissingBlob`]
@@ -50,18 +52,39 @@ impl Store {
         self.open_blob(digest)?
             .read_to_end(&mut contents)
             .map_err(|e| StoreError::io("read", self.blob_path(digest), e))?;
-        match Digest::of(&contents) {
-            found if found == *digest => Ok(contents),
-            found => Err(StoreError::DamagedBlob { digest: *digest, found }),
-        }
+        self.verify(digest, Digest::of(&contents)).map(|()| contents)
     }
 
-    /// Stores `contents`.
+    /// Takes notice that the bytes of a blob, when they were read, hashed to `found`.
+    ///
+    /// # Errors
+    /// [`StoreError::DamagedBlob`] if that is not its name; see
+    /// [`drop_damaged`](Self::drop_damaged) for what to do about it.
+    pub fn verify(&self, digest: &Digest, found: Digest) -> Result<()> {
+        if found == *digest {
+            return Ok(());
+        }
+        let mut damaged = self.inner().damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        damaged.insert(*digest);
+        Err(StoreError::DamagedBlob { digest: *digest, found })
+    }
+
+    /// Reads a blob and verifies it.
+    ///
+    /// # Errors
+    /// [`StoreError::MissingBlob`], [`StoreError::DamagedBlob`]
+    pub fn verify_blob(&self, digest: &Digest) -> Result<()> {
+        let found = epoch::hash_blob(&self.inner().root, digest)?;
+        self.verify(digest, found.ok_or(StoreError::MissingBlob { digest: *digest })?)
+    }
+
+    /// Stores `contents`. If they are there already and damaged, this mends them.
     pub fn put_blob(&self, contents: &[u8]) -> Result<Digest> {
         let (digest, size) = (Digest::of(contents), contents.len() as u64);
         let inner = self.inner();
         let exists = inner.fresh.insert_blob(digest, || {
-            Ok(inner.hold_blob(&digest)?.filter(|hold| hold.size() == Ok(size)))
+            let hold = inner.hold_blob(&digest)?;
+            Ok(hold.filter(|hold| is_whole(self, hold, &digest, size)))
         })?;
         if !exists {
             let (temporary, mut file) = Temporary::create(self, "blob")?;
@@ -76,16 +99,6 @@ impl Store {
         let (temporary, file) = Temporary::create(self, "blob")?;
         let file = BufWriter::with_capacity(BUFFER, file);
         Ok(BlobWriter { temporary, file, hasher: Hasher::new(), size: 0 })
-    }
-
-    /// Forgets a blob and everything that is of no use without it: images that have it as config
-    /// or manifest, with their tags, and its place as the blob of a layer. This is for a blob that
-    /// was found damaged, so that it is fetched or made again.
-    pub fn remove_blob(&self, digest: &Digest) -> Result<()> {
-        let inner = self.inner();
-        inner.db.write_durably(|tx| forget(tx, digest))?;
-        inner.fresh.release_blob(digest);
-        inner.root.unlink(&layout::blob(digest)).map(drop)
     }
 }
 
@@ -145,9 +158,10 @@ fn place(temporary: &Temporary, fd: OwnedFd, digest: Digest, size: u64) -> Resul
             break ours;
         }
         match inner.hold_blob(&digest)? {
-            theirs @ Some(_) if theirs.as_ref().map(Lock::size) == Some(Ok(size)) => break theirs,
+            Some(theirs) if is_whole(temporary.store(), &theirs, &digest, size) => {
+                break Some(theirs);
+            }
             Some(_) => {
-                // Another size under this name can only be damage.
                 temporary.rename(&name)?;
                 break ours;
             }
@@ -156,6 +170,11 @@ fn place(temporary: &Temporary, fd: OwnedFd, digest: Digest, size: u64) -> Resul
     };
     inner.fresh.insert_blob(digest, || Ok(hold))?;
     Ok(())
+}
+
+/// Whether the blob that is there, held by `hold`, is what its name says.
+fn is_whole(store: &Store, hold: &Lock, digest: &Digest, size: u64) -> bool {
+    hold.size() == Ok(size) && store.verify_blob(digest).is_ok()
 }
 
 /// Blobs that are about to be named: each is here, and held until this is dropped.

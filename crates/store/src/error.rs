@@ -45,7 +45,7 @@ pub enum StoreError {
     },
 
     /// A blob's bytes are not the ones its name promises. Drop it with
-    /// [`Store::remove_blob`](crate::Store::remove_blob) and fetch it again.
+    /// [`Store::drop_damaged`](crate::Store::drop_damaged) and fetch or make it again.
     #[error("blob {digest} is damaged: its bytes hash to {found}")]
     DamagedBlob {
         /// Name of the blob.

@@ -3,13 +3,15 @@
 //! What is damaged is dropped with everything that is of no use without it, so that it is fetched or
 //! made again when it is needed next. Containers are never dropped: nothing makes them again.
 
+use std::sync::PoisonError;
+
 use bld_oci::Digest;
 use rusqlite::{Connection, Params, Transaction};
 
 use crate::check::Problem;
 use crate::db::bytes;
 use crate::error::Result;
-use crate::{SnapshotId, Store, blob, layout, remove};
+use crate::{SnapshotId, Store, blob, epoch, layout, remove};
 
 /// The snapshot `?1` and all that lie on it.
 const LINE: &str = "WITH RECURSIVE line (id) AS (
@@ -90,6 +92,24 @@ impl Store {
             }
             Problem::Unreadable { .. } | Problem::Database { .. } => Ok(Repair::default()),
         }
+    }
+
+    /// Drops the blobs that were read through this handle and found
+    /// [damaged](crate::StoreError::DamagedBlob), with what is of no use without them. Which they
+    /// were, and the images that are gone with them.
+    pub fn drop_damaged(&self) -> Result<Vec<(Digest, Vec<String>)>> {
+        let inner = self.inner();
+        let mut damaged = inner.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut dropped = Vec::new();
+        while let Some(digest) = damaged.pop_first() {
+            // Somebody else may have mended it since.
+            let found = epoch::hash_blob(&inner.root, &digest)?.filter(|found| *found != digest);
+            if let Some(found) = found {
+                let repair = self.repair(&Problem::DamagedBlob { digest, found })?;
+                dropped.push((digest, repair.lost));
+            }
+        }
+        Ok(dropped)
     }
 
     /// Drops a snapshot and all that lie on it.

@@ -1,7 +1,10 @@
 //! The handle, and how it opens and closes.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use bld_oci::Digest;
 
 use crate::db::Database;
 use crate::epoch;
@@ -29,6 +32,8 @@ pub(crate) struct Inner {
     pub(crate) fresh: Held,
     /// Cache records that were hit and whose time of use is to be written.
     pub(crate) touched: Mutex<Vec<i64>>,
+    /// Blobs that were read and are not what their name says.
+    pub(crate) damaged: Mutex<BTreeSet<Digest>>,
     session: OnceLock<Session>,
     /// A session that has ended, to be used again; locked while one is started.
     pub(crate) abandoned: Mutex<Option<Abandoned>>,
@@ -53,6 +58,7 @@ impl Store {
             boot: epoch::boot()?,
             fresh: Held::default(),
             touched: Mutex::default(),
+            damaged: Mutex::default(),
             session: OnceLock::new(),
             abandoned: Mutex::default(),
         };

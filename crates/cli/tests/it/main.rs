@@ -9,6 +9,7 @@ mod call;
 mod containers;
 mod context;
 mod crash;
+mod damage;
 mod debug;
 mod disk;
 mod errors;

@@ -110,11 +110,14 @@ impl HandOut<'_> {
             if self.cancel.is_canceled() {
                 return Err(BuildError::Canceled);
             }
-            let task = self.events.task(title(&wanted.output));
-            let written = self.one(wanted, &task).map_err(|error| {
-                if self.cancel.is_canceled() { BuildError::Canceled } else { error }
-            });
-            manifest = task.finish(written)?.or(manifest);
+            let (engine, events) = (self.engine, self.events);
+            let written = if is_on_stdout(&wanted.output) {
+                // What was written cannot be taken back.
+                self.one_shown(wanted)
+            } else {
+                engine.mending(events, || self.one_shown(wanted))
+            };
+            manifest = written?.or(manifest);
             for name in wanted.names.iter().map(ToString::to_string) {
                 if !names.contains(&name) {
                     names.push(name);
@@ -127,6 +130,15 @@ impl HandOut<'_> {
             names,
             steps: StepCounts { run: self.solved.run, cached: self.solved.cached },
         })
+    }
+
+    /// To one output, as a task; gives the manifest when one was written.
+    fn one_shown(&mut self, wanted: &Wanted) -> Result<Option<WrittenManifest>, BuildError> {
+        let task = self.events.task(title(&wanted.output));
+        let written = self
+            .one(wanted, &task)
+            .map_err(|error| if self.cancel.is_canceled() { BuildError::Canceled } else { error });
+        task.finish(written)
     }
 
     /// To one output; gives the manifest when one was written.
@@ -264,6 +276,15 @@ fn name(
         task.progress(format!("naming to {name}"), 1, Some(1), true);
     }
     Ok(())
+}
+
+fn is_on_stdout(output: &Output) -> bool {
+    matches!(
+        output,
+        Output::Tar { dest: Destination::Stdout }
+            | Output::Oci { dest: Destination::Stdout, .. }
+            | Output::Docker { dest: Some(Destination::Stdout), .. }
+    )
 }
 
 fn title(output: &Output) -> &'static str {

@@ -82,9 +82,11 @@ impl Engine {
             Some(digest) => store.find_repo_digest(&reference.name(), &digest)?,
             None => store.resolve(&reference.to_string())?,
         };
-        let task = events.task(format!("pull {}", reference.familiar()));
-        let fetched = self.block_on(fetch(store, client, reference, &platform, &task));
-        let (image, digest) = task.finish(fetched.and_then(|fetched| fetched))?;
+        let (image, digest) = self.mending(events, || {
+            let task = events.task(format!("pull {}", reference.familiar()));
+            let fetched = self.block_on(fetch(store, client, reference, &platform, &task));
+            task.finish(fetched.and_then(|fetched| fetched))
+        })?;
         if reference.digest().is_none() {
             store.tag(&reference.to_string(), &image.id, Some(digest))?;
         } else {

@@ -13,6 +13,10 @@ impl Engine {
     /// Sends the image called `name` to the registry of that name. An image that was pulled goes
     /// out as it came; the layers of others are compressed first, once.
     pub fn push_image(&self, name: &str, events: &Events) -> Result<(Reference, Pushed)> {
+        self.mending(events, || self.push_once(name, events))
+    }
+
+    fn push_once(&self, name: &str, events: &Events) -> Result<(Reference, Pushed)> {
         let reference = find::parse(name)?;
         let store = self.store()?;
         let missing = || EngineError::NothingToPush { name: reference.familiar_name() };

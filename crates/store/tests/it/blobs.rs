@@ -83,10 +83,32 @@ fn damage_is_never_served() {
     assert!(
         matches!(error, StoreError::DamagedBlob { digest: d, found } if d == name && found == digest("hullo"))
     );
-    store.remove_blob(&name).unwrap();
+    assert_eq!(store.drop_damaged().unwrap(), [(name, vec![])]);
     assert!(!store.has_blob(&name));
     store.put_blob(b"hello").unwrap();
     assert_eq!(store.read_blob(&name).unwrap(), b"hello");
+    assert_eq!(store.drop_damaged().unwrap(), []);
+}
+
+#[test]
+fn what_is_written_again_mends_damage() {
+    for whole in [true, false] {
+        let place = Place::new();
+        let name = place.open().put_blob(b"hello").unwrap();
+        let path = place.root().join("blobs/sha256").join(name.hex());
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, b"hullo").unwrap();
+
+        let store = place.open();
+        if whole {
+            store.put_blob(b"hello").unwrap();
+        } else {
+            let mut writer = store.blob_writer().unwrap();
+            writer.write_all(b"hello").unwrap();
+            writer.commit(None).unwrap();
+        }
+        assert_eq!(store.read_blob(&name).unwrap(), b"hello");
+    }
 }
 
 #[test]

@@ -51,8 +51,8 @@ fn damage_is_named() {
     assert_eq!(problems.len(), expected.len(), "{problems:?}");
 
     // Without what is damaged, it is well again.
-    for digest in [bad.id, gone.id, loose] {
-        store.remove_blob(&digest).unwrap();
+    for blob in &expected[..3] {
+        store.repair(blob).unwrap();
     }
     drop((active, writer, store));
     let store = place.open();
@@ -101,8 +101,9 @@ fn a_damaged_layer_is_made_again() {
     store.set_layer_blob(&digest("diff"), "none", &blob).unwrap();
     fs::remove_file(store.blob_path(&blob.digest)).unwrap();
     fs::write(store.blob_path(&blob.digest), "lay").unwrap();
-    let [Problem::DamagedBlob { digest: named, .. }] = store.check().unwrap()[..] else { panic!() };
-    store.remove_blob(&named).unwrap();
+    let problems = store.check().unwrap();
+    assert!(matches!(problems[..], [Problem::DamagedBlob { .. }]), "{problems:?}");
+    store.repair(&problems[0]).unwrap();
     assert_eq!(store.any_layer_blob(&digest("diff")).unwrap(), None);
     store.put_blob(b"layer").unwrap();
     store.set_layer_blob(&digest("diff"), "none", &blob).unwrap();
