@@ -97,7 +97,14 @@ pub(crate) fn run() -> ExitCode {
         Some(parsed) => parsed,
     };
     match parsed {
-        Ok(cli) => finish(dispatch(cli.command, &Session::new(&cli.global))),
+        Ok(cli) => {
+            let session = Session::new(&cli.global);
+            let code = finish(dispatch(cli.command, &session));
+            if code != ExitCode::SUCCESS {
+                session.drop_damaged();
+            }
+            code
+        }
         Err(_) if wants_version(&args) => finish(c::version::short().map(|()| 0)),
         Err(error) => {
             let answer = usage::answer(&root, args.get(1..).unwrap_or_default(), &error);

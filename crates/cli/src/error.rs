@@ -99,8 +99,6 @@ impl From<EngineError> for Failure {
                 Self::new(text)
                     .with_hint("the program has to exist in the image, as does its interpreter")
             }
-            _ if text.contains("is damaged: its bytes hash to") => Self::new(text)
-                .with_hint("it was dropped: do it again to have it fetched or made anew"),
             _ => Self::new(text),
         }
     }

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use bld_engine::{Engine, EngineConfig};
+use bld_event::Events;
 
 use crate::app::Global;
 use crate::error::Failure;
@@ -47,6 +48,21 @@ impl Session {
     pub(crate) fn tell_if_any(&self, text: &str) {
         if !text.is_empty() {
             self.tell(text.trim_end_matches('\n'));
+        }
+    }
+
+    /// Drops what a command that failed has found damaged: the next one fetches or makes it again.
+    pub(crate) fn drop_damaged(&self) {
+        match self.engine.drop_damaged(&Events::none()) {
+            Ok(dropped) => dropped.iter().for_each(|(digest, images)| {
+                let then = if images.is_empty() {
+                    "do it again to have it made anew".to_owned()
+                } else {
+                    format!("pull or build {} again, which needs it", images.join(", "))
+                };
+                self.tell(&format!("hint: blob {digest} was dropped: {then}"));
+            }),
+            Err(error) => Failure::from(error).print("Error: "),
         }
     }
 

@@ -19,7 +19,8 @@ impl Engine {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
             };
-            let news = self.drop_damaged(events)?;
+            let news = self.drop_damaged(events)?.into_iter().map(|(digest, _)| digest);
+            let news: Vec<Digest> = news.collect();
             // A disk that damages what was just written does not get better.
             if news.is_empty() || news.iter().any(|digest| dropped.contains(digest)) {
                 return Err(failed);
@@ -28,18 +29,15 @@ impl Engine {
         }
     }
 
-    /// Passes `result` on; if it is a failure, what was found damaged is dropped, so that the next
-    /// try fetches or makes it again. For what cannot simply be done once more.
-    pub(crate) fn dropping_damage<T>(&self, result: Result<T>) -> Result<T> {
-        if result.is_err() {
-            self.drop_damaged(&Events::none())?;
-        }
-        result
-    }
-
-    /// Drops the blobs that were found damaged.
-    fn drop_damaged(&self, events: &Events) -> Result<Vec<Digest>> {
-        let dropped = self.store()?.drop_damaged()?;
+    /// Drops the blobs that this engine has met and found damaged; which they were, each with the names
+    /// of the images that are gone with it. What failed because of them can then be done again, with what
+    /// is fetched or made anew.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn drop_damaged(&self, events: &Events) -> Result<Vec<(Digest, Vec<String>)>> {
+        let Some(store) = self.store.get() else { return Ok(Vec::new()) };
+        let dropped = store.drop_damaged()?;
         for (digest, images) in &dropped {
             let task = events.task(format!("drop blob {digest}, which is damaged"));
             for image in images {
@@ -47,6 +45,6 @@ impl Engine {
             }
             task.done();
         }
-        Ok(dropped.into_iter().map(|(digest, _)| digest).collect())
+        Ok(dropped)
     }
 }

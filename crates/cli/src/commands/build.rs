@@ -336,7 +336,15 @@ fn build(
 ) -> Result<BuildResult, BuildError> {
     let planned = session.engine.plan(request, events, cancel)?;
     warnings.insert(report::Warnings::of(&planned)).emit(planned.vertex, events);
-    session.engine.build(request, planned, events, cancel)
+    let built = session.engine.build(request, planned, events, cancel);
+    match built {
+        // Nothing was handed out yet. A base image that is gone with what was damaged is pulled.
+        Err(BuildError::Step { .. }) if !session.engine.drop_damaged(events)?.is_empty() => {
+            let planned = session.engine.plan(request, events, cancel)?;
+            session.engine.build(request, planned, events, cancel)
+        }
+        built => built,
+    }
 }
 
 /// The first request to end cancels the build, which then cleans up; a second one does not wait.

@@ -44,8 +44,18 @@ pub(super) fn create(
     for note in options.without_effect() {
         session.tell(note);
     }
-    pull::for_container(session, &request.image, options)?;
-    let container = session.engine.create_container(request, &Events::none())?;
+    let make = || {
+        pull::for_container(session, &request.image, options)?;
+        Ok(session.engine.create_container(request, &Events::none())?)
+    };
+    let container: Container = make().or_else(|failure: Failure| {
+        if session.engine.drop_damaged(&Events::none())?.is_empty() {
+            return Err(failure);
+        }
+        // The image is gone with what was damaged of it, and may be pulled.
+        failure.print("Warning: ");
+        make()
+    })?;
     if let Some(file) = &options.cidfile {
         fs::write(file, &container.id).map_err(|error| {
             Failure::new(format!("failed to create the container ID file: {error}"))

@@ -96,7 +96,7 @@ impl Engine {
     pub fn create_container(&self, request: &CreateRequest, events: &Events) -> Result<Container> {
         let store = self.store()?;
         let base = self.base(&request.image)?;
-        let config = merge(self.dropping_damage(base.config(store))?, request)?;
+        let config = merge(base.config(store)?, request)?;
         if config.entrypoint.iter().chain(&config.cmd).flatten().next().is_none() {
             return Err(EngineError::NoCommand);
         }

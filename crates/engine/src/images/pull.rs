@@ -14,7 +14,7 @@ use bld_store::{ImageRecord, LayerBlob, SnapshotId, Store};
 use futures_util::future::try_join_all;
 use tokio::sync::Semaphore;
 
-use super::unpack::{Plan, plan, stack, unpack};
+use super::unpack::{Plan, blaming, plan, stack, unpack};
 use super::{find, record};
 use crate::{Engine, EngineError, Result};
 
@@ -177,7 +177,8 @@ async fn fetch_layers(
             let Some(late) = unpack_from(Contents::Blob(store.open_blob(&blob.digest)?)) else {
                 return Ok(None);
             };
-            late.await.map_err(|_| EngineError::Canceled)?.map(Some)
+            let unpacked = late.await.map_err(|_| EngineError::Canceled)?;
+            unpacked.map(Some).map_err(|error| blaming(store, blob, error))
         }
     });
     let unpacked = try_join_all(layers).await?;

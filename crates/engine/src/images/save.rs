@@ -6,7 +6,7 @@ use bld_event::Events;
 use bld_export::{ArchiveImage, ManifestOptions, manifest, write_archive};
 
 use super::find;
-use crate::{Engine, EngineError, Result};
+use crate::{Engine, Result};
 
 impl Engine {
     /// Writes the images `names` as one archive, an OCI layout that is also docker's format. Layers
@@ -48,7 +48,6 @@ impl Engine {
                 }
             }
         }
-        // What was written cannot be taken back here.
-        self.dropping_damage(write_archive(store, &images, true, out).map_err(EngineError::from))
+        Ok(write_archive(store, &images, true, out)?)
     }
 }

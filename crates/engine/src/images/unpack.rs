@@ -159,7 +159,8 @@ fn unpack_all(
         while let Some((index, (diff_id, blob))) = next() {
             let contents = store.open_blob(&blob.digest).map_err(EngineError::from);
             let unpacked = contents
-                .and_then(|contents| unpack(store, diff_id, blob, contents, events, vertex));
+                .and_then(|contents| unpack(store, diff_id, blob, contents, events, vertex))
+                .map_err(|error| blaming(store, blob, error));
             done.push((index, unpacked));
         }
         done
@@ -174,6 +175,16 @@ fn unpack_all(
     });
     results.sort_by_key(|(index, _)| *index);
     results.into_iter().map(|(_, result)| result).collect()
+}
+
+/// Why the blob of a layer did not unpack: if its bytes changed since they came into the store, that.
+pub(super) fn blaming(store: &Store, blob: &LayerBlob, error: EngineError) -> EngineError {
+    let is_about_bytes =
+        matches!(error, EngineError::Layer { .. } | EngineError::LayerMismatch { .. });
+    match is_about_bytes.then(|| store.verify_blob(&blob.digest)) {
+        Some(Err(damaged)) => damaged.into(),
+        Some(Ok(())) | None => error,
+    }
 }
 
 /// Unpacks one layer into a snapshot of its own, from the `contents` of its blob.
