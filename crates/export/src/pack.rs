@@ -11,7 +11,7 @@ use std::path::Path;
 use bld_event::Cancel;
 use bld_layer::{Compression, Encoder, TarOptions, WriteBehind, write_layer};
 use bld_oci::{Digest, HashingWriter, media_type};
-use bld_store::{LayerBlob, SnapshotId, Store, StoreError};
+use bld_store::{LayerBlob, SnapshotId, Store};
 
 use crate::cancel::Cancelable;
 use crate::error::ExportError;
@@ -37,9 +37,8 @@ pub fn pack_new_layers(
             return Err(ExportError::Canceled);
         }
         if layer.diff_id.is_none() {
-            let missing = StoreError::MissingSnapshot { id: layer.id };
-            let dir = store.layers(layer.id)?.pop().ok_or(missing)?;
-            let packed = Packed::write(store, &dir, options.compression, &options.cancel)?;
+            let packed =
+                Packed::write(store, &store.layer(layer.id), options.compression, &options.cancel)?;
             store.set_diff_id(layer.id, &packed.diff_id, packed.diff_size)?;
             store.set_layer_blob(&packed.diff_id, &options.compression.key(), &packed.blob)?;
             progress(index + 1, layers.len());

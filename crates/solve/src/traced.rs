@@ -136,16 +136,13 @@ pub(crate) fn verify(
     made: SnapshotId,
 ) -> Result<(), StepFailure> {
     let store = &build.env.store;
-    let layer = |id| -> Result<PathBuf, StoreError> {
-        store.layers(id)?.pop().ok_or(StoreError::MissingSnapshot { id })
-    };
-    let (known, made) = (layer(known)?, layer(made)?);
+    let (known, made) = (store.layer(known), store.layer(made));
     let mut wrong = differing(&known, &made)?;
     if wrong.is_empty() {
         return Ok(());
     }
     let (again, _) = execute::execute(build, index, &mut execute::Traces::default())?;
-    let unsteady = differing(&made, &layer(again)?)?;
+    let unsteady = differing(&made, &store.layer(again))?;
     wrong.retain(|path| !unsteady.contains(path));
     if !wrong.is_empty() {
         return Err(StepFailure::WrongReuse { paths: named(&wrong) });

@@ -176,6 +176,7 @@ impl Inner {
         for (directory, known) in [
             (layout::BLOBS, (|name| Digest::from_hex(name).is_ok()) as fn(&str) -> bool),
             (layout::SNAPSHOTS, |name| name.parse::<SnapshotId>().is_ok()),
+            (layout::MERGED, |name| name.parse::<SnapshotId>().is_ok()),
         ] {
             let names = list::texts(&self.root, directory)?;
             let strange = names.iter().filter(|name| !known(name));

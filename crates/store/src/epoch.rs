@@ -178,6 +178,7 @@ fn recover(store: &Store) -> Result<()> {
         Ok(())
     })?;
     forget_lost_layers(inner)?;
+    inner.forget_merged()?;
     recover_blobs(inner)?;
     // Leftovers take space and nothing else.
     let _ = remove_nameless_snapshots(inner);

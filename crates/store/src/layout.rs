@@ -29,6 +29,9 @@ pub(crate) const LOGS: &str = "logs";
 /// Layers of mount points, see [`mount_points`](crate::mount_points); made when they are needed.
 pub(crate) const MOUNT_POINTS: &str = "mountpoints";
 
+/// Runs of layers as one layer each, by the highest snapshot of the run; made when they are needed.
+pub(crate) const MERGED: &str = "merged";
+
 /// Listings of the files that records have as inputs, by the digest that stands for them.
 pub(crate) const LISTINGS: &str = "listings";
 
@@ -73,6 +76,11 @@ pub(crate) fn step_log(id: &str) -> String {
 /// A listing, by the digest of what it lists.
 pub(crate) fn listing(content: &Digest) -> String {
     format!("{LISTINGS}/{}", content.hex())
+}
+
+/// A run of layers as one layer.
+pub(crate) fn merged(highest: SnapshotId) -> String {
+    format!("{MERGED}/{highest}")
 }
 
 /// A snapshot's directory, which is an overlay upper directory.

@@ -11,6 +11,7 @@
 //! ├── db.sqlite (-wal, -shm)   everything that has a name, and what it is made of
 //! ├── blobs/sha256/<hex>       immutable bytes, named by their digest as in an OCI layout
 //! ├── snapshots/<id>/          an overlay upper directory: one layer of a file system
+//! ├── merged/<id>/             a run of layers as one layer, linked; <id> is its highest snapshot
 //! ├── tmp/<session>/           what one live process has in flight
 //! │   ├── blob-<n>             a blob being written
 //! │   ├── snapshot-<id>        a mark: snapshots/<id> is being made or removed
@@ -110,6 +111,7 @@ mod layout;
 mod list;
 mod listing;
 mod lock;
+mod merged;
 mod mount_points;
 mod note;
 mod parallel;
@@ -143,6 +145,7 @@ pub use image::{ImageRecord, RepoDigest, Tag};
 pub use journal::{Journal, OpenJournal};
 pub use layer_blob::LayerBlob;
 pub use lock::KeyLock;
+pub use merged::Run;
 pub use record::{Record, RecordInput};
 pub use repair::Repair;
 pub use snapshot::SnapshotInfo;

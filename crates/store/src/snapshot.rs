@@ -58,13 +58,13 @@ impl Store {
         self.inner().upper(id)
     }
 
-    /// The directories that make up a snapshot's file system, lowest first, its own included.
+    /// The directories that make up a snapshot's file system, lowest first. The last is its own;
+    /// lower ones may stand for [several layers](crate::Run) at once.
     ///
     /// # Errors
     /// [`StoreError::MissingSnapshot`]
     pub fn layers(&self, id: SnapshotId) -> Result<Vec<PathBuf>> {
-        let inner = self.inner();
-        Ok(self.ancestry(id)?.into_iter().map(|id| inner.upper(id)).collect())
+        Ok(self.inner().stack(&self.ancestry(id)?))
     }
 
     /// A snapshot and all it lies on, lowest first.

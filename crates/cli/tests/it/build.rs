@@ -134,6 +134,39 @@ fn a_target_builds_only_what_it_needs() {
     let _ = env.build("t:2", dockerfile, ["--target", "bad"]).expect_code(1);
 }
 
+/// overlayfs takes 500 layers.
+#[test]
+fn any_number_of_layers() {
+    let env = env();
+    let mut dockerfile = "FROM busybox\n".to_owned();
+    for n in 0..520 {
+        env.write(&format!("ctx/{n}"), n.to_string());
+        writeln!(dockerfile, "COPY {n} /files/{n}").unwrap();
+        if n == 300 {
+            // Deleted and replaced in the middle of what will be merged.
+            dockerfile.push_str("RUN rm -r /files/1* && rm /bin/wget && mkdir /bin/wget\n");
+        }
+    }
+    dockerfile
+        .push_str("RUN ls /files | wc -l > /count && ls -A /bin/wget >> /count && cat /count\n");
+    let image = image(&env, &dockerfile);
+    // 1, 10 to 19 and 100 to 199 are gone.
+    assert_eq!(image.text("/count"), "409\n");
+    assert_eq!(image.files["/bin/wget"].kind, Kind::Directory);
+    assert!(!image.files.contains_key("/files/150"));
+    assert_eq!(image.text("/files/519"), "519");
+    assert_eq!(image.layers.len(), 1 + 522);
+    let _ = env.build("t:1", &dockerfile, []).expect_code(0);
+    let seen =
+        env.bld(["run", "--rm", "t:1", "sh", "-c", "ls /files | wc -l; ls -d /bin/wget"]).ok();
+    assert_eq!(seen.text(), "409\n/bin/wget");
+    let _ = env.bld(["system", "check"]).ok();
+    env.bld(["rmi", "t:1"]).ok();
+    env.bld(["prune", "-af"]).ok();
+    assert_eq!(std::fs::read_dir(env.root().join("merged")).unwrap().count(), 0);
+    env.assert_nothing_left();
+}
+
 #[test]
 fn the_same_tree_gives_the_same_image_in_two_stores() {
     let dockerfile =

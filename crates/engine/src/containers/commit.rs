@@ -107,7 +107,7 @@ impl Engine {
     pub(crate) fn container_upper(&self, id: &str) -> Result<Option<PathBuf>> {
         let store = self.store()?;
         let layer = store.container(id)?.and_then(|container| container.layer);
-        Ok(layer.map(|layer| store.layers(layer)).transpose()?.and_then(|mut layers| layers.pop()))
+        Ok(layer.map(|layer| store.layer(layer)))
     }
 }
 

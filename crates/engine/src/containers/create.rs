@@ -125,6 +125,7 @@ impl Engine {
                 _ => container.short_id(),
             };
         }
+        bld_solve::merge_layers(store, snapshot);
         let active = store.prepare(Some(snapshot))?;
         let view = View::new(active.layers().to_vec());
         let wanted = self.wanted_mounts(request)?;

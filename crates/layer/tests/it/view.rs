@@ -1,11 +1,12 @@
 //! The view against the kernel: what overlayfs shows when it mounts the same layers.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::common::*;
-use bld_layer::{Kind, LayerError, Verdict, View};
+use bld_layer::{Kind, LayerError, Verdict, View, merge};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -113,6 +114,71 @@ fn any_stack_looks_as_mounted() {
             pretty_assertions(&tree(view), &tree_on_disk(mounted));
         });
     });
+}
+
+#[test]
+fn merged_layers_do_what_they_did_apart() {
+    run(200, &(stacks(), 0..5_usize, 1..5_usize), |(ops, first, count)| {
+        compare(&ops, |view, mounted| {
+            let base = mounted.parent().unwrap();
+            let mut layers: Vec<_> = (0..ops.len()).map(|n| base.join(n.to_string())).collect();
+            let first = first.min(layers.len() - 1);
+            let run = first..(first + count).min(layers.len());
+            let merged = base.join("merged");
+            mkdirs(&merged);
+            merge(&layers[run.clone()], &merged).unwrap();
+            layers.splice(run, [merged]);
+            pretty_assertions(&tree(&View::new(layers)), &tree(view));
+        });
+    });
+}
+
+#[test]
+fn merged_layers_share_their_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = dir.path();
+    let (lower, upper, merged) = (base.join("lower"), base.join("upper"), base.join("merged"));
+    for path in [&lower, &upper, &merged] {
+        mkdirs(path);
+    }
+    odd_tree(&lower);
+    write(upper.join("etc/passwd"), "newer", 0o600);
+    set_mtime(upper.join("etc"), 77);
+    merge(&[lower.clone(), upper.clone()], &merged).unwrap();
+    pretty_assertions(
+        &tree(&View::new(vec![merged.clone()])),
+        &tree(&View::new(vec![lower.clone(), upper.clone()])),
+    );
+    let inode = |path: &Path| fs::symlink_metadata(path).unwrap().ino();
+    assert_eq!(inode(&merged.join("etc/passwd")), inode(&upper.join("etc/passwd")));
+    assert_eq!(inode(&merged.join("etc/again")), inode(&lower.join("etc/again")));
+}
+
+/// ext4 gives a file 65,000 links at most.
+#[test]
+fn a_file_with_too_many_links_is_copied() {
+    let dir = tempfile::tempdir().unwrap();
+    let (layer, others, merged) =
+        (dir.path().join("layer"), dir.path().join("others"), dir.path().join("merged"));
+    for path in [&others, &merged] {
+        mkdirs(path);
+    }
+    write(layer.join("dir/file"), "contents", 0o4711);
+    whiteout(layer.join("gone"));
+    for name in ["dir/file", "gone"] {
+        let base = Path::new(name).file_name().unwrap().to_str().unwrap();
+        let mut n = 0;
+        while n < 70_000
+            && fs::hard_link(layer.join(name), others.join(format!("{base}{n}"))).is_ok()
+        {
+            n += 1;
+        }
+        if n == 70_000 {
+            return; // a filesystem without this limit
+        }
+    }
+    merge(std::slice::from_ref(&layer), &merged).unwrap();
+    pretty_assertions(&tree(&View::plain(&merged)), &tree(&View::plain(&layer)));
 }
 
 fn pretty_assertions(ours: &Tree, theirs: &Tree) {

@@ -1,10 +1,4 @@
 //! The root filesystem, see `Documentation/filesystems/overlayfs.rst`.
-//!
-//! An overlay takes 500 layers (`OVL_MAX_STACK`). Of more, the lowest 500 are put together in an
-//! overlay of their own, which is then the lowest layer of the outer one: two levels are as many as
-//! the kernel allows. That needs Linux 6.15, before which nothing that is mounted nowhere could be a
-//! layer. It works for the lowest only: what layers in the middle delete would reappear, because an
-//! overlay does not show what is deleted in it to the one above.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -15,9 +9,6 @@ use rustix::mount::MountAttrFlags;
 
 use super::fs::{FsError, NewFs, clone_of, open_path};
 use crate::spec::Root;
-
-/// Most layers of one overlay.
-const MOST_LAYERS: usize = 500;
 
 /// What fsconfig(2) takes as a string, the null byte included.
 const STRING_MAX: usize = 256;
@@ -44,30 +35,14 @@ pub(crate) fn mount(root: &Root, attributes: MountAttrFlags) -> Result<OwnedFd, 
     }
 }
 
-/// `lowers` are lowest first, as images count.
-fn overlay(
-    lowers: &[PathBuf],
-    writable: Option<(&Path, &Path)>,
-    volatile: bool,
-    attributes: MountAttrFlags,
-) -> Result<OwnedFd, FsError> {
-    if lowers.len() <= MOST_LAYERS {
-        return layers(lowers, writable, volatile, attributes);
-    }
-    let (lowest, others) = lowers.split_at(MOST_LAYERS);
-    let lowest = layers(lowest, None, false, MountAttrFlags::MOUNT_ATTR_RDONLY)?;
-    let lowers: Vec<_> =
-        std::iter::once(by_descriptor(&lowest)).chain(others.iter().cloned()).collect();
-    layers(&lowers, writable, volatile, attributes)
-}
-
 /// The path of an open file or directory.
 fn by_descriptor(fd: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
 
-/// An overlay of as many layers as the kernel takes, which wants the highest first.
-fn layers(
+/// `lowers` are lowest first, as images count; the kernel wants the highest first, and takes 500
+/// (`OVL_MAX_STACK`).
+fn overlay(
     lowers: &[PathBuf],
     writable: Option<(&Path, &Path)>,
     volatile: bool,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bld_sandbox::{Mount, MountKind, Root, SandboxError, User, spawn};
-use rustix::fs::{FileType, Mode};
+use rustix::fs::Mode;
 
 use crate::common::{Rootfs, chain, refused, run, tree};
 
@@ -306,32 +306,6 @@ fn many_layers_with_odd_names() {
         *all = lowers;
     }
     assert_eq!(run(spec).ok(), "39\n40\n");
-}
-
-#[test]
-fn more_layers_than_an_overlay_takes() {
-    let rootfs = Rootfs::new();
-    let mut lowers = vec![rootfs.lower()];
-    for n in 1..=998 {
-        let dir = volume(&rootfs, &format!("layer{n}"));
-        fs::write(dir.join("top"), format!("{n}\n")).unwrap();
-        fs::write(dir.join(format!("only{n}")), "").unwrap();
-        // Deleted: among the lowest, among the others, and of the lowest among the others.
-        for gone in [(5, 3), (700, 600), (997, 6)] {
-            if gone.0 == n {
-                let path = dir.join(format!("only{}", gone.1));
-                let (kind, mode) = (FileType::CharacterDevice, Mode::empty());
-                rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, 0).unwrap();
-            }
-        }
-        lowers.push(dir);
-    }
-    let mut spec = rootfs.sh("cat /top; ls / | grep -c only; ls /only3 /only600 /only6; touch /x");
-    if let Root::Overlay { lowers: all, .. } = &mut spec.root {
-        *all = lowers;
-    }
-    assert_eq!(run(spec).ok(), "998\n995\n");
-    assert_eq!(rootfs.changes(), ["x"]);
 }
 
 #[test]

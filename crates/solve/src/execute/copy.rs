@@ -187,7 +187,7 @@ fn previous(build: &Build, index: usize) -> Result<Option<Previous>, StepFailure
     for snapshot in candidates.into_iter().filter_map(|record| record.snapshot) {
         if build.env.lease.hold(snapshot)? {
             let known = Remembered::of_layer(&build.env, snapshot);
-            return Ok(store.layers(snapshot)?.pop().map(|upper| Previous { upper, known }));
+            return Ok(Some(Previous { upper: store.layer(snapshot), known }));
         }
     }
     Ok(None)

@@ -50,6 +50,9 @@ pub(crate) fn execute(
         return fetched.map(|id| (id, false)).map_err(StepFailure::Source);
     }
     let root = build.tree(index, Input::Root).and_then(Tree::snapshot);
+    if let Some(root) = root {
+        crate::merge_layers(&build.env.store, root);
+    }
     if let Op::Copy(op) = op {
         return copy::copy(build, index, op, root)
             .inspect_err(|failure| show_before(build, index, root, failure));
@@ -116,13 +119,9 @@ pub(crate) fn relink(
     index: usize,
     from: SnapshotId,
 ) -> Result<SnapshotId, StepFailure> {
-    let store = &build.env.store;
-    let root = build.tree(index, Input::Root).and_then(Tree::snapshot);
-    let active = store.prepare(root)?;
+    let active = on_root(build, index)?;
     let landed = Remembered::of_layer(&build.env, active.id());
-    let Some(layer) = store.layers(from)?.pop() else {
-        return Err(StoreError::MissingSnapshot { id: from }.into());
-    };
+    let layer = build.env.store.layer(from);
     let source = View::new(vec![layer.clone()]);
     if let Some(node) = source.lookup("/")? {
         let request = CopyRequest {
@@ -152,14 +151,14 @@ pub(crate) fn restack(
     index: usize,
     from: SnapshotId,
 ) -> Result<SnapshotId, StepFailure> {
-    let store = &build.env.store;
-    let root = build.tree(index, Input::Root).and_then(Tree::snapshot);
-    let active = store.prepare(root)?;
-    let Some(layer) = store.layers(from)?.pop() else {
-        return Err(StoreError::MissingSnapshot { id: from }.into());
-    };
-    bld_layer::restack(&layer, active.upper())?;
+    let active = on_root(build, index)?;
+    bld_layer::merge(&[build.env.store.layer(from)], active.upper())?;
     Ok(active.commit()?)
+}
+
+/// Starts a snapshot on the root of step `index`.
+fn on_root(build: &Build, index: usize) -> Result<Active, StoreError> {
+    build.env.store.prepare(build.tree(index, Input::Root).and_then(Tree::snapshot))
 }
 
 impl Build {

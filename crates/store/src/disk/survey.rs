@@ -241,6 +241,7 @@ fn snapshots(db: &Connection) -> Result<Vec<Item>> {
         };
         item.paths.push(Path::Tree(layout::snapshot(id)));
         item.paths.push(Path::Tree(layout::stat_cache(&id.to_string())));
+        item.paths.push(Path::Tree(layout::merged(id)));
         places.insert(id, items.len());
         parents.push(parent);
         items.push(item);
@@ -481,6 +482,7 @@ fn others(inner: &Inner) -> Result<Vec<Item>> {
             layout::SNAPSHOTS,
             layout::CACHE_MOUNTS,
             layout::STAT_CACHES,
+            layout::MERGED,
         ]
         .map(|name| Path::Alone(name.to_owned())),
     );
@@ -492,6 +494,7 @@ fn others(inner: &Inner) -> Result<Vec<Item>> {
             | layout::SNAPSHOTS
             | layout::CACHE_MOUNTS
             | layout::STAT_CACHES
+            | layout::MERGED
             | layout::SESSIONS => {}
             name if name.starts_with(layout::DATABASE) => database.paths.push(path),
             name => match TOP.iter().find(|(known, _)| *known == name) {

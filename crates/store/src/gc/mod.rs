@@ -103,6 +103,7 @@ impl Store {
                 self.remove_journals_older(until.elapsed().unwrap_or_default())?;
             }
             self.remove_layer_files()?;
+            self.remove_merged()?;
             inner.db.checkpoint()?;
         }
         Ok(())

@@ -18,6 +18,7 @@ mod journals;
 mod listings;
 mod locks;
 mod many;
+mod merged;
 mod opening;
 mod records;
 mod snapshots;
