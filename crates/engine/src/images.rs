@@ -6,6 +6,7 @@
 //! it.
 
 mod details;
+mod diff;
 pub(crate) mod find;
 mod layout;
 pub(crate) mod list;
@@ -20,6 +21,10 @@ mod tag;
 mod unpack;
 
 pub use details::{HistoryEntry, ImageDetails};
+pub use diff::{
+    DiffOptions, FieldChange, FileChange, ImageContents, ImageDiff, ImageLayer, LayerChange,
+    TextChange, TextOptions, diff_images,
+};
 pub use list::{ImageFilter, ImageSummary};
 pub use load::Loaded;
 pub use pull::Pulled;

@@ -5,7 +5,7 @@
 //! below. On the wire it is a tar whose `.wh.` entries say the same. This crate goes from either
 //! form to the other ([`write_layer`], [`apply`]), compresses and decompresses the second
 //! ([`Encoder`], [`decoder`]), looks at a stack of the first as the kernel would show it mounted
-//! ([`View`]), and copies files from one stack onto another ([`mod@copy`]). It knows nothing of
+//! ([`View`]), says how two of those differ ([`differences`]), and copies files from one stack onto another ([`mod@copy`]). It knows nothing of
 //! images, builds or stores, and keeps no state.
 //!
 //! What holds everywhere:
@@ -31,6 +31,7 @@ mod archive;
 mod behind;
 mod compress;
 mod contents;
+mod diff;
 mod digest;
 mod error;
 mod merge;
@@ -50,6 +51,7 @@ pub use apply::{Applied, ApplyOptions, Whiteouts, apply};
 pub use archive::{comment, is_tar};
 pub use behind::WriteBehind;
 pub use compress::{Compression, Encoder, Format, decoder, detect};
+pub use diff::{Aspect, Change, Difference, Times, changes, differences};
 pub use digest::{FileStamp, Known, StatCache, tree_digest};
 pub use error::{LayerError, Result};
 pub use merge::merge;

@@ -18,6 +18,7 @@ pub(crate) struct Container {
 enum ContainerCommand {
     Commit(c::commit::Args),
     Create(Box<c::create::Args>),
+    Diff(c::diff::ContainerArgs),
     Exec(c::exec::Args),
     Inspect(c::inspect::ContainerArgs),
     Kill(c::kill::Args),
@@ -43,6 +44,7 @@ impl Container {
         match self.command {
             ContainerCommand::Commit(args) => c::commit::run(args, session),
             ContainerCommand::Create(args) => c::create::run(&args, session),
+            ContainerCommand::Diff(args) => c::diff::container(&args, session),
             ContainerCommand::Exec(args) => c::exec::run(&args, session),
             ContainerCommand::Inspect(args) => c::inspect::containers(&args, session),
             ContainerCommand::Kill(args) => c::kill::run(&args, session),
@@ -73,6 +75,7 @@ pub(crate) struct Image {
 #[derive(Debug, Subcommand)]
 enum ImageCommand {
     Build(Box<c::build::Args>),
+    Diff(c::diff::ImageArgs),
     History(c::history::Args),
     Inspect(c::inspect::ImageArgs),
     Load(c::load::Args),
@@ -92,6 +95,7 @@ impl Image {
     pub(crate) fn run(self, session: &Session) -> Outcome {
         match self.command {
             ImageCommand::Build(args) => c::build::run(&args, session),
+            ImageCommand::Diff(args) => c::diff::images(&args, session),
             ImageCommand::History(args) => c::history::run(&args, session),
             ImageCommand::Inspect(args) => c::inspect::images(&args, session),
             ImageCommand::Load(args) => c::load::run(&args, session),

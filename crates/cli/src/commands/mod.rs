@@ -5,6 +5,7 @@ pub(crate) mod cache;
 pub(crate) mod commit;
 pub(crate) mod completion;
 pub(crate) mod create;
+pub(crate) mod diff;
 pub(crate) mod du;
 pub(crate) mod exec;
 pub(crate) mod filter;

@@ -3,6 +3,7 @@
 pub(crate) mod build;
 pub(crate) mod cache;
 pub(crate) mod container;
+pub(crate) mod diff;
 pub(crate) mod image;
 pub(crate) mod volume;
 

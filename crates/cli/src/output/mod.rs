@@ -2,5 +2,6 @@
 
 pub(crate) mod file;
 pub(crate) mod list;
+pub(crate) mod path;
 pub(crate) mod table;
 pub(crate) mod units;

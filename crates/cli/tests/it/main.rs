@@ -11,6 +11,7 @@ mod context;
 mod crash;
 mod damage;
 mod debug;
+mod diff;
 mod disk;
 mod errors;
 mod explain;

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use bld_oci::{Digest, ImageConfig, Reference};
+use bld_oci::{Digest, History, ImageConfig, Reference};
 use bld_store::{ImageRecord, RepoDigest, Store};
 
-use super::{config, find};
+use super::{ImageLayer, config, find};
 use crate::{Engine, Result};
 
 /// One image with its configuration and its names.
@@ -94,8 +94,23 @@ impl Engine {
     }
 }
 
+/// The layers of an image, the lowest first, with what its history tells of them.
+pub(super) fn layers_of(
+    image: &ImageRecord,
+    history: &[History],
+    sizes: &[u64],
+) -> Vec<ImageLayer> {
+    let mut entries = history.iter().filter(|entry| !entry.empty_layer);
+    let layer = |(n, diff_id): (usize, &Digest)| ImageLayer {
+        diff_id: *diff_id,
+        size: sizes.get(n).copied().unwrap_or(0),
+        created_by: entries.next().and_then(|entry| entry.created_by.clone()).unwrap_or_default(),
+    };
+    image.layers.iter().enumerate().map(layer).collect()
+}
+
 /// Uncompressed sizes where the layers are unpacked, else sizes of their blobs; lowest first.
-fn layer_sizes(store: &Store, image: &ImageRecord) -> Result<Vec<u64>> {
+pub(super) fn layer_sizes(store: &Store, image: &ImageRecord) -> Result<Vec<u64>> {
     let mut sizes = Vec::with_capacity(image.layers.len());
     match image.snapshot {
         Some(snapshot) => {

@@ -141,6 +141,19 @@ impl View {
         Err(LayerError::io("read directory", path, problem))
     }
 
+    /// Whether `dir`, a directory of this view, is made of the same parts as `other_dir` of `other`: then
+    /// everything below is the same, too.
+    pub(crate) fn is_same_dir(&self, dir: &Node, other: &Self, other_dir: &Node) -> bool {
+        let paths = |view: &'_ Self, dir: &Node| -> Vec<PathBuf> {
+            dir.parts.iter().map(|&layer| view.layers[layer].path.clone()).collect()
+        };
+        dir.meta.is_dir()
+            && dir.path == other_dir.path
+            && !self.is_filtered()
+            && !other.is_filtered()
+            && paths(self, dir) == paths(other, other_dir)
+    }
+
     /// Opens a regular file of the view for reading.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ mod archive;
 mod common;
 mod compress;
 mod copy;
+mod diff;
 mod hostile;
 mod sharing;
 mod view;

@@ -1,0 +1,217 @@
+//! `diff` of two images.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bld_engine::images::{
+    FieldChange, FileChange, ImageContents, ImageDiff, ImageLayer, LayerChange, TextChange,
+};
+use bld_layer::{Kind, Node};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::output::path::shown;
+
+/// How two images differ.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Document {
+    before: Image,
+    after: Image,
+    same: bool,
+    fields: Vec<Field>,
+    layers: Vec<Layer>,
+    files: Vec<File>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Image {
+    id: String,
+    name: Option<String>,
+    platform: String,
+    digest: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Field {
+    path: String,
+    before: Option<Value>,
+    after: Option<Value>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Layer {
+    status: &'static str,
+    before: Option<LayerOf>,
+    after: Option<LayerOf>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct LayerOf {
+    index: usize,
+    #[serde(rename = "DiffID")]
+    diff_id: String,
+    size: u64,
+    created_by: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct File {
+    path: String,
+    status: &'static str,
+    changed: Vec<&'static str>,
+    before: Option<Entry>,
+    after: Option<Entry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<Text>,
+}
+
+/// Everything an image holds of a file but its bytes.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Entry {
+    r#type: &'static str,
+    mode: String,
+    uid: u32,
+    gid: u32,
+    size: u64,
+    mod_time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    xattrs: BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Text {
+    /// `unified`, `binary` or `large`.
+    kind: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    diff: String,
+    #[serde(skip_serializing_if = "is_zero")]
+    omitted_lines: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+/// The document of a comparison.
+pub(crate) fn document(
+    (before, after): (&ImageContents, &ImageContents),
+    diff: &ImageDiff,
+) -> Document {
+    let layer = |change: &LayerChange| layer(&before.layers, &after.layers, *change);
+    Document {
+        before: image(before),
+        after: image(after),
+        same: diff.is_empty(),
+        fields: diff.fields.iter().map(field).collect(),
+        layers: diff.layers.iter().map(layer).collect(),
+        files: diff.files.iter().map(file).collect(),
+    }
+}
+
+fn image(image: &ImageContents) -> Image {
+    Image {
+        id: image.record.id.to_string(),
+        name: image.name.as_ref().map(bld_oci::Reference::familiar),
+        platform: image.record.platform.clone(),
+        digest: image.record.manifest.map(|digest| digest.to_string()),
+    }
+}
+
+fn field(change: &FieldChange) -> Field {
+    Field { path: change.path.clone(), before: change.before.clone(), after: change.after.clone() }
+}
+
+fn layer(before: &[ImageLayer], after: &[ImageLayer], change: LayerChange) -> Layer {
+    let (status, one, other) = places(change);
+    let of = |layers: &[ImageLayer], index: Option<usize>| {
+        let layer = layers.get(index?)?;
+        Some(LayerOf {
+            index: index?,
+            diff_id: layer.diff_id.to_string(),
+            size: layer.size,
+            created_by: layer.created_by.clone(),
+        })
+    };
+    Layer { status, before: of(before, one), after: of(after, other) }
+}
+
+/// What became of a layer, in one word, and where it is in both images.
+pub(crate) fn places(change: LayerChange) -> (&'static str, Option<usize>, Option<usize>) {
+    match change {
+        LayerChange::Same { before, after } => ("same", Some(before), Some(after)),
+        LayerChange::Replaced { before, after } => ("replaced", Some(before), Some(after)),
+        LayerChange::Removed { before } => ("removed", Some(before), None),
+        LayerChange::Added { after } => ("added", None, Some(after)),
+    }
+}
+
+fn file(change: &FileChange) -> File {
+    let difference = &change.difference;
+    File {
+        path: shown(&difference.path),
+        status: match (&difference.before, &difference.after) {
+            (None, _) => "added",
+            (Some(_), None) => "removed",
+            (Some(_), Some(_)) => "changed",
+        },
+        changed: difference.aspects.iter().map(|aspect| aspect.name()).collect(),
+        before: difference.before.as_ref().map(entry),
+        after: difference.after.as_ref().map(entry),
+        text: change.text.as_ref().map(text),
+    }
+}
+
+fn text(change: &TextChange) -> Text {
+    let (kind, diff, omitted_lines) = match change {
+        TextChange::Binary => ("binary", String::new(), 0),
+        TextChange::TooLarge => ("large", String::new(), 0),
+        TextChange::Unified { hunks, omitted } => ("unified", hunks.clone(), *omitted),
+    };
+    Text { kind, diff, omitted_lines }
+}
+
+fn entry(node: &Node) -> Entry {
+    let meta = &node.meta;
+    let time = jiff::Timestamp::new(meta.mtime, 0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    let is_device = matches!(meta.kind, Kind::CharDevice | Kind::BlockDevice);
+    // What cannot be read any more was read a moment ago, to be compared.
+    let xattrs = node.xattrs().unwrap_or_default().into_iter();
+    Entry {
+        r#type: kind(meta.kind),
+        mode: format!("{:04o}", meta.mode),
+        uid: meta.uid,
+        gid: meta.gid,
+        size: if meta.kind == Kind::File { meta.size } else { 0 },
+        mod_time: time.to_string(),
+        target: (meta.kind == Kind::Symlink).then(|| shown(node.link_target().unwrap_or_default())),
+        device: is_device.then(|| format!("{}:{}", meta.rdev.0, meta.rdev.1)),
+        xattrs: xattrs.map(|(name, value)| (shown(name), STANDARD.encode(value))).collect(),
+    }
+}
+
+/// The type of a file in one word.
+pub(crate) fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::File => "file",
+        Kind::Dir => "dir",
+        Kind::Symlink => "symlink",
+        Kind::CharDevice => "char",
+        Kind::BlockDevice => "block",
+        Kind::Fifo => "fifo",
+        Kind::Socket => "socket",
+    }
+}
