@@ -5,6 +5,7 @@
 //! compressed blobs, or as both. Nothing is fetched, unpacked or compressed before something needs
 //! it.
 
+mod anatomy;
 mod details;
 mod diff;
 pub(crate) mod find;
@@ -20,6 +21,9 @@ mod save;
 mod tag;
 mod unpack;
 
+pub use anatomy::{
+    Amount, ImageAnatomy, LargeFile, LayerAnatomy, LayerEffect, LayerEntry, WastefulPath,
+};
 pub use details::{HistoryEntry, ImageDetails};
 pub use diff::{
     DiffOptions, FieldChange, FileChange, ImageContents, ImageDiff, ImageLayer, LayerChange,

@@ -38,13 +38,13 @@ impl<'a> Filters<'a> {
         self.0.iter().rev().find(|(name, _)| *name == key).map(|(_, value)| *value)
     }
 
-    /// The values of `label`, each a key and maybe a value.
-    pub(super) fn labels(&self) -> Vec<(String, Option<String>)> {
+    /// The values of `key`, `label` or `label!`, each a key and maybe a value.
+    pub(super) fn labels(&self, key: &str) -> Vec<(String, Option<String>)> {
         let split = |label: String| match label.split_once('=') {
             Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
             None => (label, None),
         };
-        self.all("label").into_iter().map(split).collect()
+        self.all(key).into_iter().map(split).collect()
     }
 
     /// The last value of `key` as a boolean.
@@ -90,7 +90,7 @@ mod tests {
         let known = ["label", "dangling", "until"];
         let filters =
             Filters::parse(&words, &known).map_err(|f| f.text().unwrap_or("").to_owned())?;
-        assert_eq!(filters.labels(), [("a".into(), Some("1".into())), ("b".into(), None)]);
+        assert_eq!(filters.labels("label"), [("a".into(), Some("1".into())), ("b".into(), None)]);
         assert_eq!(filters.flag("dangling").ok(), Some(Some(true)));
         assert!(Filters::parse(&["nosuch=1".to_owned()], &known).is_err());
         assert!(Filters::parse(&["label".to_owned()], &known).is_err());

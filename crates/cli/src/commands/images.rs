@@ -90,7 +90,8 @@ fn filter(args: &Args) -> Result<ImageFilter, Failure> {
     Ok(ImageFilter {
         references,
         dangling: filters.flag("dangling")?,
-        labels: filters.labels(),
+        labels: filters.labels("label"),
+        without_labels: Vec::new(),
         before: filters.last("before").map(str::to_owned),
         since: filters.last("since").map(str::to_owned),
         until: filters.time("until")?,

@@ -1,5 +1,7 @@
 //! `bld inspect`
 
+mod inside;
+
 use bld_engine::EngineError;
 use serde::Serialize;
 use serde_json::Value;
@@ -15,6 +17,8 @@ pub(crate) struct Args {
     /// Format output using a custom template: 'json' or 'TEMPLATE'
     #[arg(short, long, value_name = "string")]
     format: Option<String>,
+    #[command(flatten)]
+    inside: inside::Options,
     /// Display total file sizes if the type is container
     #[arg(short, long)]
     size: bool,
@@ -52,11 +56,16 @@ pub(crate) struct ImageArgs {
     /// Format output using a custom template: 'json' or 'TEMPLATE'
     #[arg(short, long, value_name = "string")]
     format: Option<String>,
+    #[command(flatten)]
+    inside: inside::Options,
     #[arg(required = true, value_name = "IMAGE")]
     names: Vec<String>,
 }
 
 pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
+    if args.inside.is_wanted() {
+        return inside::run(&args.inside, args.format.as_deref(), &args.names, session);
+    }
     show(session, args.format.as_deref(), &args.names, |name| {
         let kinds = match args.kind {
             Some(kind) => vec![kind],
@@ -85,6 +94,9 @@ pub(crate) fn containers(args: &ContainerArgs, session: &Session) -> Outcome {
 }
 
 pub(crate) fn images(args: &ImageArgs, session: &Session) -> Outcome {
+    if args.inside.is_wanted() {
+        return inside::run(&args.inside, args.format.as_deref(), &args.names, session);
+    }
     show(session, args.format.as_deref(), &args.names, |name| Ok(image_document(session, name)?))
 }
 

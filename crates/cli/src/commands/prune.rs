@@ -77,16 +77,17 @@ fn report(session: &Session, heading: &str, pruned: &Pruned) -> Outcome {
 }
 
 pub(crate) fn containers(args: &ContainerArgs, session: &Session) -> Outcome {
-    let filters = Filters::parse(&args.filter, &["until", "label"])?;
+    let filters = Filters::parse(&args.filter, &["until", "label", "label!"])?;
     if !confirmed(session, args.force, "This will remove all stopped containers.")? {
         return Ok(0);
     }
-    let pruned = session.engine.prune_containers(filters.time("until")?, &filters.labels())?;
+    let (labels, without) = (filters.labels("label"), filters.labels("label!"));
+    let pruned = session.engine.prune_containers(filters.time("until")?, &labels, &without)?;
     report(session, "Deleted Containers", &pruned)
 }
 
 pub(crate) fn images(args: &ImageArgs, session: &Session) -> Outcome {
-    let filters = Filters::parse(&args.filter, &["until", "label", "dangling"])?;
+    let filters = Filters::parse(&args.filter, &["until", "label", "label!", "dangling"])?;
     let all = args.all || filters.flag("dangling")? == Some(false);
     let warning = if all {
         "This will remove all images without at least one container associated to them."
@@ -97,7 +98,8 @@ pub(crate) fn images(args: &ImageArgs, session: &Session) -> Outcome {
         return Ok(0);
     }
     let filter = ImageFilter {
-        labels: filters.labels(),
+        labels: filters.labels("label"),
+        without_labels: filters.labels("label!"),
         until: filters.time("until")?,
         ..ImageFilter::default()
     };

@@ -117,7 +117,7 @@ fn filter(args: &Args) -> Result<ContainerFilter, Failure> {
         last: if args.latest { Some(1) } else { last },
         ids: if impossible { vec!["none".to_owned()] } else { filters.all("id") },
         names: filters.all("name"),
-        labels: filters.labels(),
+        labels: filters.labels("label"),
         exited: filters.all("exited").into_iter().map(code).collect::<Result<_, _>>()?,
         status: states.into_iter().flatten().collect(),
         ancestors: filters.all("ancestor"),

@@ -132,7 +132,7 @@ fn create(args: &CreateArgs, session: &Session) -> Outcome {
 fn list(args: &ListArgs, session: &Session) -> Outcome {
     let filters = Filters::parse(&args.filter, &["dangling", "driver", "label", "name"])?;
     let (names, labels, dangling) =
-        (filters.all("name"), filters.labels(), filters.flag("dangling")?);
+        (filters.all("name"), filters.labels("label"), filters.flag("dangling")?);
     let drivers = filters.all("driver");
     let mut volumes = session.engine.volumes()?;
     volumes.retain(|volume| {

@@ -1,5 +1,6 @@
 //! What `inspect` and `build --call` print: the engine's data in the form of docker's API.
 
+pub(crate) mod anatomy;
 pub(crate) mod build;
 pub(crate) mod cache;
 pub(crate) mod container;

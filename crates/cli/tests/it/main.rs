@@ -18,6 +18,7 @@ mod explain;
 mod flags;
 mod gallery;
 mod history;
+mod inside;
 mod interop;
 mod lifecycle;
 mod network;

@@ -15,17 +15,20 @@ pub struct Pruned {
 }
 
 impl Engine {
-    /// Removes every container that does not run, was created before `until` and has `labels`.
+    /// Removes every container that does not run, was created before `until` and has all of
+    /// `labels` and none of `without`.
     pub fn prune_containers(
         &self,
         until: Option<SystemTime>,
         labels: &[(String, Option<String>)],
+        without: &[(String, Option<String>)],
     ) -> Result<Pruned> {
         let mut pruned = Pruned::default();
         for container in self.all_containers()? {
             let kept = container.state.is_running()
                 || until.is_some_and(|until| container.created >= until)
-                || !images::list::matches_labels(&container.config.labels, labels);
+                || !images::list::matches_labels(&container.config.labels, labels)
+                || !images::list::lacks_labels(&container.config.labels, without);
             if kept {
                 continue;
             }

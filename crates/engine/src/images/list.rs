@@ -33,6 +33,8 @@ pub struct ImageFilter {
     pub dangling: Option<bool>,
     /// Only images with these labels, and values if given.
     pub labels: Vec<(String, Option<String>)>,
+    /// Only images without any of these labels, or without these values of them.
+    pub without_labels: Vec<(String, Option<String>)>,
     /// Only images older than this one.
     pub before: Option<String>,
     /// Only images newer than this one.
@@ -65,7 +67,7 @@ impl Engine {
                 || since.is_some_and(|t| record.created <= t)
                 || filter.until.is_some_and(|t| record.created >= t)
                 || filter.dangling.is_some_and(|dangling| dangling != tags.is_empty());
-            if outside || !self.has_labels(&record, &filter.labels)? {
+            if outside || !self.has_labels(&record, filter)? {
                 continue;
             }
             if !filter.references.is_empty() {
@@ -81,12 +83,12 @@ impl Engine {
         Ok(images)
     }
 
-    fn has_labels(&self, image: &ImageRecord, wanted: &[(String, Option<String>)]) -> Result<bool> {
-        if wanted.is_empty() {
+    fn has_labels(&self, image: &ImageRecord, filter: &ImageFilter) -> Result<bool> {
+        if filter.labels.is_empty() && filter.without_labels.is_empty() {
             return Ok(true);
         }
         let labels = config(self.store()?, &image.id)?.config.labels;
-        Ok(matches_labels(&labels, wanted))
+        Ok(matches_labels(&labels, &filter.labels) && lacks_labels(&labels, &filter.without_labels))
     }
 }
 
@@ -98,6 +100,14 @@ pub(crate) fn matches_labels(
     wanted.iter().all(|(key, value)| {
         labels.get(key).is_some_and(|found| value.as_ref().is_none_or(|value| value == found))
     })
+}
+
+/// Whether `labels` has none of `unwanted`.
+pub(crate) fn lacks_labels(
+    labels: &BTreeMap<String, String>,
+    unwanted: &[(String, Option<String>)],
+) -> bool {
+    unwanted.iter().all(|label| !matches_labels(labels, std::slice::from_ref(label)))
 }
 
 /// Whether `pattern`, a repository with or without a tag, names `tag`. As in docker, `*` matches
@@ -146,5 +156,7 @@ mod tests {
         assert!(matches_labels(&labels, &[("a".into(), Some("1".into()))]));
         assert!(!matches_labels(&labels, &[("a".into(), Some("2".into()))]));
         assert!(!matches_labels(&labels, &[("b".into(), None)]));
+        assert!(lacks_labels(&labels, &[("b".into(), None), ("a".into(), Some("2".into()))]));
+        assert!(!lacks_labels(&labels, &[("b".into(), None), ("a".into(), None)]));
     }
 }

@@ -258,11 +258,11 @@ fn pruning_takes_what_has_ended() {
     let gone = place.create(&["sh", "-c", "head -c 100000 /dev/zero > /big"], |_| {});
     place.run(&gone).unwrap();
     let without = [("nosuch".to_owned(), None)];
-    assert!(place.engine.prune_containers(None, &without).unwrap().removed.is_empty());
+    assert!(place.engine.prune_containers(None, &without, &[]).unwrap().removed.is_empty());
     place.engine.rename_container(&kept.id, "kept").unwrap();
-    let pruned = place.engine.prune_containers(Some(gone.created), &[]).unwrap();
+    let pruned = place.engine.prune_containers(Some(gone.created), &[], &[]).unwrap();
     assert_eq!(pruned.removed, [kept.id]);
-    let pruned = place.engine.prune_containers(None, &[]).unwrap();
+    let pruned = place.engine.prune_containers(None, &[], &[]).unwrap();
     assert!(pruned.removed == [gone.id] && pruned.bytes >= 100_000, "{pruned:?}");
 }
 

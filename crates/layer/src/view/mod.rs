@@ -232,6 +232,16 @@ impl Node {
         self.path.file_name().unwrap_or_default()
     }
 
+    /// Whether this is a directory that hides what the layers below its own have in theirs.
+    ///
+    /// # Errors
+    /// [`LayerError::Io`].
+    pub fn is_opaque(&self) -> Result<bool> {
+        let real = self.real();
+        Ok(self.meta.is_dir()
+            && xattr::is_opaque(&real).context("read the attributes of", &real)?)
+    }
+
     /// The text of a symbolic link.
     ///
     /// # Errors
