@@ -9,6 +9,8 @@
 //! - [`WebServer`], [`GitDaemon`], [`SshServer`]: where files are brought from.
 //! - [`rootfs`]: file system archives of a busybox and of a Debian.
 //! - [`Archive`], [`write_archive`]: read and write images as OCI archives.
+//! - [`Tarball`]: archives of what no shell can make.
+//! - [`read_tree`]: everything about the files below a directory.
 //! - [`peer`]: other container tools.
 //! - [`Terminal`]: a program on a terminal.
 //! - [`HostState`]: mounts, links, control groups and processes, before and after.
@@ -24,7 +26,9 @@ mod peers;
 mod registry;
 pub mod rootfs;
 mod servers;
+mod tarball;
 mod terminal;
+mod tree;
 
 pub use archive::{Archive, Entry, Kind, write_archive};
 pub use command::{Cmd, Output};
@@ -33,4 +37,7 @@ pub use host::HostState;
 pub use peers::{PODMAN_LIMITS, peer};
 pub use registry::Registry;
 pub use servers::{GitDaemon, Repository, SshAgent, SshServer, WebServer};
+pub use tar::EntryType;
+pub use tarball::{TarEntry, Tarball};
 pub use terminal::Terminal;
+pub use tree::{Tree, TreeEntry, read_tree, tree_differences};

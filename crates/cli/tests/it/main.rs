@@ -25,7 +25,9 @@ mod network;
 mod output;
 mod remote;
 mod scripts;
+mod shapes;
 mod together;
+mod trees;
 mod trust;
 mod words;
 

@@ -1,0 +1,317 @@
+//! Images of many shapes, unpacked by bld and by others, which must give the same trees.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use bld_testkit::{Cmd, TestEnv, Tree, read_tree, rootfs, tree_differences};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use serde_json::Value;
+
+use crate::shapes::{Shape, Step, shapes};
+
+/// The trees of images by the names of their shapes.
+type Trees = BTreeMap<&'static str, Tree>;
+
+/// Does something in a mount namespace of its own, which ends with it and takes all mounts along. The
+/// working directory is its own, too.
+fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FS).unwrap();
+            let flags = MsFlags::MS_PRIVATE | MsFlags::MS_REC;
+            mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).unwrap();
+            work()
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Builds what all shapes are built upon: a busybox under symbolic links, which nobody hashes.
+fn build_base(env: &TestEnv) {
+    fs::create_dir_all(env.path("ctx")).unwrap();
+    fs::copy(rootfs::busybox_binary().unwrap(), env.path("ctx/busybox")).unwrap();
+    let install = "[\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]";
+    let files = "RUN mkdir -p home etc && echo x >etc/passwd && echo y >etc/group";
+    let dockerfile = format!("FROM scratch\nCOPY busybox /bin/\nRUN {install}\n{files}\n");
+    let _ = env.build("base", &dockerfile, []).expect_code(0);
+}
+
+/// Builds the image of a shape.
+fn build(env: &TestEnv, shape: &Shape) {
+    let context = format!("{}-context", shape.name);
+    let mut dockerfile = "FROM base\nSHELL [\"/bin/sh\", \"-ec\"]\n".to_owned();
+    for (n, step) in shape.steps.iter().enumerate() {
+        match step {
+            Step::Run(script) => {
+                dockerfile += &["RUN <<'EOF'\nmkdir -p /s && cd /s\n", script, "\nEOF\n"].concat();
+            }
+            Step::Tar(archive) => {
+                env.write(&format!("{context}/{n}.tar"), archive);
+                dockerfile += &["ADD ", &n.to_string(), ".tar /s/\n"].concat();
+            }
+        }
+    }
+    env.write(&format!("{context}/Dockerfile"), &dockerfile);
+    let tag = format!("shapes:{}", shape.name);
+    env.bld(["build", "--progress", "plain", "-t", &tag, &context]).ok();
+}
+
+/// The tree that a container of the image would see, of layers mounted by the kernel.
+fn mounted(env: &TestEnv, image: &str) -> Tree {
+    let format = "{{json .GraphDriver.Data}}";
+    let data = env.bld(["image", "inspect", "--format", format, image]).ok().stdout;
+    let data: Value = serde_json::from_str(&data).unwrap();
+    let dirs = format!(
+        "{}:{}",
+        data["UpperDir"].as_str().unwrap(),
+        data["LowerDir"].as_str().unwrap_or_default()
+    );
+    // All of them fit into the page that a mount takes only by their short names.
+    std::env::set_current_dir(env.root().join("snapshots")).unwrap();
+    let names = dirs
+        .split(':')
+        .filter(|dir| !dir.is_empty())
+        .map(|dir| Path::new(dir).file_name().unwrap().to_str().unwrap().to_owned());
+    let empty = env.path("empty");
+    fs::create_dir_all(&empty).unwrap();
+    let names: Vec<_> = names.chain([empty.to_str().unwrap().to_owned()]).collect();
+    let target = env.path("mounted");
+    fs::create_dir_all(&target).unwrap();
+    let options = format!("lowerdir={}", names.join(":"));
+    mount(Some("overlay"), &target, Some("overlay"), MsFlags::MS_RDONLY, Some(options.as_str()))
+        .unwrap();
+    let tree = read_tree(&target).unwrap();
+    nix::mount::umount(&target).unwrap();
+    tree
+}
+
+fn all_mounted(env: &TestEnv, shapes: &[Shape]) -> Trees {
+    shapes
+        .iter()
+        .map(|shape| (shape.name, mounted(env, &format!("shapes:{}", shape.name))))
+        .collect()
+}
+
+/// A command of the containers tools, with a store of its own.
+fn tool(program: &str, place: &Path) -> Cmd {
+    let mut command = Cmd::new(program);
+    command = command.arg("--root").arg(place.join("root"));
+    command = command.arg("--runroot").arg(place.join("run"));
+    command.args(["--storage-driver", "overlay"])
+}
+
+/// The root file systems that a build hands out, as a directory and as an archive.
+fn exported(env: &TestEnv, shapes: &[Shape]) -> [Trees; 2] {
+    let (mut dirs, mut archives) = (Trees::new(), Trees::new());
+    for shape in shapes {
+        let (dir, unpacked) = (env.path("exported"), env.path("unpacked"));
+        let outputs = [
+            format!("type=local,dest={}", dir.display()),
+            format!("type=tar,dest={}", env.path("exported.tar").display()),
+        ];
+        let context = format!("{}-context", shape.name);
+        env.bld(["build", "-q", "-o", &outputs[0], "-o", &outputs[1], &context]).ok();
+        fs::create_dir(&unpacked).unwrap();
+        let tar = Cmd::new("tar").args(["--xattrs", "--xattrs-include=*", "-xf", "exported.tar"]);
+        tar.arg("-C").arg(&unpacked).cwd(env.path("")).ok();
+        dirs.insert(shape.name, read_tree(&dir).unwrap());
+        archives.insert(shape.name, read_tree(&unpacked).unwrap());
+        fs::remove_dir_all(&dir).unwrap();
+        fs::remove_dir_all(&unpacked).unwrap();
+    }
+    [dirs, archives]
+}
+
+/// What umoci makes of images of a layout.
+fn by_umoci(layout: &Path, place: &Path, shapes: &[Shape]) -> Trees {
+    let unpack = |shape: &Shape| {
+        let bundle = place.join(shape.name);
+        let image = format!("{}:{}", layout.display(), shape.name);
+        Cmd::new("umoci").args(["unpack", "--image", &image]).arg(&bundle).ok();
+        let tree = read_tree(&bundle.join("rootfs")).unwrap();
+        fs::remove_dir_all(&bundle).unwrap();
+        (shape.name, tree)
+    };
+    shapes.iter().map(unpack).collect()
+}
+
+/// What skopeo copies into a store of images, as buildah mounts it.
+fn by_buildah(layout: &Path, place: &Path, shapes: &[Shape]) -> Trees {
+    for shape in shapes {
+        let image = format!("localhost/shapes:{}", shape.name);
+        let store = format!("[overlay@{0}/root+{0}/run]", place.display());
+        let from = format!("oci:{}:{}", layout.display(), shape.name);
+        let to = format!("containers-storage:{store}{image}");
+        Cmd::new("skopeo").args(["copy", "--quiet", "--insecure-policy", &from, &to]).ok();
+        tool("buildah", place).args(["from", "--pull-never", "--name", shape.name, &image]).ok();
+    }
+    let names = shapes.iter().map(|shape| shape.name);
+    let output = tool("buildah", place).arg("mount").args(names).ok().stdout;
+    let mounts = output.lines().filter_map(|line| line.split_once(' '));
+    let trees = mounts.map(|(name, target)| {
+        let shape = shapes.iter().find(|shape| shape.name == name).unwrap();
+        (shape.name, read_tree(Path::new(target.trim())).unwrap())
+    });
+    trees.collect()
+}
+
+/// Builds one image with buildah: the layers of all shapes, each shape in a directory of its own. Returns
+/// its name, and its tree as buildah mounts it.
+fn built_by_buildah(base: &Path, place: &Path, shapes: &[Shape]) -> (String, Tree) {
+    let buildah = |arguments: &[&str]| tool("buildah", place).args(arguments).ok();
+    let mut image = format!("oci-archive:{}", base.display());
+    // Not all of the hundred layers of one of them: a commit takes its time.
+    let steps =
+        shapes.iter().map(|shape| shape.steps.len()).filter(|steps| *steps < 10).max().unwrap();
+    for n in 0..steps {
+        let container = format!("c{n}");
+        buildah(&["from", "--name", &container, &image]);
+        let root = PathBuf::from(buildah(&["mount", &container]).text());
+        for shape in shapes {
+            let dir = format!("all/{}", shape.name);
+            fs::create_dir_all(root.join(&dir)).unwrap();
+            match shape.steps.get(n) {
+                Some(Step::Run(script)) => {
+                    let script = format!("cd /{dir}; {script}").replace("/s;", ".;");
+                    Cmd::new("chroot").arg(&root).args(["/bin/sh", "-ec", &script]).ok();
+                }
+                Some(Step::Tar(archive)) => {
+                    let file = place.join("step.tar");
+                    fs::write(&file, archive).unwrap();
+                    let tar = Cmd::new("tar").args(["--xattrs", "--xattrs-include=*", "-xf"]);
+                    tar.arg(&file).arg("-C").arg(root.join(&dir)).ok();
+                }
+                None => {}
+            }
+        }
+        image = format!("localhost/step:{n}");
+        buildah(&["commit", "--quiet", "--rm", &container, &image]);
+    }
+    buildah(&["from", "--name", "last", &image]);
+    let tree = read_tree(Path::new(buildah(&["mount", "last"]).text())).unwrap();
+    (image, tree)
+}
+
+/// What is the fault of the other tool: the tool, the shape, how the line for a path begins, and why.
+const THEIR_FAULTS: [(&str, &str, &str, &str); 12] = [
+    ("umoci", "exact-times", "/s/far: mtime 10000000000 became -", NANOSECONDS),
+    ("umoci", "times", "/s/10000000000: mtime 10000000000 became -", NANOSECONDS),
+    ("umoci", "times", "/s/d10000000000: mtime 10000000000 became -", NANOSECONDS),
+    ("umoci", "xattrs", "/s/a: xattrs ", EMPTY),
+    ("buildah", "exact-times", "/s/far: mtime 10000000000 became 0", NANOSECONDS),
+    ("buildah", "exact-times", "/s/old: mtime -2 became 0", BEFORE),
+    ("buildah", "times", "/s/10000000000: mtime 10000000000 became 0", NANOSECONDS),
+    ("buildah", "times", "/s/d10000000000: mtime 10000000000 became 0", NANOSECONDS),
+    ("buildah", "times", "/s/1901: mtime -2147483648 became 0", BEFORE),
+    ("buildah", "times", "/s/1960: mtime -302486400 became 0", BEFORE),
+    ("buildah", "times", "/s/1969: mtime -18489600 became 0", BEFORE),
+    ("buildah", "xattrs", "/s/a: xattrs ", EMPTY),
+];
+
+const NANOSECONDS: &str =
+    "it counts in nanoseconds, of which 64 bits hold as many as there are until 2262";
+const BEFORE: &str = "containers/storage moves what is older than 1970 to 1970";
+const EMPTY: &str = "Go's archive/tar drops an extended attribute whose value is empty";
+
+/// Times that containers/storage loses.
+const LOST_TIMES: [&str; 5] = [
+    ": mtime 0 became 10000000000",
+    ": mtime 0 became -2",
+    ": mtime 0 became -2147483648",
+    ": mtime 0 became -302486400",
+    ": mtime 0 became -18489600",
+];
+
+/// What differs, but for what is somebody else's fault.
+fn faults(tool: &str, expected: &Trees, found: &Trees) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (name, tree) in expected {
+        let known: Vec<_> =
+            THEIR_FAULTS.iter().filter(|(by, shape, ..)| by == &tool && shape == name).collect();
+        let lines = tree_differences(tree, &found[name]);
+        for line in &lines {
+            if !known.iter().any(|(_, _, begins, _)| line.starts_with(begins)) {
+                faults.push(format!("{tool}, {name}: {line}"));
+            }
+        }
+        for (_, _, begins, why) in known {
+            if !lines.iter().any(|line| line.starts_with(begins)) {
+                faults.push(format!("{tool}, {name}: it is no longer so that {why}: {begins}"));
+            }
+        }
+    }
+    faults
+}
+
+#[test]
+fn what_bld_builds_unpacks_to_the_same_trees_everywhere() {
+    let (env, other, shapes) = (TestEnv::new(crate::BLD), TestEnv::new(crate::BLD), shapes());
+    assert!(shapes.len() > 40);
+    let faults = apart(|| {
+        build_base(&env);
+        for shape in &shapes {
+            build(&env, shape);
+        }
+        let names: Vec<_> = shapes.iter().map(|shape| format!("shapes:{}", shape.name)).collect();
+        let archive = env.path("all.tar");
+        env.bld(["save", "-o"]).arg(&archive).args(&names).ok();
+        let layout = env.path("layout");
+        fs::create_dir(&layout).unwrap();
+        Cmd::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&layout).ok();
+        let built = all_mounted(&env, &shapes);
+        let place = |name: &str| -> PathBuf { env.path(name) };
+        thread::scope(|scope| {
+            let umoci = scope.spawn(|| by_umoci(&layout, &place("umoci"), &shapes));
+            let buildah = scope.spawn(|| by_buildah(&layout, &place("buildah"), &shapes));
+            other.bld(["load", "-i"]).arg(&archive).ok();
+            let ours = all_mounted(&other, &shapes);
+            let [dirs, archives] = exported(&env, &shapes);
+            [
+                faults("bld", &built, &ours),
+                faults("type=local", &built, &dirs),
+                faults("type=tar", &built, &archives),
+                faults("umoci", &built, &umoci.join().unwrap()),
+                faults("buildah", &built, &buildah.join().unwrap()),
+            ]
+            .concat()
+        })
+    });
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    env.assert_nothing_left();
+}
+
+#[test]
+fn what_buildah_builds_is_unpacked_to_the_tree_that_it_mounts() {
+    let (env, shapes) = (TestEnv::new(crate::BLD), shapes());
+    let faults = apart(|| {
+        build_base(&env);
+        let (base, place) = (env.path("base.tar"), env.path("buildah"));
+        env.bld(["save", "base", "-o"]).arg(&base).ok();
+        fs::create_dir(&place).unwrap();
+        let (image, expected) = built_by_buildah(&base, &place, &shapes);
+        assert!(expected.len() > 1000);
+        let mut faults = Vec::new();
+        for format in ["oci-archive", "docker-archive"] {
+            let archive = env.path(format);
+            let to = format!("{format}:{}:taken:{format}", archive.display());
+            tool("buildah", &place).args(["push", "--quiet", &image, &to]).ok();
+            let other = TestEnv::new(crate::BLD);
+            other.bld(["load", "-i"]).arg(&archive).ok();
+            // One line for each name that it has.
+            let ids = other.bld(["images", "-q"]).ok().stdout;
+            let id = ids.lines().next().unwrap();
+            let lines = tree_differences(&expected, &mounted(&other, id));
+            let (theirs, ours): (Vec<_>, Vec<_>) = lines
+                .into_iter()
+                .partition(|line| LOST_TIMES.iter().any(|lost| line.ends_with(lost)));
+            // What buildah mounts it has read of its own layers, which hold these times.
+            assert_eq!(theirs.len(), 7, "{BEFORE}, {NANOSECONDS}: {theirs:#?}");
+            faults.extend(ours.into_iter().map(|line| format!("{format}: {line}")));
+        }
+        faults
+    });
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
