@@ -1,5 +1,6 @@
 //! Building an image: read, lower, solve, hand out.
 
+mod annotations;
 mod contexts;
 mod definition;
 mod error;
@@ -15,11 +16,12 @@ mod resolver;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use bld_dockerfile::{Diagnostic, Severity};
+use bld_dockerfile::{Diagnostic, Dockerfile, Severity};
 use bld_event::{Cancel, Events, VertexId};
-use bld_graph::Plan;
+use bld_graph::{LowerOptions, Plan};
 use bld_solve::{Devices, Environment, Granted, Limits, NetworkSetup, SolveError};
 
+pub use annotations::{Annotation, AnnotationScope, Annotations};
 pub use bld_graph::{Outline, OutlineMount, Remote, Target};
 pub use bld_solve::{StepError, StepFailure, TracedCache};
 pub use contexts::Incoming;
@@ -30,7 +32,7 @@ pub use listing::{ContextListing, ExcludedFile, IncludedFile};
 pub use questions::CheckedBuild;
 pub use request::{
     ArchiveStream, BuildRequest, BuildResult, Context, Destination, DockerfileSource, ImageOptions,
-    NamedContext, NetworkMode, Output, Secret, StepCounts, WrittenManifest,
+    NamedContext, Naming, NetworkMode, Output, Secret, StepCounts, WrittenManifest,
 };
 
 use crate::Engine;
@@ -93,7 +95,10 @@ impl Engine {
             diagnostics.sort_by_key(|diagnostic| diagnostic.span);
             BuildError::Dockerfile { source_text: definition.source.clone(), diagnostics }
         };
-        let (text, options) = (&definition.source.text, definition.options(request));
+        let (text, mut options) = (&definition.source.text, definition.options(request));
+        if request.reproducible {
+            fix_time(&parsed.dockerfile, &mut options);
+        }
         if !parsed.is_ok() {
             let mut diagnostics = bld_graph::check_text(&parsed.dockerfile, text, &options);
             diagnostics.retain(|found| found.severity == Severity::Warning);
@@ -195,8 +200,18 @@ impl Engine {
                 other @ SolveError::Runtime(_) => BuildError::Solve(other),
             },
         )?;
-        HandOut { engine: self, plan: &plan, solved: &solved, events, cancel, image: None }
-            .all(&wanted)
+        HandOut::new(self, request, &plan, &solved, (events, cancel))?.all(&wanted)
+    }
+}
+
+/// Fixes the time of a build to 1970 where neither the caller nor the Dockerfile fixes it.
+fn fix_time(dockerfile: &Dockerfile, options: &mut LowerOptions) {
+    const NAME: &str = "SOURCE_DATE_EPOCH";
+    let mut given = dockerfile.global_args();
+    let by_file = given.any(|pair| pair.name.value == NAME && pair.value.is_some());
+    let by_caller = options.build_args.get(NAME).is_some_and(|value| !value.is_empty());
+    if !by_file && !by_caller {
+        options.build_args.insert(NAME.to_owned(), "0".to_owned());
     }
 }
 

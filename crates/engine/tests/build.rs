@@ -68,6 +68,8 @@ impl Place {
             shm_size: None,
             ulimits: Vec::new(),
             outputs,
+            squash: false,
+            reproducible: false,
             jobs: None,
         }
     }
@@ -91,7 +93,7 @@ impl Place {
     }
 
     fn tar(&self, name: &str) -> Output {
-        Output::Tar { dest: Destination::Path(self.path(name)) }
+        Output::Tar { dest: Destination::Path(self.path(name)), split: None }
     }
 
     /// What lies in the directory, but for the store and the context.
@@ -115,6 +117,7 @@ fn every_output_has_its_own_names() {
     let place = Place::new();
     let docker = Output::Docker {
         dest: Some(Destination::Path(place.path("docker.tar"))),
+        tar: true,
         names: vec!["in-the-archive".to_owned()],
         options: ImageOptions::default(),
     };
@@ -124,7 +127,7 @@ fn every_output_has_its_own_names() {
         names: Vec::new(),
         options: ImageOptions::default(),
     };
-    let local = Output::Local { dest: place.path("local") };
+    let local = Output::Local { dest: place.path("local"), split: None, delete: false };
     let outputs = vec![image(&["in-the-store"], false), docker, oci, local, place.tar("tar")];
     let result = place.build(&["everywhere:1"], outputs);
     let expected = ["everywhere:1", "in-the-store:latest", "in-the-archive:latest"];
@@ -181,7 +184,7 @@ fn devices_are_written_to_and_links_are_followed() {
 fn what_cannot_be_handed_out_is_refused_before_anything_runs() {
     let place = Place::new();
     fs::create_dir(place.path("dir")).unwrap();
-    let stdout = || Output::Tar { dest: Destination::Stdout };
+    let stdout = || Output::Tar { dest: Destination::Stdout, split: None };
     let layout = Output::Oci {
         dest: Destination::Stdout,
         tar: false,

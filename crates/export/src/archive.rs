@@ -1,6 +1,6 @@
 //! One tar that both OCI tools and `docker load` read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 
 use bld_oci::{Digest, Hasher, Reference};
@@ -23,6 +23,8 @@ pub struct ArchiveImage {
     pub manifest: Manifest,
     /// The names; none gives an image without a name.
     pub names: Vec<Reference>,
+    /// Annotations of what leads to the image, besides those that name it.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// Writes `images` as an OCI layout in a tar. With `docker`, the files that `docker load` wants

@@ -17,6 +17,9 @@ use crate::error::ExportError;
 /// Content of the file `oci-layout`.
 pub(crate) const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
+/// The annotation with the full name of an image.
+const IMAGE_NAME: &str = "io.containerd.image.name";
+
 /// Writes `images` as an OCI layout into `dir`, made when missing. An image that the layout already
 /// holds under one of the names is replaced; others stay. The index is renamed into place last, so
 /// a reader never finds an image whose blobs are not there.
@@ -59,17 +62,24 @@ fn entries(images: &[ArchiveImage]) -> Vec<Value> {
     let mut entries = Vec::new();
     for image in images {
         let manifest = &image.manifest;
-        let entry = json!({
+        let mut entry = json!({
             "mediaType": manifest.media_type,
             "digest": manifest.digest,
             "size": manifest.bytes.len(),
         });
+        if !image.annotations.is_empty() {
+            entry["annotations"] = json!(image.annotations);
+        }
         if image.names.is_empty() {
             entries.push(entry.clone());
         }
         for name in &image.names {
             let mut entry = entry.clone();
-            entry["annotations"] = annotations(name);
+            let mut all = annotations(name);
+            for (key, value) in &image.annotations {
+                all[key] = json!(value);
+            }
+            entry["annotations"] = all;
             entries.push(entry);
         }
     }
@@ -78,7 +88,7 @@ fn entries(images: &[ArchiveImage]) -> Vec<Value> {
 
 fn annotations(name: &Reference) -> Value {
     json!({
-        "io.containerd.image.name": name.to_string(),
+        IMAGE_NAME: name.to_string(),
         "org.opencontainers.image.ref.name": name.tag().unwrap_or("latest"),
     })
 }
@@ -87,12 +97,14 @@ fn annotations(name: &Reference) -> Value {
 fn kept_entries(index: &[u8], images: &[ArchiveImage]) -> Result<Vec<Value>, ExportError> {
     let index: Value = serde_json::from_slice(index)
         .map_err(|error| ExportError::malformed("the index.json that is there already", error))?;
-    let replaced: Vec<Value> =
-        images.iter().flat_map(|image| image.names.iter().map(annotations)).collect();
+    let replaced: Vec<String> =
+        images.iter().flat_map(|image| image.names.iter().map(ToString::to_string)).collect();
     let digests: Vec<Value> = images.iter().map(|image| json!(image.manifest.digest)).collect();
     let keep = |entry: &&Value| {
-        let named = entry.get("annotations");
-        named.map_or(!digests.contains(&entry["digest"]), |named| !replaced.contains(named))
+        let name = entry["annotations"][IMAGE_NAME].as_str();
+        name.map_or(!digests.contains(&entry["digest"]), |name| {
+            !replaced.iter().any(|replaced| replaced == name)
+        })
     };
     Ok(index["manifests"].as_array().into_iter().flatten().filter(keep).cloned().collect())
 }

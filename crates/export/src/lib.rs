@@ -12,6 +12,7 @@
 
 mod archive;
 mod cancel;
+mod derive;
 mod error;
 mod image;
 mod layout;
@@ -21,9 +22,10 @@ mod rootfs;
 
 pub use archive::{ArchiveImage, write_archive};
 pub use cancel::Cancelable;
+pub use derive::{Derivation, copy_layer, derive};
 pub use error::ExportError;
 pub use image::{Recipe, assemble, describe};
 pub use layout::write_layout;
-pub use manifest::{Manifest, ManifestOptions, manifest};
+pub use manifest::{Blob, Manifest, ManifestOptions, manifest};
 pub use pack::pack_new_layers;
-pub use rootfs::{write_rootfs_dir, write_rootfs_tar};
+pub use rootfs::{FilesOptions, write_rootfs_dir, write_rootfs_tar};

@@ -26,6 +26,9 @@ pub struct ManifestOptions {
     pub docker_types: bool,
     /// Annotations of the manifest.
     pub annotations: BTreeMap<String, String>,
+    /// The layers from this one on, counted from 0, are said to have had their times rewritten to
+    /// this, in seconds since 1970.
+    pub rewritten: Option<(usize, i64)>,
     /// Ends it early.
     pub cancel: Cancel,
 }
@@ -65,7 +68,13 @@ pub struct Blob {
     pub digest: Digest,
     /// Number of bytes.
     pub size: u64,
+    /// Annotations.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
 }
+
+/// The annotation by which BuildKit tells that the times in a layer were rewritten.
+const REWRITTEN: &str = "buildkit/rewritten-timestamp";
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -114,12 +123,20 @@ pub fn manifest(
     } else {
         (media_type::OCI_MANIFEST, media_type::OCI_CONFIG)
     };
-    let config = Blob { media_type: config_type.to_owned(), digest: image.id, size: config_size };
+    let config = Blob {
+        media_type: config_type.to_owned(),
+        digest: image.id,
+        size: config_size,
+        annotations: BTreeMap::new(),
+    };
     let layers: Vec<Blob> = blobs
         .into_iter()
-        .map(|LayerBlob { digest, size, media_type }| {
+        .enumerate()
+        .map(|(index, LayerBlob { digest, size, media_type })| {
             let media_type = translate(&media_type, docker).to_owned();
-            Blob { media_type, digest, size }
+            let rewritten = options.rewritten.filter(|(first, _)| index >= *first);
+            let annotations = rewritten.map(|(_, epoch)| (REWRITTEN.to_owned(), epoch.to_string()));
+            Blob { media_type, digest, size, annotations: annotations.into_iter().collect() }
         })
         .collect();
     let document = Document {

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use bld_event::Cancel;
 use bld_export::{
-    ArchiveImage, ExportError, ManifestOptions, Recipe, assemble, describe, manifest,
+    ArchiveImage, ExportError, FilesOptions, ManifestOptions, Recipe, assemble, describe, manifest,
     pack_new_layers, write_archive, write_layout, write_rootfs_dir, write_rootfs_tar,
 };
 use bld_layer::{Compression, TarOptions, decoder};
@@ -64,7 +64,8 @@ impl Lab {
 
     fn archived(&self, image: &ImageRecord, options: &ManifestOptions, name: &str) -> ArchiveImage {
         let manifest = manifest(&self.store, image, options, &|_, _| {}).unwrap();
-        ArchiveImage { manifest, names: vec![Reference::parse(name).unwrap()] }
+        let names = vec![Reference::parse(name).unwrap()];
+        ArchiveImage { manifest, names, annotations: BTreeMap::default() }
     }
 }
 
@@ -376,8 +377,8 @@ fn an_image_without_layers_is_an_image() {
     assert_eq!(files.config().unwrap().history.len(), 1);
 
     let (dir, mut tar) = (lab.path("out"), Vec::new());
-    write_rootfs_dir(&lab.store, None, &dir).unwrap();
-    write_rootfs_tar(&lab.store, None, &mut tar).unwrap();
+    write_rootfs_dir(&lab.store, None, &dir, &FilesOptions::default()).unwrap();
+    write_rootfs_tar(&lab.store, None, &mut tar, &FilesOptions::default()).unwrap();
     assert_eq!(fs::read_dir(dir).unwrap().count(), 0);
     assert_eq!(tar::Archive::new(&*tar).entries().unwrap().count(), 0);
 }
@@ -390,7 +391,7 @@ fn files_come_out_merged() {
     fs::create_dir(&dir).unwrap();
     fs::write(dir.join("mine"), "kept").unwrap();
     fs::write(dir.join("file"), "replaced").unwrap();
-    write_rootfs_dir(&lab.store, Some(snapshot), &dir).unwrap();
+    write_rootfs_dir(&lab.store, Some(snapshot), &dir, &FilesOptions::default()).unwrap();
     let read = |name: &str| fs::read_to_string(dir.join(name)).unwrap();
     assert_eq!(
         (read("file"), read("link"), read("mine")),
@@ -401,7 +402,7 @@ fn files_come_out_merged() {
 
     let tar = || {
         let mut bytes = Vec::new();
-        write_rootfs_tar(&lab.store, Some(snapshot), &mut bytes).unwrap();
+        write_rootfs_tar(&lab.store, Some(snapshot), &mut bytes, &FilesOptions::default()).unwrap();
         bytes
     };
     let bytes = tar();

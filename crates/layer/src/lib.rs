@@ -54,7 +54,9 @@ pub use compress::{Compression, Encoder, Format, decoder, detect};
 pub use diff::{Aspect, Change, Difference, Times, changes, differences};
 pub use digest::{FileStamp, Known, StatCache, tree_digest};
 pub use error::{LayerError, Result};
-pub use merge::merge;
+pub use merge::{merge, merge_onto};
 pub use meta::{Kind, Metadata};
-pub use pack::{LayerStats, TarOptions, diff_id, write_directory, write_layer, write_tree};
+pub use pack::{
+    LayerStats, TarOptions, diff_id, write_directory, write_layer, write_tree, write_tree_under,
+};
 pub use view::{Filter, Node, Verdict, View, Walk};

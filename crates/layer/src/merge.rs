@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, linkat, utimensat};
@@ -24,16 +24,29 @@ use crate::{Result, View, xattr};
 /// [`LayerError::Io`](crate::LayerError::Io); also for paths longer than the kernel takes. What was
 /// made until then stays.
 pub fn merge(layers: &[PathBuf], into: &Path) -> Result<()> {
+    merge_above(layers, None, into)
+}
+
+/// As [`merge`], for layers that lie on `below` and nowhere else: what they delete of each other is
+/// not in the result.
+///
+/// # Errors
+/// As [`merge`].
+pub fn merge_onto(layers: &[PathBuf], below: &View, into: &Path) -> Result<()> {
+    merge_above(layers, Some(below), into)
+}
+
+fn merge_above(layers: &[PathBuf], below: Option<&View>, into: &Path) -> Result<()> {
     let parts = layers.iter().rev().map(PathBuf::as_path).collect();
     let mut dirs = vec![Dir { path: PathBuf::new(), parts, hides: false }];
     let mut done = 0;
     while let Some(dir) = dirs.get(done) {
-        let inside = dir.fill(into)?;
+        let inside = dir.fill(below, into)?;
         dirs.extend(inside);
         done += 1;
     }
     // From the inside out: entries change the times of what they are made in.
-    dirs.iter().rev().try_for_each(|dir| dir.finish(into))
+    dirs.iter().rev().try_for_each(|dir| dir.finish(below, into))
 }
 
 /// A directory that several layers have.
@@ -56,7 +69,7 @@ struct Slot<'a> {
 
 impl<'a> Dir<'a> {
     /// Makes the entries, and tells which of them are directories, which are empty yet.
-    fn fill(&self, into: &Path) -> Result<Vec<Self>> {
+    fn fill(&self, below: Option<&View>, into: &Path) -> Result<Vec<Self>> {
         let mut dirs = Vec::new();
         for (name, Slot { parts, is_dir, open }) in self.entries()? {
             let path = self.path.join(name);
@@ -65,6 +78,9 @@ impl<'a> Dir<'a> {
                 fs::create_dir(&to).context("create directory", &to)?;
                 dirs.push(Dir { path, parts, hides: !open });
             } else if let Some(layer) = parts.first() {
+                if deletes_nothing(&layer.join(&path), below, &path)? {
+                    continue;
+                }
                 match linkat(CWD, layer.join(&path), CWD, &to, AtFlags::empty()) {
                     Err(Errno::MLINK) => {
                         Upper::open(into, &View::plain(layer))?
@@ -105,7 +121,7 @@ impl<'a> Dir<'a> {
     }
 
     /// Gives it what the highest of the layers says of it.
-    fn finish(&self, into: &Path) -> Result<()> {
+    fn finish(&self, below: Option<&View>, into: &Path) -> Result<()> {
         let Some(layer) = self.parts.first() else { return Ok(()) };
         let (from, to) = (layer.join(&self.path), into.join(&self.path));
         let meta = fs::symlink_metadata(&from).context("stat", &from)?;
@@ -113,7 +129,7 @@ impl<'a> Dir<'a> {
         let dir = fs::File::open(&to).context("open", &to)?;
         let xattrs = xattr::kept(&from).context("read the attributes of", &from)?;
         xattr::set(&dir, &xattrs).context("set the attributes of", &to)?;
-        if self.hides {
+        if self.hides && is_in(below, &self.path)? {
             xattr::set_opaque(CWD, to.as_os_str()).context("make opaque", &to)?;
         }
         // It may take away the right to open it.
@@ -125,5 +141,23 @@ impl<'a> Dir<'a> {
             last_modification: time(meta.mtime(), meta.mtime_nsec()),
         };
         utimensat(CWD, &to, &times, AtFlags::empty()).context("set the times of", &to)
+    }
+}
+
+/// Whether `file` is a whiteout for a path that is not there below.
+fn deletes_nothing(file: &Path, below: Option<&View>, path: &Path) -> Result<bool> {
+    if below.is_none() {
+        return Ok(false);
+    }
+    let meta = fs::symlink_metadata(file).context("stat", file)?;
+    let is_whiteout = meta.file_type().is_char_device() && meta.rdev() == 0;
+    Ok(is_whiteout && !is_in(below, path)?)
+}
+
+/// Whether `path`, relative to the root, may be there below.
+fn is_in(below: Option<&View>, path: &Path) -> Result<bool> {
+    match below {
+        Some(view) => Ok(view.lookup(Path::new("/").join(path))?.is_some()),
+        None => Ok(true),
     }
 }

@@ -22,6 +22,8 @@ pub struct TarOptions {
     /// No file is recorded as newer than this, in seconds since the epoch
     /// (`SOURCE_DATE_EPOCH` with `rewrite-timestamp`).
     pub clamp_mtime: Option<i64>,
+    /// Every file is recorded with this time, in seconds since the epoch.
+    pub mtime: Option<i64>,
 }
 
 /// What [`write_layer`] wrote.
@@ -59,6 +61,26 @@ pub fn write_layer(upper: &Path, out: &mut dyn Write, options: &TarOptions) -> R
 /// As [`write_layer`].
 pub fn write_tree(view: &View, out: &mut dyn Write, options: &TarOptions) -> Result<LayerStats> {
     Packer::new(view.clone(), out, options, false).run()
+}
+
+/// As [`write_tree`], with everything in the directory `prefix`, a relative path of plain names that is
+/// an entry of the tar as well.
+///
+/// # Errors
+/// As [`write_layer`].
+pub fn write_tree_under(
+    view: &View,
+    prefix: &Path,
+    out: &mut dyn Write,
+    options: &TarOptions,
+) -> Result<LayerStats> {
+    let mut packer = Packer::new(view.clone(), out, options, false);
+    prefix.clone_into(&mut packer.prefix);
+    if let Some(root) = packer.view.lookup("/")? {
+        let xattrs = root.xattrs()?;
+        packer.pack_entry(&root, prefix, EntryType::Directory, Path::new(""), &xattrs)?;
+    }
+    packer.run()
 }
 
 /// Writes all files of the directory `dir` as one tar that is to be unpacked again: with the times
@@ -102,6 +124,8 @@ struct Packer<'a> {
     whiteouts: bool,
     /// Whether times are recorded as exactly as they are known.
     is_exact: bool,
+    /// The directory that everything is in.
+    prefix: PathBuf,
     /// The first name of every file with several.
     names: HashMap<(u64, u64), PathBuf>,
     /// For headers.
@@ -114,8 +138,9 @@ struct Packer<'a> {
 impl<'a> Packer<'a> {
     fn new(view: View, out: &'a mut dyn Write, options: &'a TarOptions, whiteouts: bool) -> Self {
         let (names, stats) = (HashMap::new(), LayerStats::default());
-        let (is_exact, buffer, contents) = (false, Vec::new(), Vec::new());
-        Self { view, out, options, whiteouts, is_exact, names, buffer, contents, stats }
+        let (is_exact, prefix) = (false, PathBuf::new());
+        let (buffer, contents) = (Vec::new(), Vec::new());
+        Self { view, out, options, whiteouts, is_exact, prefix, names, buffer, contents, stats }
     }
 
     fn run(mut self) -> Result<LayerStats> {
@@ -126,7 +151,7 @@ impl<'a> Packer<'a> {
     }
 
     fn pack(&mut self, node: &Node) -> Result<()> {
-        let path = sys::relative(&node.path);
+        let path = self.prefix.join(sys::relative(&node.path));
         if node.meta.is_whiteout() {
             return self.pack_whiteout(&sibling(&path, node.name().as_bytes()));
         }
@@ -188,6 +213,7 @@ impl<'a> Packer<'a> {
             name.push(b'/');
         }
         let clamp = self.options.clamp_mtime.unwrap_or(i64::MAX);
+        let mtime = self.options.mtime.unwrap_or(node.meta.mtime).min(clamp);
         self.write_entry(&Entry {
             name: &name,
             kind,
@@ -195,7 +221,7 @@ impl<'a> Packer<'a> {
             uid: node.meta.uid,
             gid: node.meta.gid,
             size: if kind == EntryType::Regular { node.meta.size } else { 0 },
-            mtime: (node.meta.mtime.min(clamp), if self.is_exact { node.meta.mtime_ns } else { 0 }),
+            mtime: (mtime, if self.is_exact { node.meta.mtime_ns } else { 0 }),
             link: link.as_os_str().as_bytes(),
             rdev: node.meta.rdev,
             xattrs,

@@ -39,7 +39,8 @@ fn of_snapshot(build: &Build, snapshot: SnapshotId) -> Result<Digest, StepFailur
         }
         let layer = store.layer(id);
         // With every time clamped to the epoch, the canonical tar holds just what may count.
-        let (own, _) = diff_id(&layer, &TarOptions { clamp_mtime: Some(0) })?;
+        let (own, _) =
+            diff_id(&layer, &TarOptions { clamp_mtime: Some(0), ..TarOptions::default() })?;
         let mut hasher = Hasher::new();
         if let Some(below) = content {
             hasher.update(below.as_bytes());

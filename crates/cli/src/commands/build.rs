@@ -1,12 +1,13 @@
 //! `bld build`
 
+mod annotations;
 mod blame;
 mod call;
 mod check;
 mod collect;
 mod contexts;
 mod limits;
-mod outputs;
+pub(super) mod outputs;
 mod print;
 mod report;
 mod request;
@@ -47,7 +48,7 @@ pub(crate) struct Args {
     /// Allow extra privileged entitlement (e.g., "network.host", "security.insecure", "device")
     #[arg(long, value_name = "stringArray")]
     allow: Vec<String>,
-    /// Add annotation to the image
+    /// Add annotation to the image (format: "[manifest|manifest-descriptor|index|index-descriptor[PLATFORM]:]key=value")
     #[arg(long, value_name = "stringArray")]
     annotation: Vec<String>,
     /// Attestation parameters (format: "type=sbom,generator=image")
@@ -159,6 +160,10 @@ pub(crate) struct Args {
     /// Suppress the build output and print image ID on success
     #[arg(short, long)]
     quiet: bool,
+    /// Fix every time that ends up in the image, so that the same build gives the same digest: to
+    /// SOURCE_DATE_EPOCH, or 1970 where that is not set
+    #[arg(long)]
+    reproducible: bool,
     /// Resource limits for each of the build containers (format: "memory=2g", "cpu-quota=50000")
     #[arg(long, value_name = "stringArray")]
     resource: Vec<String>,
@@ -171,6 +176,9 @@ pub(crate) struct Args {
     /// Shared memory size for build containers
     #[arg(long, value_name = "bytes", value_parser = parse_size)]
     shm_size: Option<u64>,
+    /// Put all new layers into one; the layers of the base image stay
+    #[arg(long)]
+    squash: bool,
     /// SSH agent socket or keys to expose to the build (format: "default|<id>[=<socket>|<key>[,<key>]]")
     #[arg(long, value_name = "stringArray")]
     ssh: Vec<String>,
@@ -220,8 +228,6 @@ struct Classic {
     rm: bool,
     #[arg(long, hide = true)]
     security_opt: Vec<String>,
-    #[arg(long, hide = true)]
-    squash: bool,
 }
 
 pub(crate) fn run(args: &Args, session: &Session) -> Outcome {

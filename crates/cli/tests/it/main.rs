@@ -16,6 +16,7 @@ mod disk;
 mod errors;
 mod explain;
 mod flags;
+mod formats;
 mod gallery;
 mod history;
 mod inside;

@@ -186,10 +186,12 @@ fn a_build_hands_over_what_was_asked_for() {
         raw.stderr.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()),
         "{raw}"
     );
-    let noted =
-        env.bld(["build", "-q", "--squash", "--cache-to", "type=inline"]).arg(env.path("ctx")).ok();
+    let noted = env
+        .bld(["build", "-q", "--compress", "--cache-to", "type=inline"])
+        .arg(env.path("ctx"))
+        .ok();
     assert_eq!(noted.stderr.lines().count(), 2, "{noted}");
-    assert!(noted.stderr.contains("note: --squash has no effect"), "{noted}");
+    assert!(noted.stderr.contains("note: --compress has no effect"), "{noted}");
 }
 
 #[test]

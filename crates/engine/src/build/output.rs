@@ -1,19 +1,25 @@
 //! Handing the result of a build out.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use bld_event::{Cancel, Events, Task};
-use bld_export::{ArchiveImage, Cancelable, Manifest, ManifestOptions, Recipe};
+use bld_event::{Cancel, EventKind, Events, Task};
+use bld_export::{
+    ArchiveImage, Cancelable, Derivation, FilesOptions, Manifest, ManifestOptions, Recipe,
+};
 use bld_graph::Plan;
-use bld_oci::Reference;
+use bld_layer::Compression;
+use bld_oci::{History, Reference, document};
 use bld_solve::Solved;
-use bld_store::{ImageRecord, Store};
+use bld_store::{ImageRecord, Lease, SnapshotId, Store};
 
+use super::annotations::{AnnotationScope, Annotations};
 use super::error::BuildError;
 use super::request::{
-    BuildRequest, BuildResult, Destination, ImageOptions, Output, StepCounts, WrittenManifest,
+    BuildRequest, BuildResult, Destination, ImageOptions, Naming, Output, StepCounts,
+    WrittenManifest,
 };
 use crate::{Engine, EngineError};
 
@@ -45,12 +51,20 @@ pub(super) fn wanted(request: &BuildRequest) -> Result<Vec<Wanted>, BuildError> 
         if names.is_empty() && matches!(output, Output::Image { push: true, .. }) {
             return Err(refused("tag is needed when pushing to registry"));
         }
+        if let Output::Image { options, push, .. } = output {
+            check_naming(request.tags.iter().chain(own), &options.naming, *push)?;
+        }
+        if annotations(output).is_some_and(Annotations::need_index) {
+            let why = "index annotations not supported for single platform export";
+            return Err(refused(why));
+        }
         match output {
-            Output::Oci { dest: Destination::Stdout, tar: false, .. } => {
+            Output::Oci { dest: Destination::Stdout, tar: false, .. }
+            | Output::Docker { dest: Some(Destination::Stdout), tar: false, .. } => {
                 return Err(refused("tar=false needs a dest"));
             }
-            Output::Oci { tar: false, .. } => {}
-            Output::Tar { dest }
+            Output::Oci { tar: false, .. } | Output::Docker { tar: false, .. } => {}
+            Output::Tar { dest, .. }
             | Output::Oci { dest, .. }
             | Output::Docker { dest: Some(dest), .. } => match dest {
                 Destination::Path(path) if path.is_dir() => {
@@ -68,6 +82,33 @@ pub(super) fn wanted(request: &BuildRequest) -> Result<Vec<Wanted>, BuildError> 
         return Err(refused("only one output can go to standard output"));
     }
     Ok(wanted)
+}
+
+/// The annotations of an output that can have any.
+fn annotations(output: &Output) -> Option<&Annotations> {
+    match output {
+        Output::Image { options, .. }
+        | Output::Oci { options, .. }
+        | Output::Docker { options, .. } => Some(&options.annotations),
+        _ => None,
+    }
+}
+
+fn check_naming<'a>(
+    mut names: impl Iterator<Item = &'a String>,
+    naming: &Naming,
+    push: bool,
+) -> Result<(), BuildError> {
+    let is_tagged = |name: &&String| name.rsplit('/').next().is_some_and(|last| last.contains(':'));
+    if naming.by_digest
+        && let Some(name) = names.find(is_tagged)
+    {
+        return Err(refused(format!("cannot push {name} by digest: leave its tag out")));
+    }
+    if naming.discard && !push {
+        return Err(refused("store=false without push=true would leave nothing"));
+    }
+    Ok(())
 }
 
 fn refused(why: impl Into<String>) -> BuildError {
@@ -90,18 +131,60 @@ fn parse<'a>(names: impl Iterator<Item = &'a String>) -> Result<Vec<Reference>, 
     Ok(parsed)
 }
 
-/// Hands the result of one build out.
-pub(super) struct HandOut<'a> {
-    pub(super) engine: &'a Engine,
-    pub(super) plan: &'a Plan,
-    pub(super) solved: &'a Solved,
-    pub(super) events: &'a Events,
-    pub(super) cancel: &'a Cancel,
-    /// The image, once an output has needed it.
-    pub(super) image: Option<ImageRecord>,
+/// One of the images that outputs make of one result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Variant {
+    /// Its fixed time.
+    epoch: Option<i64>,
+    /// No file is newer than that.
+    rewrite: bool,
 }
 
-impl HandOut<'_> {
+/// Hands the result of one build out.
+pub(super) struct HandOut<'a> {
+    engine: &'a Engine,
+    store: &'a Store,
+    plan: &'a Plan,
+    solved: &'a Solved,
+    squash: bool,
+    reproducible: bool,
+    events: &'a Events,
+    cancel: &'a Cancel,
+    /// The images that outputs have needed.
+    images: BTreeMap<Variant, ImageRecord>,
+    /// The one that was needed last.
+    last: Option<Variant>,
+    /// Keeps what was made for them.
+    held: Lease,
+}
+
+impl<'a> HandOut<'a> {
+    pub(super) fn new(
+        engine: &'a Engine,
+        request: &BuildRequest,
+        plan: &'a Plan,
+        solved: &'a Solved,
+        (events, cancel): (&'a Events, &'a Cancel),
+    ) -> Result<Self, BuildError> {
+        let store = engine.store()?;
+        let (squash, reproducible) = (request.squash, request.reproducible);
+        let (images, held) = (BTreeMap::new(), store.lease());
+        let last = None;
+        Ok(Self {
+            engine,
+            store,
+            plan,
+            solved,
+            squash,
+            reproducible,
+            events,
+            cancel,
+            images,
+            last,
+            held,
+        })
+    }
+
     /// To all of `wanted`, one after the other.
     pub(super) fn all(mut self, wanted: &[Wanted]) -> Result<BuildResult, BuildError> {
         let mut names: Vec<String> = Vec::new();
@@ -124,11 +207,13 @@ impl HandOut<'_> {
                 }
             }
         }
+        let image = self.last.and_then(|last| self.images.remove(&last));
         Ok(BuildResult {
-            image_id: self.image.map(|image| image.id),
+            image_id: image.as_ref().map(|image| image.id),
             manifest,
             names,
             steps: StepCounts { run: self.solved.run, cached: self.solved.cached },
+            image,
         })
     }
 
@@ -143,33 +228,23 @@ impl HandOut<'_> {
 
     /// To one output; gives the manifest when one was written.
     fn one(&mut self, wanted: &Wanted, task: &Task) -> Result<Option<WrittenManifest>, BuildError> {
-        let store = self.engine.store()?;
         let names = wanted.names.as_slice();
         match &wanted.output {
             Output::CacheOnly => {}
-            Output::Docker { dest: None, .. } => name(store, &self.image()?, names, task)?,
             Output::Image { push, options, .. } => {
-                // First, so that one walk finds the ids of the layers and packs them.
-                let manifest = push.then(|| self.manifest(options, false, task)).transpose()?;
-                let image = self.image()?;
-                name(store, &image, names, task)?;
-                if let Some(manifest) = manifest {
-                    for name in names {
-                        self.engine.push_manifest(
-                            name,
-                            &image,
-                            &manifest,
-                            task.events(),
-                            task.id(),
-                        )?;
-                        task.progress(format!("pushing {name}"), 1, Some(1), true);
-                    }
-                    return Ok(Some(self.written(&manifest)));
-                }
+                return self.store_image(names, *push, options, task);
+            }
+            Output::Docker { dest: None, options, .. } => {
+                return self.store_image(names, false, options, task);
             }
             Output::Oci { dest: Destination::Path(dir), tar: false, options, .. } => {
                 let image = self.archived(options, false, names, task)?;
-                bld_export::write_layout(store, std::slice::from_ref(&image), dir)?;
+                bld_export::write_layout(self.store, std::slice::from_ref(&image), dir)?;
+                return Ok(Some(self.written(&image.manifest)));
+            }
+            Output::Docker { dest: Some(Destination::Path(dir)), tar: false, options, .. } => {
+                let image = self.archived(options, true, names, task)?;
+                bld_export::write_layout(self.store, std::slice::from_ref(&image), dir)?;
                 return Ok(Some(self.written(&image.manifest)));
             }
             Output::Oci { dest, options, .. } => {
@@ -182,26 +257,136 @@ impl HandOut<'_> {
                 self.archive(dest, &image, true, task)?;
                 return Ok(Some(self.written(&image.manifest)));
             }
-            Output::Local { dest } => {
-                bld_export::write_rootfs_dir(store, self.solved.snapshot, dest)?;
+            Output::Local { dest, split, delete } => {
+                let options = self.files(*split, *delete);
+                bld_export::write_rootfs_dir(self.store, self.solved.snapshot, dest, &options)?;
             }
-            Output::Tar { dest } => write_file(dest, task, self.cancel, &mut |out| {
-                Ok(bld_export::write_rootfs_tar(store, self.solved.snapshot, out)?)
-            })?,
+            Output::Tar { dest, split } => {
+                let options = self.files(*split, false);
+                write_file(dest, task, self.cancel, &mut |out| {
+                    let snapshot = self.solved.snapshot;
+                    Ok(bld_export::write_rootfs_tar(self.store, snapshot, out, &options)?)
+                })?;
+            }
         }
         Ok(None)
     }
 
+    /// To the image store, and from there to registries.
+    fn store_image(
+        &mut self,
+        names: &[Reference],
+        push: bool,
+        options: &ImageOptions,
+        task: &Task,
+    ) -> Result<Option<WrittenManifest>, BuildError> {
+        let (store, naming) = (self.store, &options.naming);
+        // First, so that one walk finds the ids of the layers and packs them.
+        let mut manifest = None;
+        if push || is_special(options) {
+            manifest = Some(self.manifest(options, false, task)?);
+        }
+        let mut image = self.image(options, task)?;
+        let before = store.image(&image.id).map_err(EngineError::from)?;
+        if manifest.is_none() && self.is_annotated(before.as_ref()) {
+            // Else those of an earlier build would stay.
+            manifest = Some(self.manifest(options, false, task)?);
+        }
+        if let Some(manifest) = &manifest {
+            image.manifest = Some(manifest.digest);
+        }
+        let tags = if naming.by_digest || naming.discard { &[] } else { names };
+        name(store, &image, tags, task)?;
+        let Some(manifest) = manifest else { return Ok(None) };
+        for name in naming.repositories(names) {
+            store.add_repo_digest(&name, &manifest.digest, &image.id)?;
+            task.progress(format!("naming to {name}@{}", manifest.digest), 1, Some(1), true);
+        }
+        for name in names.iter().filter(|_| push) {
+            let name = if naming.by_digest { pinned(name, &manifest)? } else { name.clone() };
+            let (events, vertex) = (task.events(), task.id());
+            self.engine.push_manifest(&name, &image, &manifest, events, vertex)?;
+            task.progress(format!("pushing {name}"), 1, Some(1), true);
+        }
+        if naming.discard && before.is_none() {
+            store.delete_image(&image.id)?;
+        }
+        Ok(Some(self.written(&manifest)))
+    }
+
+    /// Whether an image is in the store with a manifest that has annotations.
+    fn is_annotated(&self, image: Option<&ImageRecord>) -> bool {
+        let manifest = image.and_then(|image| image.manifest);
+        let bytes = manifest.and_then(|digest| self.store.read_blob(&digest).ok());
+        let parsed = bytes.and_then(|bytes| document::parse_manifest(&bytes).ok());
+        parsed
+            .is_some_and(|manifest| manifest.annotations().as_ref().is_some_and(|a| !a.is_empty()))
+    }
+
+    fn files(&self, split: Option<bool>, delete: bool) -> FilesOptions {
+        let platform = || self.plan.platform.to_string().replace('/', "_");
+        FilesOptions {
+            mtime: self.plan.epoch,
+            subdir: split.unwrap_or(false).then(platform),
+            delete,
+        }
+    }
+
+    fn variant(&self, options: &ImageOptions) -> Variant {
+        let epoch = options.epoch.or(self.plan.epoch);
+        let rewrite = (options.rewrite_timestamp || self.reproducible) && epoch.is_some();
+        Variant { epoch, rewrite }
+    }
+
+    /// Number of layers that come from the base image.
+    fn base_layers(&self) -> usize {
+        self.plan.config.rootfs.diff_ids.len()
+    }
+
+    /// The topmost layer of a variant.
+    fn top(&self, variant: Variant) -> Result<Option<SnapshotId>, BuildError> {
+        let Some(top) = self.solved.snapshot else { return Ok(None) };
+        let clamp = variant.epoch.filter(|_| variant.rewrite);
+        let derivation = Derivation { squash: self.squash, clamp };
+        let base = self.base_layers();
+        Ok(Some(bld_export::derive(self.store, top, base, derivation, &self.held)?))
+    }
+
     /// The image, which is not in the store for that: an archive must not wait until all it is made
     /// of is durable.
-    fn image(&mut self) -> Result<ImageRecord, BuildError> {
-        match &self.image {
-            Some(image) => Ok(image.clone()),
-            None => {
-                let image = describe(self.engine.store()?, self.plan, self.solved)?;
-                Ok(self.image.insert(image).clone())
-            }
+    fn image(&mut self, options: &ImageOptions, task: &Task) -> Result<ImageRecord, BuildError> {
+        let variant = self.variant(options);
+        if options.rewrite_timestamp && !variant.rewrite {
+            let message = "rewrite-timestamp changes nothing without SOURCE_DATE_EPOCH".to_owned();
+            task.events().emit(task.id(), EventKind::Note { message });
         }
+        self.last = Some(variant);
+        if let Some(image) = self.images.get(&variant) {
+            return Ok(image.clone());
+        }
+        let image = self.describe(variant)?;
+        self.images.insert(variant, image.clone());
+        Ok(image)
+    }
+
+    fn describe(&self, variant: Variant) -> Result<ImageRecord, BuildError> {
+        let plan = self.plan;
+        let mut config = plan.config.clone();
+        // The plan's config ends in the entries that `history` lists; times come with them.
+        config.history.truncate(config.history.len().saturating_sub(plan.history.len()));
+        let mut history: Vec<History> =
+            plan.history.iter().map(|step| step.entry.clone()).collect();
+        if self.squash {
+            squash(&mut history);
+        }
+        let recipe = Recipe {
+            history,
+            config,
+            snapshot: self.top(variant)?,
+            platform: plan.platform.clone(),
+            epoch: variant.epoch,
+        };
+        Ok(bld_export::describe(self.store, recipe)?)
     }
 
     /// Writes the manifest and the layers that are not there yet.
@@ -211,21 +396,27 @@ impl HandOut<'_> {
         docker_types: bool,
         task: &Task,
     ) -> Result<Manifest, BuildError> {
-        let options = ManifestOptions {
+        let (variant, platform) = (self.variant(options), &self.plan.platform);
+        let rewritten = variant.epoch.filter(|_| variant.rewrite);
+        // Docker's media types have no annotations.
+        let is_plain = options.annotations.is_empty() && rewritten.is_none();
+        let manifest_options = ManifestOptions {
             compression: options.compression,
             force_compression: options.force_compression,
-            docker_types: options.oci_mediatypes.map_or(docker_types, |oci| !oci),
-            annotations: options.annotations.clone(),
+            docker_types: is_plain && options.oci_mediatypes.map_or(docker_types, |oci| !oci),
+            annotations: options.annotations.of(AnnotationScope::Manifest, platform),
+            rewritten: rewritten.map(|epoch| (self.base_layers(), epoch)),
             cancel: self.cancel.clone(),
         };
         let progress = |done, all| {
             task.progress("exporting layers", done as u64, Some(all as u64), done == all);
         };
-        let store = self.engine.store()?;
-        if self.image.is_none() {
-            bld_export::pack_new_layers(store, self.solved.snapshot, &options, &progress)?;
+        if !self.images.contains_key(&variant) {
+            let top = self.top(variant)?;
+            bld_export::pack_new_layers(self.store, top, &manifest_options, &progress)?;
         }
-        Ok(bld_export::manifest(store, &self.image()?, &options, &progress)?)
+        let image = self.image(options, task)?;
+        Ok(bld_export::manifest(self.store, &image, &manifest_options, &progress)?)
     }
 
     fn written(&self, manifest: &Manifest) -> WrittenManifest {
@@ -245,7 +436,9 @@ impl HandOut<'_> {
         task: &Task,
     ) -> Result<ArchiveImage, BuildError> {
         let manifest = self.manifest(options, docker_types, task)?;
-        Ok(ArchiveImage { manifest, names: names.to_vec() })
+        let scope = AnnotationScope::ManifestDescriptor;
+        let annotations = options.annotations.of(scope, &self.plan.platform);
+        Ok(ArchiveImage { manifest, names: names.to_vec(), annotations })
     }
 
     fn archive(
@@ -255,10 +448,61 @@ impl HandOut<'_> {
         docker: bool,
         task: &Task,
     ) -> Result<(), BuildError> {
-        let store = self.engine.store()?;
+        let store = self.store;
         write_file(dest, task, self.cancel, &mut |out| {
             Ok(bld_export::write_archive(store, std::slice::from_ref(image), docker, out)?)
         })
+    }
+}
+
+/// Whether the manifest of an image in the store is to be another one than a push would write.
+fn is_special(options: &ImageOptions) -> bool {
+    let ImageOptions { compression, force_compression, oci_mediatypes, annotations, .. } = options;
+    *force_compression
+        || *compression != Compression::default()
+        || *oci_mediatypes == Some(false)
+        || !annotations.is_empty()
+        || options.rewrite_timestamp
+        || options.naming.canonical
+        || options.naming.dangling.is_some()
+}
+
+impl Naming {
+    /// The repositories in which an image with these `names` is known by its digest.
+    fn repositories(&self, names: &[Reference]) -> Vec<String> {
+        let canonical = names.iter().filter(|_| self.canonical).map(Reference::name);
+        let prefix = self.dangling.clone();
+        let dangling = prefix.filter(|_| names.is_empty() || !self.dangling_if_unnamed);
+        canonical.chain(dangling).collect()
+    }
+}
+
+/// `name` with the digest of `manifest` in place of its tag.
+fn pinned(name: &Reference, manifest: &Manifest) -> Result<Reference, BuildError> {
+    let text = format!("{}@{}", name.name(), manifest.digest);
+    Reference::parse(&text).map_err(|source| BuildError::Tag { name: text, source })
+}
+
+/// Tells of all that made layers that they are in one layer now.
+fn squash(history: &mut Vec<History>) {
+    let mut merged = 0;
+    for entry in history.iter_mut().filter(|entry| !entry.empty_layer) {
+        entry.empty_layer = true;
+        merged += 1;
+    }
+    match merged {
+        0 => {}
+        1 => {
+            // One layer stays what it is.
+            if let Some(entry) = history.iter_mut().rfind(|entry| entry.empty_layer) {
+                entry.empty_layer = false;
+            }
+        }
+        _ => history.push(History {
+            created_by: Some("squash".to_owned()),
+            comment: Some(format!("{merged} layers in one")),
+            ..History::default()
+        }),
     }
 }
 
@@ -281,7 +525,7 @@ fn name(
 fn is_on_stdout(output: &Output) -> bool {
     matches!(
         output,
-        Output::Tar { dest: Destination::Stdout }
+        Output::Tar { dest: Destination::Stdout, .. }
             | Output::Oci { dest: Destination::Stdout, .. }
             | Output::Docker { dest: Some(Destination::Stdout), .. }
     )
@@ -297,20 +541,6 @@ fn title(output: &Output) -> &'static str {
         Output::Tar { .. } => "exporting to client tarball",
         Output::CacheOnly => "keeping the result in the build cache",
     }
-}
-
-fn describe(store: &Store, plan: &Plan, solved: &Solved) -> Result<ImageRecord, BuildError> {
-    let mut config = plan.config.clone();
-    // The plan's config ends in the entries that `history` lists; times come with them.
-    config.history.truncate(config.history.len().saturating_sub(plan.history.len()));
-    let recipe = Recipe {
-        history: plan.history.iter().map(|step| step.entry.clone()).collect(),
-        config,
-        snapshot: solved.snapshot,
-        platform: plan.platform.clone(),
-        epoch: plan.epoch,
-    };
-    Ok(bld_export::describe(store, recipe)?)
 }
 
 /// Writes a file that appears complete or not at all, or to where there is no such thing: standard

@@ -9,7 +9,9 @@ use bld_graph::{HttpOp, Remote};
 use bld_layer::Compression;
 use bld_oci::{Digest, Platform};
 use bld_solve::TracedCache;
+use bld_store::ImageRecord;
 
+use super::annotations::Annotations;
 use super::inspect::OnFailure;
 use crate::containers::Limits;
 
@@ -104,8 +106,29 @@ pub struct ImageOptions {
     pub force_compression: bool,
     /// Use OCI media types; Docker's schema 2 types otherwise. `None` is the output's own default.
     pub oci_mediatypes: Option<bool>,
-    /// Annotations of the image manifest.
-    pub annotations: BTreeMap<String, String>,
+    /// Annotations of what is exported. Docker's media types have no place for any.
+    pub annotations: Annotations,
+    /// The fixed time of the image, in seconds since 1970, instead of the build's.
+    pub epoch: Option<i64>,
+    /// No file of a new layer is newer than the fixed time, if there is one.
+    pub rewrite_timestamp: bool,
+    /// What else becomes of an image in the store and in registries.
+    pub naming: Naming,
+}
+
+/// How an image is named in the store and in registries.
+#[derive(Debug, Clone, Default)]
+pub struct Naming {
+    /// Push without a tag: the digest is the name.
+    pub by_digest: bool,
+    /// In the store, too, the image is known by the digest of its manifest in its repositories.
+    pub canonical: bool,
+    /// A repository in which the image is known by its digest.
+    pub dangling: Option<String>,
+    /// Only if it has no other name.
+    pub dangling_if_unnamed: bool,
+    /// The image does not stay in the store, if it was not there before.
+    pub discard: bool,
 }
 
 /// Where a result goes.
@@ -122,13 +145,20 @@ pub enum Output {
     },
     /// The files of the final filesystem in a directory.
     Local {
-        /// The directory, made when missing; files that are there already stay.
+        /// The directory, made when missing.
         dest: PathBuf,
+        /// Put the files into a directory that is named after the platform; when it is not said,
+        /// only those of several platforms.
+        split: Option<bool>,
+        /// Remove what is there and not in the result.
+        delete: bool,
     },
     /// The files of the final filesystem as one tar.
     Tar {
         /// The file, or standard output.
         dest: Destination,
+        /// As that of `Local`.
+        split: Option<bool>,
     },
     /// An OCI image layout, as a tar or (`tar: false`) as a directory.
     Oci {
@@ -145,6 +175,8 @@ pub enum Output {
     Docker {
         /// Where to, `None` for the store.
         dest: Option<Destination>,
+        /// Write one tar file instead of a layout in a directory.
+        tar: bool,
         /// Names besides `-t`.
         names: Vec<String>,
         /// How layers are written.
@@ -226,6 +258,10 @@ pub struct BuildRequest {
     pub ulimits: Vec<(String, u64, u64)>,
     /// `-o`; empty means the image store.
     pub outputs: Vec<Output>,
+    /// `--squash`: the layers that lie on the base become one.
+    pub squash: bool,
+    /// `--reproducible`: the time is fixed, by default to 1970, and no file of a new layer is newer.
+    pub reproducible: bool,
     /// `-j`: most steps that run at the same time; as many as can when absent.
     pub jobs: Option<usize>,
     /// `--on-error`: what is done about a step that fails.
@@ -243,6 +279,8 @@ pub struct BuildResult {
     pub names: Vec<String>,
     /// Number of steps by how they ended.
     pub steps: StepCounts,
+    /// The image, also where it is not in the store.
+    pub image: Option<ImageRecord>,
 }
 
 /// What leads to an image that left the store.

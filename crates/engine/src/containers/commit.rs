@@ -1,20 +1,17 @@
 //! A container into an image: its writable layer becomes the topmost layer.
 
-use std::io::{PipeReader, PipeWriter};
-use std::path::{Path, PathBuf};
-use std::thread;
+use std::path::PathBuf;
 
 use bld_event::Events;
-use bld_export::{Recipe, assemble};
+use bld_export::{Recipe, assemble, copy_layer};
 use bld_graph::{
     ImageRequest, LowerOptions, NamedContext, ResolveError, ResolvedImage, Resolver, lower,
 };
-use bld_layer::{ApplyOptions, LayerError, TarOptions, View};
-use bld_oci::{Digest, HashingReader, History, ImageConfig, Platform};
-use bld_store::{SnapshotId, Store};
+use bld_layer::TarOptions;
+use bld_oci::{Digest, History, ImageConfig, Platform};
+use bld_store::SnapshotId;
 
 use super::model::{Container, Status};
-use crate::error::IoContext as _;
 use crate::{Engine, EngineError, Result, images};
 
 /// How a container becomes an image.
@@ -52,7 +49,7 @@ impl Engine {
             self.pause_container(&container.id)?;
         }
         let task = events.task(format!("committing {}", container.short_id()));
-        let copied = task.finish(copy_layer(store, parent, &upper));
+        let copied = task.finish(copy_layer(store, Some(parent), &upper, &TarOptions::default()));
         if pause {
             self.unpause_container(&container.id)?;
         }
@@ -109,41 +106,6 @@ impl Engine {
         let layer = store.container(id)?.and_then(|container| container.layer);
         Ok(layer.map(|layer| store.layer(layer)))
     }
-}
-
-/// A snapshot on `parent` with what is in `upper` now. The container may go on to write there, so
-/// this is the one place where files are copied to make a snapshot.
-fn copy_layer(store: &Store, parent: SnapshotId, upper: &Path) -> Result<SnapshotId> {
-    let active = store.prepare(Some(parent))?;
-    let (reader, writer) = std::io::pipe().at("create", "a pipe")?;
-    let lower = View::new(active.layers().to_vec());
-    let (written, unpacked) = thread::scope(|scope| {
-        let write = scope.spawn(move || pack(upper, writer));
-        let unpacked = unpack(reader, active.upper(), lower);
-        let written = write.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        (written, unpacked)
-    });
-    let failed = |source| EngineError::Tree { path: PathBuf::from("/"), source };
-    // The writer's reason is the better one: the reader only sees the archive end too early.
-    written.map_err(failed)?;
-    let (diff_id, size) = unpacked.map_err(failed)?;
-    let snapshot = active.commit()?;
-    store.set_diff_id(snapshot, &diff_id, size)?;
-    Ok(snapshot)
-}
-
-fn pack(upper: &Path, mut out: PipeWriter) -> Result<(), LayerError> {
-    bld_layer::write_layer(upper, &mut out, &TarOptions::default()).map(drop)
-}
-
-fn unpack(archive: PipeReader, target: &Path, lower: View) -> Result<(Digest, u64), LayerError> {
-    let mut archive = HashingReader::new(archive);
-    let options = ApplyOptions { lower: Some(lower), ..ApplyOptions::default() };
-    bld_layer::apply(&mut archive, target, &options)?;
-    std::io::copy(&mut archive, &mut std::io::sink())
-        .map_err(|source| LayerError::Stream { action: "read the layer", source })?;
-    let (_, digest, size) = archive.finish();
-    Ok((digest, size))
 }
 
 /// `config` after the instructions `changes`, by the rules of a Dockerfile.

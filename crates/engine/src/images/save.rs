@@ -1,5 +1,6 @@
 //! Writing archives that docker, podman and skopeo read.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use bld_event::Events;
@@ -44,7 +45,8 @@ impl Engine {
                     let options = ManifestOptions::default();
                     let manifest = manifest(store, &image.record, &options, &progress);
                     let manifest = task.finish(manifest)?;
-                    images.push(ArchiveImage { manifest, names: reference.into_iter().collect() });
+                    let (names, annotations) = (reference.into_iter().collect(), BTreeMap::new());
+                    images.push(ArchiveImage { manifest, names, annotations });
                 }
             }
         }

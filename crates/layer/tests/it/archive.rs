@@ -322,7 +322,10 @@ fn times_are_clamped_only_when_asked() {
         entries.map(|entry| entry.unwrap().header().mtime().unwrap()).collect::<Vec<_>>()
     };
     assert_eq!(times(&TarOptions::default()), [2000, 500]);
-    assert_eq!(times(&TarOptions { clamp_mtime: Some(1000) }), [1000, 500]);
+    let clamped = TarOptions { clamp_mtime: Some(1000), ..TarOptions::default() };
+    assert_eq!(times(&clamped), [1000, 500]);
+    let fixed = TarOptions { mtime: Some(1000), ..TarOptions::default() };
+    assert_eq!(times(&fixed), [1000, 1000]);
 }
 
 #[test]

@@ -2,24 +2,36 @@
 
 use std::collections::BTreeMap;
 
-use bld_engine::build::{Destination, ImageOptions, Output};
+use bld_dockerfile::suggest;
+use bld_dockerfile::value::parse_bool;
+use bld_engine::build::{Annotation, Destination, ImageOptions, Naming, Output};
 use bld_layer::Compression;
 
-use super::Args;
+use super::{Args, annotations};
 use crate::error::Failure;
 
 /// All outputs of a command line; none means the image store.
 pub(super) fn all(args: &Args) -> Result<Vec<Output>, Failure> {
-    let mut annotations = BTreeMap::new();
+    let mut annotated: Vec<Annotation> = Vec::new();
     for word in &args.annotation {
-        let (key, value) = annotation(word)?;
-        annotations.insert(key, value);
+        let found = annotations::of_flag(word);
+        annotated.extend(
+            found.map_err(|why| Failure::new(format!("invalid annotation {word:?}: {why}")))?,
+        );
     }
     let mut outputs = Vec::new();
     for word in &args.output {
-        outputs.push(output(word, &annotations)?);
+        outputs.push(output(word, &annotated)?);
     }
-    let options = || ImageOptions { annotations: annotations.clone(), ..ImageOptions::default() };
+    let may_delete = args.allow.iter().any(|word| word == "buildx.local.delete");
+    if !may_delete && outputs.iter().any(|out| matches!(out, Output::Local { delete: true, .. })) {
+        return Err(Failure::new("mode=delete removes files at the destination")
+            .with_hint("grant that with --allow=buildx.local.delete"));
+    }
+    let options = || ImageOptions {
+        annotations: annotated.iter().cloned().collect(),
+        ..ImageOptions::default()
+    };
     if args.push {
         let pushed = outputs.iter_mut().find_map(|output| match output {
             Output::Image { push, .. } => Some(push),
@@ -32,111 +44,215 @@ pub(super) fn all(args: &Args) -> Result<Vec<Output>, Failure> {
             }
         }
     }
-    if args.load || (outputs.is_empty() && !annotations.is_empty()) {
-        outputs.push(Output::Docker { dest: None, names: Vec::new(), options: options() });
+    if args.load || (outputs.is_empty() && !annotated.is_empty()) {
+        let (names, options) = (Vec::new(), options());
+        outputs.push(Output::Docker { dest: None, tar: true, names, options });
     }
     Ok(outputs)
 }
 
-/// What has annotations.
-const ANNOTATED: [&str; 4] = ["manifest", "manifest-descriptor", "index", "index-descriptor"];
-
-/// `[manifest[,...]:]key=value`; annotations of indexes need an index, which is not written yet.
-fn annotation(word: &str) -> Result<(String, String), Failure> {
-    let invalid = |why: &str| Failure::new(format!("invalid annotation {word:?}: {why}"));
-    let (key, value) = word.split_once('=').ok_or_else(|| invalid("the form is key=value"))?;
-    match key.split_once(':') {
-        Some(("manifest", key)) => Ok((key.to_owned(), value.to_owned())),
-        Some((kinds, _)) => {
-            let kinds = kinds.split(',').map(|kind| kind.split('[').next().unwrap_or(kind));
-            match kinds.into_iter().find(|kind| !ANNOTATED.contains(kind)) {
-                Some(kind) => Err(invalid(&format!("unknown annotation type {kind:?}"))),
-                None => Err(invalid("only annotations of the manifest are supported yet")),
-            }
-        }
-        None => Ok((key.to_owned(), value.to_owned())),
-    }
-}
+/// The types of outputs.
+const TYPES: [&str; 7] = ["cacheonly", "docker", "image", "local", "oci", "registry", "tar"];
 
 /// One `-o`: a directory, `-`, or `type=...` with its keys.
-fn output(word: &str, annotations: &BTreeMap<String, String>) -> Result<Output, Failure> {
+fn output(word: &str, annotated: &[Annotation]) -> Result<Output, Failure> {
     let invalid = |why: String| Failure::new(format!("invalid output {word:?}: {why}"));
     if word == "-" {
-        return Ok(Output::Tar { dest: Destination::Stdout });
+        return Ok(Output::Tar { dest: Destination::Stdout, split: None });
     }
     // Only BuildKit's own words make it more than a path.
     if !word.contains(',') && !word.starts_with("type=") && !word.starts_with("dest=") {
-        return Ok(Output::Local { dest: word.into() });
+        return Ok(Output::Local { dest: word.into(), split: None, delete: false });
     }
-    let mut keys = BTreeMap::new();
-    for field in fields(word) {
-        let (key, value) =
-            field.split_once('=').ok_or_else(|| invalid(format!("{field:?} is no key=value")))?;
-        keys.insert(key.trim().to_ascii_lowercase(), value.trim().to_owned());
+    let mut keys = Keys::parse(word).map_err(invalid)?;
+    let kind = keys.take("type").ok_or_else(|| invalid("type is required".to_owned()))?;
+    if !TYPES.contains(&kind.as_str()) {
+        let near = suggest(&kind, TYPES.into_iter());
+        let near = near.map_or_else(String::new, |near| format!(" (did you mean {near}?)"));
+        return Err(invalid(format!("unknown type {kind:?}{near}"))
+            .with_hint(format!("the types are {}", TYPES.join(", "))));
     }
-    let kind = keys.remove("type").ok_or_else(|| invalid("type is required".to_owned()))?;
-    let dest = keys.remove("dest").map(|dest| match dest.as_str() {
-        "-" => Destination::Stdout,
-        path => Destination::Path(path.into()),
-    });
-    let names = keys.remove("name").map(|names| names.split(',').map(str::to_owned).collect());
-    let names: Vec<String> = names.unwrap_or_default();
-    let flag = |keys: &mut BTreeMap<String, String>, key: &str| match keys.remove(key).as_deref() {
-        None => Ok(None),
-        Some("true" | "1" | "") => Ok(Some(true)),
-        Some("false" | "0") => Ok(Some(false)),
-        Some(other) => Err(invalid(format!("invalid value for {key}: {other}"))),
-    };
-    let mut options = ImageOptions { annotations: annotations.clone(), ..ImageOptions::default() };
-    if matches!(kind.as_str(), "image" | "registry" | "oci" | "docker") {
-        options.force_compression = flag(&mut keys, "force-compression")?.unwrap_or(false);
-        options.oci_mediatypes = flag(&mut keys, "oci-mediatypes")?;
-        let level = keys.remove("compression-level");
-        let chosen = keys.remove("compression");
-        options.compression = compression(chosen.as_deref(), level.as_deref()).map_err(invalid)?;
-        let extra: Vec<String> =
-            keys.keys().filter(|key| key.starts_with("annotation.")).cloned().collect();
-        for key in extra {
-            if let (Some(name), Some(value)) = (key.strip_prefix("annotation."), keys.get(&key)) {
-                options.annotations.insert(name.to_owned(), value.clone());
-            }
-            keys.remove(&key);
+    let known = Keys::known(&kind);
+    let output = keys.output(&kind, annotated).map_err(invalid)?;
+    match keys.0.keys().next() {
+        Some(key) => {
+            let near = suggest(key, known.iter().copied());
+            let near = near.map_or_else(String::new, |near| format!(" (did you mean {near}?)"));
+            let failure = invalid(format!("{key} is not supported for type={kind}{near}"));
+            Err(match known.as_slice() {
+                [] => failure.with_hint(format!("type={kind} has no keys")),
+                known => failure.with_hint(format!("the keys are {}", known.join(", "))),
+            })
         }
-        // Wishes about what happens anyway, or makes no difference in this store.
-        for key in ["unpack", "store", "context", "dangling-name-prefix", "name-canonical"] {
-            keys.remove(key);
-        }
-    }
-    let output = match kind.as_str() {
-        "local" => match dest {
-            Some(Destination::Path(dest)) => Output::Local { dest },
-            _ => return Err(invalid("dest is required for local output".to_owned())),
-        },
-        "tar" => Output::Tar { dest: dest.unwrap_or(Destination::Stdout) },
-        "oci" => {
-            let tar = flag(&mut keys, "tar")?.unwrap_or(true);
-            Output::Oci { dest: dest.unwrap_or(Destination::Stdout), tar, names, options }
-        }
-        "docker" => {
-            if flag(&mut keys, "tar")? == Some(false) {
-                return Err(invalid("docker archives are tars".to_owned()));
-            }
-            Output::Docker { dest, names, options }
-        }
-        "image" => {
-            let push = flag(&mut keys, "push")?.unwrap_or(false);
-            Output::Image { names, push, options }
-        }
-        "registry" => {
-            keys.remove("push");
-            Output::Image { names, push: true, options }
-        }
-        "cacheonly" => Output::CacheOnly,
-        other => return Err(invalid(format!("unknown type {other:?}"))),
-    };
-    match keys.keys().next() {
-        Some(key) => Err(invalid(format!("{key} is not supported for type={kind}"))),
         None => Ok(output),
+    }
+}
+
+/// The keys of one output that nobody has asked for yet.
+struct Keys(BTreeMap<String, String>);
+
+impl Keys {
+    fn parse(word: &str) -> Result<Self, String> {
+        let mut keys = BTreeMap::new();
+        for field in fields(word) {
+            let (key, value) =
+                field.split_once('=').ok_or_else(|| format!("{field:?} is no key=value"))?;
+            let key = key.trim();
+            // The names of annotations are what they are.
+            let key = match key.split_at_checked("annotation".len()) {
+                Some((start, rest)) if start.eq_ignore_ascii_case("annotation") => {
+                    format!("annotation{rest}")
+                }
+                _ => key.to_ascii_lowercase(),
+            };
+            keys.insert(key, value.trim().to_owned());
+        }
+        Ok(Self(keys))
+    }
+
+    /// The names of the keys that `kind` has, for people.
+    fn known(kind: &str) -> Vec<&'static str> {
+        const IMAGE: [&str; 8] = [
+            "name",
+            "compression",
+            "compression-level",
+            "force-compression",
+            "oci-mediatypes",
+            "rewrite-timestamp",
+            "source-date-epoch",
+            "annotation.KEY",
+        ];
+        const STORE: [&str; 8] = [
+            "push",
+            "push-by-digest",
+            "name-canonical",
+            "dangling-name-prefix",
+            "danging-name-empty-only",
+            "store",
+            "unpack",
+            "compatibility-version",
+        ];
+        match kind {
+            "local" => vec!["dest", "platform-split", "mode"],
+            "tar" => vec!["dest", "platform-split"],
+            "oci" => ["dest", "tar"].into_iter().chain(IMAGE).collect(),
+            "docker" => ["dest", "tar", "context"].into_iter().chain(IMAGE).collect(),
+            "image" | "registry" => IMAGE.into_iter().chain(STORE).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn take(&mut self, key: &str) -> Option<String> {
+        self.0.remove(key)
+    }
+
+    fn flag(&mut self, key: &str) -> Result<Option<bool>, String> {
+        let Some(text) = self.take(key) else { return Ok(None) };
+        // A key alone is a wish.
+        let value = if text.is_empty() { Some(true) } else { parse_bool(&text) };
+        value.map(Some).ok_or_else(|| format!("invalid value for {key}: {text} is no boolean"))
+    }
+
+    fn number(&mut self, key: &str) -> Result<Option<i64>, String> {
+        let Some(text) = self.take(key).filter(|text| !text.is_empty()) else { return Ok(None) };
+        text.parse().map(Some).map_err(|_| format!("invalid value for {key}: {text} is no number"))
+    }
+
+    fn output(&mut self, kind: &str, annotated: &[Annotation]) -> Result<Output, String> {
+        let dest = match kind {
+            "image" | "registry" | "cacheonly" => None,
+            _ => self.take("dest").map(|dest| match dest.as_str() {
+                "-" => Destination::Stdout,
+                path => Destination::Path(path.into()),
+            }),
+        };
+        Ok(match kind {
+            "local" => {
+                let Some(Destination::Path(dest)) = dest else {
+                    return Err("dest is required for local output".to_owned());
+                };
+                let delete = match self.take("mode").as_deref() {
+                    None | Some("copy") => false,
+                    Some("delete") => true,
+                    Some(other) => {
+                        return Err(format!("mode {other:?} is neither copy nor delete"));
+                    }
+                };
+                Output::Local { dest, split: self.flag("platform-split")?, delete }
+            }
+            "tar" => {
+                let dest = dest.unwrap_or(Destination::Stdout);
+                Output::Tar { dest, split: self.flag("platform-split")? }
+            }
+            "oci" => {
+                let tar = self.flag("tar")?.unwrap_or(true);
+                let dest = dest.unwrap_or(Destination::Stdout);
+                Output::Oci { dest, tar, names: self.names(), options: self.options(annotated)? }
+            }
+            "docker" => {
+                // Contexts of docker: there is one engine here.
+                self.take("context");
+                let tar = self.flag("tar")?.unwrap_or(true);
+                if !tar && dest.is_none() {
+                    return Err("tar=false needs a dest".to_owned());
+                }
+                Output::Docker { dest, tar, names: self.names(), options: self.options(annotated)? }
+            }
+            "image" | "registry" => {
+                let push = self.flag("push")?.unwrap_or(false) || kind == "registry";
+                let mut options = self.options(annotated)?;
+                options.naming = self.naming()?;
+                // It is unpacked in any case.
+                self.flag("unpack")?;
+                if self.number("compatibility-version")?.is_some_and(|version| version < 30) {
+                    options.oci_mediatypes.get_or_insert(false);
+                }
+                Output::Image { names: self.names(), push, options }
+            }
+            _ => Output::CacheOnly,
+        })
+    }
+
+    fn names(&mut self) -> Vec<String> {
+        let names = self.take("name").unwrap_or_default();
+        let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
+        names.map(str::to_owned).collect()
+    }
+
+    fn naming(&mut self) -> Result<Naming, String> {
+        Ok(Naming {
+            by_digest: self.flag("push-by-digest")?.unwrap_or(false),
+            canonical: self.flag("name-canonical")?.unwrap_or(false),
+            dangling: self.take("dangling-name-prefix").filter(|prefix| !prefix.is_empty()),
+            // So it is spelled in BuildKit.
+            dangling_if_unnamed: self.flag("danging-name-empty-only")?.unwrap_or(false),
+            discard: !self.flag("store")?.unwrap_or(true),
+        })
+    }
+
+    /// How images are written.
+    fn options(&mut self, annotated: &[Annotation]) -> Result<ImageOptions, String> {
+        let (kind, level) = (self.take("compression"), self.take("compression-level"));
+        let mut options = ImageOptions {
+            compression: compression(kind.as_deref(), level.as_deref())?,
+            force_compression: self.flag("force-compression")?.unwrap_or(false),
+            oci_mediatypes: self.flag("oci-mediatypes")?,
+            annotations: annotated.iter().cloned().collect(),
+            epoch: self.number("source-date-epoch")?,
+            rewrite_timestamp: self.flag("rewrite-timestamp")?.unwrap_or(false),
+            naming: Naming::default(),
+        };
+        let mut own = Vec::new();
+        for (key, value) in &self.0 {
+            if let Some(annotation) = annotations::of_key(key, value) {
+                options.annotations.push(annotation.map_err(|why| format!("{key}: {why}"))?);
+                own.push(key.clone());
+            }
+        }
+        for key in own {
+            self.take(&key);
+        }
+        Ok(options)
     }
 }
 
@@ -154,7 +270,11 @@ pub(super) fn fields(word: &str) -> Vec<String> {
     fields
 }
 
-fn compression(kind: Option<&str>, level: Option<&str>) -> Result<Compression, String> {
+/// The compression `kind` at a level.
+pub(in crate::commands) fn compression(
+    kind: Option<&str>,
+    level: Option<&str>,
+) -> Result<Compression, String> {
     let level = |most: i32| match level {
         None => Ok(None),
         Some(text) => match text.parse::<i32>() {
@@ -163,13 +283,15 @@ fn compression(kind: Option<&str>, level: Option<&str>) -> Result<Compression, S
         },
     };
     match kind {
-        None | Some("gzip") => Ok(match level(9)? {
+        None | Some("" | "gzip") => Ok(match level(9)? {
             Some(level) => Compression::Gzip { level: level.unsigned_abs() },
             None => Compression::default(),
         }),
         Some("zstd") => Ok(Compression::Zstd { level: level(22)?.unwrap_or(3) }),
         Some("uncompressed") => Ok(Compression::None),
-        Some(other) => Err(format!("compression {other:?} is not supported")),
+        Some(other) => {
+            Err(format!("compression {other:?} is not supported: use gzip, zstd or uncompressed"))
+        }
     }
 }
 
@@ -178,7 +300,7 @@ mod tests {
     use super::*;
 
     fn shown(word: &str) -> String {
-        match output(word, &BTreeMap::new()) {
+        match output(word, &[]) {
             Ok(output) => format!("{output:?}"),
             Err(failure) => failure.text().unwrap_or_default().to_owned(),
         }
@@ -186,9 +308,14 @@ mod tests {
 
     #[test]
     fn outputs_in_all_their_forms() {
-        assert_eq!(shown("out"), "Local { dest: \"out\" }");
-        assert_eq!(shown("-"), "Tar { dest: Stdout }");
-        assert_eq!(shown("type=local,dest=out"), "Local { dest: \"out\" }");
+        let local = "Local { dest: \"out\", split: None, delete: false }";
+        assert_eq!(shown("out"), local);
+        assert_eq!(shown("-"), "Tar { dest: Stdout, split: None }");
+        assert_eq!(shown("type=local,dest=out"), local);
+        assert_eq!(
+            shown("type=local,dest=out,platform-split=false,mode=delete"),
+            "Local { dest: \"out\", split: Some(false), delete: true }"
+        );
         assert_eq!(shown("type=cacheonly"), "CacheOnly");
         assert!(shown("type=oci,dest=x,tar=false,compression=zstd").contains("tar: false"));
         assert!(shown("type=oci,dest=x,compression=zstd").contains("Zstd { level: 3 }"));
@@ -198,6 +325,25 @@ mod tests {
         );
         assert!(shown("type=registry").contains("push: true"));
         assert!(shown("type=docker").starts_with("Docker { dest: None"));
+        assert!(shown("type=docker,tar=false,dest=d").contains("tar: false"));
+        let all = "type=image,push-by-digest=true,name-canonical=true,store=false,unpack=true,\
+                   rewrite-timestamp=true,source-date-epoch=7,force-compression=1,\
+                   annotation.Key=Value,annotation-manifest-descriptor[linux/arm64].k=v";
+        for part in [
+            "by_digest: true",
+            "canonical: true",
+            "discard: true",
+            "rewrite_timestamp: true",
+            "epoch: Some(7)",
+            "force_compression: true",
+            "key: \"Key\", value: \"Value\"",
+            "scope: ManifestDescriptor",
+        ] {
+            assert!(shown(all).contains(part), "{part} not in {}", shown(all));
+        }
+        assert!(
+            shown("type=image,compatibility-version=20").contains("oci_mediatypes: Some(false)")
+        );
     }
 
     #[test]
@@ -209,6 +355,14 @@ mod tests {
             ("type=tar,nosuch=1", "nosuch is not supported"),
             ("type=oci,compression=lzma", "compression \"lzma\""),
             ("type=oci,compression-level=50", "not a number up to 9"),
+            ("type=locall,dest=x", "unknown type \"locall\" (did you mean local?)"),
+            ("type=image,dest=x", "dest is not supported for type=image"),
+            ("type=image,pish=true", "pish is not supported for type=image (did you mean push?)"),
+            ("type=oci,tar=perhaps", "invalid value for tar: perhaps is no boolean"),
+            ("type=local,dest=x,mode=move", "mode \"move\" is neither copy nor delete"),
+            ("type=image,source-date-epoch=now", "now is no number"),
+            ("type=image,annotation-indx.a=b", "unknown annotation type \"indx\""),
+            ("type=docker,tar=false", "tar=false needs a dest"),
         ] {
             assert!(shown(word).contains(part), "{word}: {}", shown(word));
         }

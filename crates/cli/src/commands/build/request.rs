@@ -43,6 +43,8 @@ pub(super) fn build(args: &Args) -> Result<BuildRequest, Failure> {
         shm_size: args.shm_size,
         ulimits: args.ulimit.clone(),
         outputs: outputs::all(args)?,
+        squash: args.squash,
+        reproducible: args.reproducible,
         jobs: args.jobs,
         on_failure: OnFailure::default(),
     })
@@ -71,13 +73,7 @@ pub(super) fn without_effect(args: &Args) -> Vec<String> {
             "--allow fs",
             "what is read and written is what the command line names",
         ),
-        (
-            args.allow.iter().any(|word| word == "buildx.local.delete"),
-            "--allow buildx.local.delete",
-            "outputs delete nothing",
-        ),
         (!classic.security_opt.is_empty(), "--security-opt", "use RUN --security"),
-        (classic.squash, "--squash", "layers are kept as they are"),
         // `--rm` and `--force-rm` ask for what always happens.
     ];
     let given = notes.into_iter().filter(|(given, ..)| *given);

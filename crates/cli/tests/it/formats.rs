@@ -1,0 +1,208 @@
+//! What images look like on their way out: annotations, times, squashed layers, names.
+
+use std::fs;
+use std::path::Path;
+
+use bld_testkit::{Archive, Cmd, Registry, TestEnv};
+use serde_json::Value;
+
+use crate::env;
+
+const DOCKERFILE: &str = "FROM busybox
+RUN echo one > /one && rm /bin/wget
+RUN rm /one && echo two > /two && mkdir /d && ln /two /d/again
+COPY file /d/
+CMD [\"cat\", \"/two\"]
+";
+
+/// The file `index.json` of a layout.
+fn index(layout: &Path) -> Value {
+    serde_json::from_slice(&fs::read(layout.join("index.json")).unwrap()).unwrap()
+}
+
+fn layout(env: &TestEnv, name: &str, options: &str, arguments: &[&str]) -> (Archive, Value) {
+    env.write("ctx/file", "file\n");
+    let dir = env.path(name);
+    let output = format!("type=oci,tar=false,dest={}{options}", dir.display());
+    let arguments = ["-o", &output].into_iter().chain(arguments.iter().copied());
+    let _ = env.build("f:1", DOCKERFILE, arguments).expect_code(0);
+    (Archive::read_layout(&dir).unwrap(), index(&dir))
+}
+
+#[test]
+fn annotations_are_where_they_belong() {
+    let env = env();
+    let flags = ["--annotation", "a=1", "--annotation", "manifest-descriptor:c=3"];
+    let (image, index) = layout(&env, "layout", ",annotation.B.x=2", &flags);
+    assert_eq!(image.manifest["annotations"], serde_json::json!({"a": "1", "B.x": "2"}));
+    assert_eq!(index["manifests"][0]["annotations"]["c"], "3");
+    assert_eq!(index["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"], "1");
+
+    // What is pushed later has them, too, until it is built without.
+    let registry = Registry::start().unwrap();
+    let name = format!("{}/f:1", registry.host());
+    let manifest = |arguments: &[&str]| -> Value {
+        let _ = env.build(&name, DOCKERFILE, arguments.iter().copied()).expect_code(0);
+        env.bld(["push", &name]).ok();
+        let inspect = ["inspect", "--raw", "--tls-verify=false"];
+        let raw = Cmd::new("skopeo").args(inspect).arg(format!("docker://{name}")).ok();
+        serde_json::from_str(&raw.stdout).unwrap()
+    };
+    assert_eq!(manifest(&["--annotation", "a=1"])["annotations"]["a"], "1");
+    assert_eq!(manifest(&[])["annotations"], Value::Null);
+
+    let failed = env.build("f:1", DOCKERFILE, ["--annotation", "index:a=b"]).expect_code(1);
+    let _ = failed.expect_text("index annotations not supported for single platform export");
+    let failed = env.build("f:1", DOCKERFILE, ["-o", "type=oci,dst=x"]).expect_code(1);
+    let _ = failed.expect_text("dst is not supported for type=oci (did you mean dest?)");
+}
+
+#[test]
+fn squashed_layers_hold_what_they_did_together() {
+    let env = env();
+    let (plain, _) = layout(&env, "plain", "", &[]);
+    let (squashed, _) = layout(&env, "squashed", "", &["--squash"]);
+    assert_eq!((plain.layers.len(), squashed.layers.len()), (4, 2));
+    assert_eq!(plain.files, squashed.files);
+    // What was made and removed has left no trace; what was removed of the base has.
+    let entries = &squashed.layers[1];
+    assert!(!entries.iter().any(|name| name.contains("one")), "{entries:?}");
+    assert!(entries.iter().any(|name| name.ends_with("bin/.wh.wget")), "{entries:?}");
+    let history = squashed.config["history"].as_array().unwrap();
+    let made = history.iter().filter(|entry| entry["empty_layer"] != true).count();
+    assert_eq!(made, squashed.config["rootfs"]["diff_ids"].as_array().unwrap().len());
+    let (again, _) = layout(&env, "again", "", &["--squash"]);
+    assert_eq!(again.digest, squashed.digest);
+
+    let _ = env.build("f:2", DOCKERFILE, ["--squash"]).expect_code(0);
+    assert_eq!(env.bld(["run", "--rm", "f:2"]).ok().stdout, "two\n");
+    let from =
+        env.build("f:3", "FROM f:2\nRUN test ! -e /bin/wget && cat /d/again\n", ["--squash"]);
+    let _ = from.expect_code(0);
+    env.assert_nothing_left();
+}
+
+#[test]
+fn times_are_fixed_and_rewritten() {
+    let env = env();
+    let args = ["--build-arg", "SOURCE_DATE_EPOCH=1000000000"];
+    let (image, _) = layout(&env, "plain", "", &args);
+    assert_eq!(image.config["created"], "2001-09-09T01:46:40Z");
+    assert!(image.files["/two"].mtime > 1_600_000_000);
+    let (image, _) = layout(&env, "rewritten", ",rewrite-timestamp=true", &args);
+    assert_eq!(
+        (image.files["/two"].mtime, image.files["/d/file"].mtime),
+        (1_000_000_000, 1_000_000_000)
+    );
+    let noted =
+        |n: usize| &image.manifest["layers"][n]["annotations"]["buildkit/rewritten-timestamp"];
+    assert_eq!((noted(0), noted(1)), (&Value::Null, &"1000000000".into()));
+
+    // The base stays what it is; the image can be run and built upon.
+    let (base, _) = layout(&env, "base", "", &["--target", ""]);
+    assert_eq!(base.manifest["layers"][0]["digest"], image.manifest["layers"][0]["digest"]);
+    let _ = env
+        .build(
+            "f:1",
+            DOCKERFILE,
+            args.into_iter().chain(["-o", "type=image,rewrite-timestamp=true"]),
+        )
+        .expect_code(0);
+    assert_eq!(
+        env.bld(["run", "--rm", "f:1", "stat", "-c", "%Y", "/two"]).ok().stdout,
+        "1000000000\n"
+    );
+
+    let note = env.build("f:1", DOCKERFILE, ["-o", "type=image,rewrite-timestamp=true"]);
+    let _ = note.expect_code(0).expect_text("changes nothing without SOURCE_DATE_EPOCH");
+
+    let out = env.path("out");
+    let flags = ["-o", out.to_str().unwrap()];
+    let _ = env.build("f:1", DOCKERFILE, args.into_iter().chain(flags)).expect_code(0);
+    let modified = fs::metadata(out.join("two")).unwrap().modified().unwrap();
+    assert_eq!(modified.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs(), 1_000_000_000);
+}
+
+#[test]
+fn reproducible_builds_have_no_times_of_their_own() {
+    let digest = |early: bool| {
+        let env = env();
+        if !early {
+            std::thread::sleep(std::time::Duration::from_millis(1100));
+        }
+        let (image, _) = layout(&env, "layout", "", &["--reproducible"]);
+        assert_eq!(image.config["created"], "1970-01-01T00:00:00Z");
+        image.digest
+    };
+    assert_eq!(digest(true), digest(false));
+    let env = env();
+    let dockerfile = format!("ARG SOURCE_DATE_EPOCH=77\n{DOCKERFILE}");
+    env.write("ctx/file", "file\n");
+    let _ = env.build("f:1", &dockerfile, ["--reproducible"]).expect_code(0);
+    let created = env.bld(["inspect", "-f", "{{.Created}}", "f:1"]).ok();
+    assert_eq!(created.text(), "1970-01-01T00:01:17Z");
+}
+
+#[test]
+fn local_outputs_are_split_and_cleared() {
+    let env = env();
+    let out = env.path("out");
+    env.write("out/old/file", "");
+    env.write("out/two", "");
+    env.write("ctx/file", "");
+    let delete = format!("type=local,dest={},mode=delete", out.display());
+    let failed = env.build("f:1", DOCKERFILE, ["-o", &delete]).expect_code(1);
+    let _ = failed.expect_text("--allow=buildx.local.delete");
+    assert!(out.join("old").exists());
+    let _ = env
+        .build("f:1", DOCKERFILE, ["-o", &delete, "--allow", "buildx.local.delete"])
+        .expect_code(0);
+    assert!(!out.join("old").exists());
+    assert_eq!(fs::read_to_string(out.join("two")).unwrap(), "two\n");
+
+    let platform = env.bld(["version", "--format", "{{.Client.Os}}_{{.Client.Arch}}"]).ok();
+    let split = format!("type=local,dest={},platform-split=true", env.path("split").display());
+    let _ = env.build("f:1", DOCKERFILE, ["-o", &split]).expect_code(0);
+    assert!(env.path("split").join(platform.text()).join("two").exists());
+    let tar = env.path("split.tar");
+    let split = format!("type=tar,dest={},platform-split=true", tar.display());
+    let _ = env.build("f:1", DOCKERFILE, ["-o", &split]).expect_code(0);
+    let listed = Cmd::new("tar").arg("-tf").arg(&tar).ok().stdout;
+    let first = format!("{}/", platform.text());
+    assert!(listed.lines().all(|line| line.starts_with(&first)), "{listed}");
+    assert!(listed.contains(&format!("{first}d/again\n")), "{listed}");
+}
+
+#[test]
+fn pushed_by_digest_an_image_has_no_tag() {
+    let env = env();
+    let registry = Registry::start().unwrap();
+    let name = format!("{}/f", registry.host());
+    env.write("ctx/file", "");
+    let output =
+        format!("type=image,name={name},push-by-digest=true,name-canonical=true,push=true");
+    let metadata = env.path("metadata.json");
+    let arguments = ["-o", &output, "--metadata-file", metadata.to_str().unwrap(), "-f", "-"];
+    env.bld(["build"]).args(arguments).arg(env.path("ctx")).stdin(DOCKERFILE).ok();
+    let metadata: Value = serde_json::from_slice(&fs::read(metadata).unwrap()).unwrap();
+    let digest = metadata["containerimage.digest"].as_str().unwrap();
+    let skopeo = ["inspect", "--raw", "--tls-verify=false"];
+    Cmd::new("skopeo").args(skopeo).arg(format!("docker://{name}@{digest}")).ok();
+    let tagged = Cmd::new("skopeo").args(skopeo).arg(format!("docker://{name}:latest")).run();
+    assert_ne!(tagged.code, 0, "{tagged}");
+    let run = env.bld(["run", "--rm", &format!("{name}@{digest}")]).ok();
+    assert_eq!(run.stdout, "two\n");
+
+    let output = format!("type=image,name={name}:1,push-by-digest=true,push=true");
+    let failed = env.build("f:1", DOCKERFILE, ["-o", &output]).expect_code(1);
+    let _ = failed.expect_text("by digest: leave its tag out");
+
+    let other = format!("{name}2:1");
+    let output = format!("type=image,name={other},push=true,store=false");
+    env.bld(["build", "-o", &output, "-f", "-"])
+        .arg(env.path("ctx"))
+        .stdin(format!("{DOCKERFILE}LABEL a=b\n"))
+        .ok();
+    assert!(!env.bld(["images"]).ok().stdout.contains("f2"));
+    env.bld(["pull", &other]).ok();
+}
