@@ -50,6 +50,14 @@ pub enum ExportError {
         /// Where its files are.
         path: PathBuf,
     },
+    /// A blob holds another layer than whoever made it said.
+    #[error("blob {blob} is not the layer {diff_id}: remove the image and pull or load it again")]
+    OtherLayer {
+        /// The layer that was meant.
+        diff_id: Digest,
+        /// The blob.
+        blob: Digest,
+    },
     /// The caller asked to stop.
     #[error("canceled")]
     Canceled,

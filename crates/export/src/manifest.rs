@@ -8,7 +8,7 @@ use bld_event::Cancel;
 use bld_layer::Compression;
 use bld_oci::media_type::LayerCompression;
 use bld_oci::{Digest, media_type};
-use bld_store::{ImageRecord, LayerBlob, Lease, Store};
+use bld_store::{ImageRecord, LayerBlob, Lease, SnapshotId, Store};
 use serde::Serialize;
 
 use crate::error::ExportError;
@@ -98,7 +98,7 @@ pub fn manifest(
     let held = store.lease();
     held.hold_blob(&image.id)?;
     let config_size = store.read_blob(&image.id)?.len() as u64;
-    let mut dirs = None;
+    let mut snapshots = None;
     let mut blobs = Vec::with_capacity(image.layers.len());
     for (index, diff_id) in image.layers.iter().enumerate() {
         if options.cancel.is_canceled() {
@@ -106,10 +106,13 @@ pub fn manifest(
         }
         let blob = match known(store, &held, diff_id, options)? {
             Some(blob) => blob,
-            None => {
-                let dir = layer_dir(store, image, index, &mut dirs)?;
-                write_blob(store, diff_id, &dir, options)?
-            }
+            None => match packed_again(store, &held, diff_id, options)? {
+                Some(blob) => blob,
+                None => {
+                    let dir = layer_dir(store, image, index, &mut snapshots)?;
+                    write_blob(store, diff_id, &dir, options)?
+                }
+            },
         };
         blobs.push(blob);
         progress(index + 1, image.layers.len());
@@ -174,22 +177,49 @@ fn known(
     Ok(None)
 }
 
-/// Directory of the layer number `index`; `dirs` keeps them for the next call.
+/// A blob of the layer in another compression than it is there in: what was packed elsewhere is not
+/// made anew from its files.
+fn packed_again(
+    store: &Store,
+    held: &Lease,
+    diff_id: &Digest,
+    options: &ManifestOptions,
+) -> Result<Option<LayerBlob>, ExportError> {
+    let Some(other) = store.any_layer_blob(diff_id)? else { return Ok(None) };
+    if !held.hold_blob(&other.digest)? {
+        return Ok(None);
+    }
+    let packed = Packed::again(store, &other.digest, options.compression, &options.cancel)
+        .and_then(|packed| {
+            let other = ExportError::OtherLayer { diff_id: *diff_id, blob: other.digest };
+            if packed.diff_id == *diff_id { Ok(packed.blob) } else { Err(other) }
+        })
+        .or_else(|error| {
+            // If it is damaged, that is why.
+            store.verify_blob(&other.digest)?;
+            Err(error)
+        })?;
+    store.set_layer_blob(diff_id, &options.compression.key(), &packed)?;
+    Ok(Some(packed))
+}
+
+/// Directory of the layer number `index`; `snapshots` keeps those of all layers for the next call.
 fn layer_dir(
     store: &Store,
     image: &ImageRecord,
     index: usize,
-    dirs: &mut Option<Vec<PathBuf>>,
+    snapshots: &mut Option<Vec<SnapshotId>>,
 ) -> Result<PathBuf, ExportError> {
-    let dirs = match dirs {
-        Some(dirs) => dirs,
-        None => dirs.insert(match image.snapshot {
-            Some(snapshot) => store.layers(snapshot)?,
+    let snapshots = match snapshots {
+        Some(snapshots) => snapshots,
+        None => snapshots.insert(match image.snapshot {
+            Some(snapshot) => store.ancestry(snapshot)?,
             None => Vec::new(),
         }),
     };
-    dirs.get(index)
-        .cloned()
+    snapshots
+        .get(index)
+        .map(|id| store.layer(*id))
         .ok_or_else(|| ExportError::MissingLayer { diff_id: image.layers[index], image: image.id })
 }
 

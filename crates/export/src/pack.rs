@@ -6,10 +6,11 @@
 //! again whenever it is needed would cost a second for every 200 MB, and a push to one more
 //! registry would have to do it before it knows what to ask for.
 
+use std::io::{self, Write};
 use std::path::Path;
 
 use bld_event::Cancel;
-use bld_layer::{Compression, Encoder, TarOptions, WriteBehind, write_layer};
+use bld_layer::{Compression, Encoder, TarOptions, WriteBehind, decoder, write_layer};
 use bld_oci::{Digest, HashingWriter, media_type};
 use bld_store::{LayerBlob, SnapshotId, Store};
 
@@ -65,10 +66,37 @@ impl Packed {
         compression: Compression,
         cancel: &Cancel,
     ) -> Result<Self, ExportError> {
+        Self::new(store, compression, cancel, |tar| {
+            write_layer(dir, tar, &TarOptions::default())?;
+            Ok(())
+        })
+    }
+
+    /// Packs what is in the layer blob `digest` once more.
+    pub(crate) fn again(
+        store: &Store,
+        digest: &Digest,
+        compression: Compression,
+        cancel: &Cancel,
+    ) -> Result<Self, ExportError> {
+        let path = store.blob_path(digest);
+        let mut blob = decoder(store.open_blob(digest)?).map_err(ExportError::io("read", &path))?;
+        Self::new(store, compression, cancel, |tar| {
+            io::copy(&mut blob, tar).map(drop).map_err(ExportError::io("unpack", &path))
+        })
+    }
+
+    /// Packs the tar that `write` writes.
+    fn new(
+        store: &Store,
+        compression: Compression,
+        cancel: &Cancel,
+        write: impl FnOnce(&mut dyn Write) -> Result<(), ExportError>,
+    ) -> Result<Self, ExportError> {
         let blob = WriteBehind::new(store.blob_writer()?);
         let encoder = Encoder::new(blob, &compression)?;
         let mut tar = WriteBehind::new(HashingWriter::new(encoder));
-        write_layer(dir, &mut Cancelable::new(&mut tar, cancel), &TarOptions::default())?;
+        write(&mut Cancelable::new(&mut tar, cancel))?;
         let (encoder, diff_id, diff_size) = tar.finish()?.finish();
         let (digest, size) = encoder.finish()?.finish()?.commit(None)?;
         let media_type = oci_layer_type(compression).to_owned();

@@ -48,9 +48,10 @@ impl Engine {
         let record = find::find(store, name)?.record;
         let tags = store.tags_of(&record.id)?;
         let layer_dirs = match record.snapshot {
-            Some(snapshot) => store.layers(snapshot)?,
+            Some(snapshot) => store.ancestry(snapshot)?,
             None => Vec::new(),
         };
+        let layer_dirs = layer_dirs.into_iter().map(|id| store.layer(id)).collect();
         Ok(ImageDetails {
             config: config(store, &record.id)?,
             last_tagged: tags.iter().map(|tag| tag.created).max(),
