@@ -25,6 +25,7 @@ mod lifecycle;
 mod network;
 mod output;
 mod remote;
+mod schemas;
 mod scripts;
 mod shapes;
 mod together;
