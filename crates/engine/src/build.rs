@@ -8,6 +8,7 @@ mod inspect;
 mod keys;
 mod listing;
 mod output;
+mod policy;
 mod questions;
 mod remotes;
 mod request;
@@ -29,6 +30,7 @@ pub use error::{BuildError, SourceText};
 pub use inspect::{FailedStep, OnFailure};
 pub use keys::KeyAgent;
 pub use listing::{ContextListing, ExcludedFile, IncludedFile};
+pub use policy::{PolicyError, SourcePolicy};
 pub use questions::CheckedBuild;
 pub use request::{
     ArchiveStream, BuildRequest, BuildResult, Context, Destination, DockerfileSource, ImageOptions,
@@ -152,7 +154,9 @@ impl Engine {
         let store = self.store()?;
         let PlannedBuild { source, mut plan, wanted, contexts, found, .. } = planned;
         let remote = self.remote(request, cancel)?;
-        if let Err(diagnostics) = remotes::resolve(&mut plan, &remote, events) {
+        if let Err(diagnostics) =
+            remotes::resolve(&mut plan, &remote, request.policy.as_ref(), events)
+        {
             return Err(BuildError::Dockerfile { source_text: source, diagnostics });
         }
         let environment = Environment {

@@ -55,6 +55,7 @@ impl Place {
             no_cache_filter: Vec::new(),
             traced: TracedCache::Off,
             pull: false,
+            policy: None,
             no_stat_cache: false,
             network: NetworkMode::None,
             add_hosts: Vec::new(),

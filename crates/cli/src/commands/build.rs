@@ -179,6 +179,9 @@ pub(crate) struct Args {
     /// Put all new layers into one; the layers of the base image stay
     #[arg(long)]
     squash: bool,
+    /// Rules that pin, replace or deny sources: a file in BuildKit's format
+    #[arg(long, value_name = "string")]
+    source_policy_file: Option<PathBuf>,
     /// SSH agent socket or keys to expose to the build (format: "default|<id>[=<socket>|<key>[,<key>]]")
     #[arg(long, value_name = "stringArray")]
     ssh: Vec<String>,

@@ -24,6 +24,7 @@ mod interop;
 mod lifecycle;
 mod network;
 mod output;
+mod policy;
 mod remote;
 mod schemas;
 mod scripts;

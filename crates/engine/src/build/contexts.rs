@@ -111,7 +111,7 @@ impl Bringer<'_> {
                 let keep_git_dir = op.keep_git_dir || keep_git_dir;
                 self.checkout(GitOp { keep_git_dir, ..op.clone() })?
             }
-            Source::Http(op) => self.archive_or_dockerfile(&op.url)?,
+            Source::Http(op) => self.archive_or_dockerfile(op)?,
         };
         Ok(self.held(files))
     }
@@ -122,7 +122,7 @@ impl Bringer<'_> {
             Source::Git(op) => self.checkout(op.clone())?,
             // A download stays what it is, also when it is an archive.
             Source::Http(op) => {
-                let (dir, time) = self.download(&op.url, DOWNLOAD)?;
+                let (dir, time) = self.download(op, DOWNLOAD)?;
                 Files::brought(dir, redacted(&op.url), time)
             }
         };
@@ -136,7 +136,7 @@ impl Bringer<'_> {
 
     /// The text of a Dockerfile that lies elsewhere.
     pub(super) fn dockerfile(&self, op: &HttpOp) -> Result<SourceText, BuildError> {
-        let (dir, time) = self.download(&op.url, &op.filename)?;
+        let (dir, time) = self.download(op, &op.filename)?;
         Files::brought(dir, redacted(&op.url), time).text(&op.filename)
     }
 
@@ -151,10 +151,10 @@ impl Bringer<'_> {
         Ok(Files::brought(dir, origin, Some(checkout.time)))
     }
 
-    /// A directory with the file that `url` leads to, called `name`, and its time.
-    fn download(&self, url: &str, name: &str) -> Result<(PathBuf, Option<i64>), BuildError> {
-        let mut op = HttpOp::new(url, name);
-        let shown = redacted(url);
+    /// A directory with the file that `source` leads to, called `name`, and its time.
+    fn download(&self, source: &HttpOp, name: &str) -> Result<(PathBuf, Option<i64>), BuildError> {
+        let mut op = HttpOp { filename: name.to_owned(), ..source.clone() };
+        let shown = redacted(&op.url);
         let task = self.events.task(format!("[internal] load remote build context {shown}"));
         let progress =
             |done, total| task.progress(shown.as_str(), done, total, Some(done) == total);
@@ -170,11 +170,11 @@ impl Bringer<'_> {
         Ok((dir, Some(modified).filter(|modified| *modified != 0)))
     }
 
-    fn archive_or_dockerfile(&self, url: &str) -> Result<Files, BuildError> {
-        let (dir, modified) = self.download(url, DOWNLOAD)?;
+    fn archive_or_dockerfile(&self, source: &HttpOp) -> Result<Files, BuildError> {
+        let (dir, modified) = self.download(source, DOWNLOAD)?;
         let path = dir.join(DOWNLOAD);
         let io = |source| EngineError::Io { action: "read", path: path.clone(), source };
-        let origin = redacted(url);
+        let origin = redacted(&source.url);
         let file = fs::File::open(&path).map_err(io)?;
         Ok(match Incoming::look(file).map_err(io)? {
             Incoming::Archive(archive) => {

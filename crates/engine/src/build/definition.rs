@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use bld_dockerfile::check_frontend;
 use bld_dockerfile::value::parse_bool;
 use bld_event::{Cancel, Events, VertexId};
-use bld_graph::{ContextOp, Entitlements, LowerOptions, Network, NoCache};
+use bld_graph::{ContextOp, Entitlements, LowerOptions, Network, NoCache, Remote};
 use bld_oci::Platform;
 
 use super::contexts::{Bringer, Files, check_dir};
@@ -47,6 +47,7 @@ impl Definition {
             let (remote, store) = (engine.remote(request, cancel)?, engine.store()?);
             Ok(Bringer { remote, store, events })
         };
+        let request = &allowed(request)?;
         let mut main = match &request.context {
             Context::Dir(_) | Context::Empty => None,
             Context::Remote(source) => {
@@ -129,6 +130,38 @@ impl Definition {
             ..LowerOptions::new(Platform::host())
         }
     }
+}
+
+/// `request` with the contexts that its policy puts in place of others.
+///
+/// # Errors
+/// When the policy denies one.
+fn allowed(request: &BuildRequest) -> Result<Cow<'_, BuildRequest>, BuildError> {
+    let Some(policy) = &request.policy else { return Ok(Cow::Borrowed(request)) };
+    let mut request = request.clone();
+    let remote = |source: &mut Remote| match source {
+        Remote::Git(op) => policy.git(op),
+        Remote::Http(op) => policy.http(op),
+    };
+    match &mut request.context {
+        Context::Dir(_) | Context::Archive(_) => policy.fixed("local://context")?,
+        Context::Remote(source) => remote(source)?,
+        Context::Empty => {}
+    }
+    match &mut request.dockerfile {
+        DockerfileSource::Url(op) => policy.http(op)?,
+        _ if matches!(request.context, Context::Remote(_)) => {}
+        _ => policy.fixed("local://dockerfile")?,
+    }
+    for (name, context) in &mut request.named_contexts {
+        match context {
+            NamedContext::Dir(_) => policy.fixed(&format!("local://{name}"))?,
+            NamedContext::Remote(source) => remote(source)?,
+            // Images are asked about when they are looked up.
+            NamedContext::Stage(_) | NamedContext::Image(_) | NamedContext::OciLayout { .. } => {}
+        }
+    }
+    Ok(Cow::Owned(request))
 }
 
 /// The names that mean stages.

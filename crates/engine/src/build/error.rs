@@ -8,6 +8,7 @@ use bld_oci::ReferenceError;
 use bld_solve::{SolveError, StepError};
 use bld_store::StoreError;
 
+use super::policy::PolicyError;
 use crate::EngineError;
 
 /// A text that diagnostics point into.
@@ -106,6 +107,9 @@ pub enum BuildError {
         /// What to do about it.
         help: Option<&'static str>,
     },
+    /// A policy does not allow a context or the Dockerfile.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// The output cannot be made.
     #[error("{0}")]
     Output(String),

@@ -13,6 +13,7 @@ use bld_remote::{Access, Remote, RemoteError};
 use bld_solve::Sources;
 use bld_store::SnapshotId;
 
+use super::policy::SourcePolicy;
 use super::request::BuildRequest;
 use crate::error::in_one_line;
 use crate::{Engine, Result};
@@ -41,17 +42,33 @@ const DEFAULT_AGENT: &str = "default";
 const AT_ONCE: usize = 16;
 
 /// Fills in what the remote sources of `plan` lead to now, many at once. What cannot be found is
-/// told where the Dockerfile names it.
+/// told where the Dockerfile names it, and so is what `policy` denies.
 pub(super) fn resolve(
     plan: &mut Plan,
     remote: &Remote,
+    policy: Option<&SourcePolicy>,
     events: &Events,
 ) -> Result<(), Vec<Diagnostic>> {
-    let sources: Vec<_> = plan
+    let mut sources: Vec<_> = plan
         .graph
         .node_weights_mut()
         .filter(|vertex| matches!(vertex.op, Op::Http(_) | Op::Git(_)))
         .collect();
+    if let Some(policy) = policy {
+        let denied = sources.iter_mut().filter_map(|vertex| {
+            let error = policy.op(&mut vertex.op).err()?;
+            let diagnostic = Diagnostic::error(error.to_string(), vertex.span);
+            Some(match error.help() {
+                Some(help) => diagnostic.with_help(help),
+                None => diagnostic,
+            })
+        });
+        let mut denied: Vec<_> = denied.collect();
+        if !denied.is_empty() {
+            denied.sort_by_key(|diagnostic| diagnostic.span);
+            return Err(denied);
+        }
+    }
     let workers = sources.len().min(AT_ONCE);
     let (left, failed) = (Mutex::new(sources.into_iter()), Mutex::new(Vec::new()));
     let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();

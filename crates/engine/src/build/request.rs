@@ -13,6 +13,7 @@ use bld_store::ImageRecord;
 
 use super::annotations::Annotations;
 use super::inspect::OnFailure;
+use super::policy::SourcePolicy;
 use crate::containers::Limits;
 
 /// Where the files that `COPY` and `ADD` see come from.
@@ -234,6 +235,8 @@ pub struct BuildRequest {
     pub traced: TracedCache,
     /// `--pull`: ask the registry for every base, also those in the store.
     pub pull: bool,
+    /// `--source-policy-file`: the sources that may be used, and what is used in their place.
+    pub policy: Option<SourcePolicy>,
     /// `--network`.
     pub network: NetworkMode,
     /// `--add-host`: name and address.

@@ -15,6 +15,7 @@ use bld_solve::Images;
 use bld_store::{ImageRecord, SnapshotId, Store};
 
 use super::contexts::Files;
+use super::policy::PolicyError;
 use super::request::{BuildRequest, NamedContext};
 use crate::error::in_one_line;
 use crate::{Engine, EngineError, images};
@@ -90,8 +91,13 @@ impl Resolver for BuildResolver<'_> {
         if let Some(known) = self.known.get(&key) {
             return known.clone();
         }
+        let allowed = match &self.request.policy {
+            Some(policy) => policy.image(&request.reference).map_err(|error| denied(&error))?,
+            None => request.reference.clone(),
+        };
+        let request = ImageRequest { reference: allowed, platform: request.platform.clone() };
         let task = self.events.task(format!("[internal] load metadata for {}", request.reference));
-        let resolved = task.finish(self.resolve(request)).map_err(|error| failed(&error));
+        let resolved = task.finish(self.resolve(&request)).map_err(|error| failed(&error));
         self.known.insert(key, resolved.clone());
         resolved
     }
@@ -100,12 +106,15 @@ impl Resolver for BuildResolver<'_> {
         if let Op::Context(context) = source {
             return Ok(self.files.get(&context.name).and_then(|files| files.time));
         }
+        let mut source = source.clone();
+        if let Some(policy) = &self.request.policy {
+            policy.op(&mut source).map_err(|error| denied(&error))?;
+        }
         let remote = self.engine.remote(self.request, self.cancel);
         let remote = remote.map_err(|error| failed(&error))?;
         let time = match source {
-            Op::Http(op) => remote.modified(op),
-            Op::Git(op) => {
-                let mut op = op.clone();
+            Op::Http(op) => remote.modified(&op),
+            Op::Git(mut op) => {
                 let found = remote.resolve_git(&mut op);
                 found.and_then(|()| remote.checkout(&op)).map(|checkout| Some(checkout.time))
             }
@@ -139,6 +148,10 @@ impl Resolver for BuildResolver<'_> {
                 Resolved::Image(Box::new(self.image(&request)?))
             }
             NamedContext::OciLayout { path, selector } => {
+                if let Some(policy) = &self.request.policy {
+                    let identifier = format!("oci-layout://{}", path.display());
+                    policy.fixed(&identifier).map_err(|error| denied(&error))?;
+                }
                 let image = self.resolve_layout(name, path, selector.as_deref(), platform)?;
                 Resolved::Image(Box::new(image))
             }
@@ -170,6 +183,10 @@ fn config(store: &Store, image: &ImageRecord) -> Result<ImageConfig, EngineError
 
 fn failed(error: &dyn Error) -> ResolveError {
     ResolveError { message: in_one_line(error), help: None }
+}
+
+fn denied(error: &PolicyError) -> ResolveError {
+    ResolveError { message: error.to_string(), help: error.help() }
 }
 
 /// Unpacks the images that a build resolved.

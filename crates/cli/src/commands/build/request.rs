@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 
 use bld_dockerfile::suggest;
-use bld_engine::build::{BuildRequest, NetworkMode, OnFailure};
+use bld_engine::build::{BuildRequest, NetworkMode, OnFailure, SourcePolicy};
 use bld_oci::Platform;
 
 use super::{Args, contexts, limits, outputs, secrets};
@@ -32,6 +33,7 @@ pub(super) fn build(args: &Args) -> Result<BuildRequest, Failure> {
         traced: args.traced_cache.into(),
         pull: args.pull,
         no_stat_cache: args.no_stat_cache,
+        policy: policy(args)?,
         network: network(&args.network)?,
         add_hosts: hosts(&args.add_host)?,
         allow: secrets::allowed(&args.allow)?,
@@ -60,7 +62,11 @@ pub(super) fn without_effect(args: &Args) -> Vec<String> {
         (args.builder.is_some(), "--builder", "there is one builder"),
         (!args.cache_from.is_empty(), "--cache-from", "only the local cache is used so far"),
         (!args.cache_to.is_empty(), "--cache-to", "only the local cache is used so far"),
-        (!args.policy.is_empty(), "--policy", "policies are not evaluated yet"),
+        (
+            !args.policy.is_empty(),
+            "--policy",
+            "policies in Rego are not evaluated; give rules in JSON with --source-policy-file",
+        ),
         (classic.compress, "--compress", "the context is not sent anywhere"),
         (classic.disable_content_trust, "--disable-content-trust", "images are not verified"),
         (
@@ -159,6 +165,22 @@ fn platform(words: &[String]) -> Result<Option<Platform>, Failure> {
         [word] => Platform::parse(word).map(Some).map_err(|error| Failure::new(describe(&error))),
         _ => Err(Failure::new("several platforms in one build are not supported yet")),
     }
+}
+
+/// The variable by which buildx is given a policy.
+const POLICY_VARIABLE: &str = "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY";
+
+/// The policy for sources that is asked for.
+fn policy(args: &Args) -> Result<Option<SourcePolicy>, Failure> {
+    let variable = || std::env::var_os(POLICY_VARIABLE).filter(|path| !path.is_empty());
+    let path = args.source_policy_file.clone().or_else(|| variable().map(PathBuf::from));
+    let Some(path) = path else { return Ok(None) };
+    let name = path.display().to_string();
+    let json = std::fs::read(&path).map_err(|error| {
+        Failure::new(format!("failed to read the source policy {name}: {error}"))
+    })?;
+    let policy = SourcePolicy::parse(&name, &json);
+    policy.map(Some).map_err(|error| Failure::new(error.to_string()))
 }
 
 fn network(word: &str) -> Result<NetworkMode, Failure> {
