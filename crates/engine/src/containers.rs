@@ -8,10 +8,11 @@
 //! that (`liveness`).
 
 mod changes;
-mod commit;
+pub(crate) mod commit;
 mod control;
 mod create;
 mod exec;
+mod export;
 mod find;
 mod lifecycle;
 mod liveness;

@@ -111,6 +111,20 @@ pub enum EngineError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A file could not be downloaded.
+    #[error("download {url}: {problem}")]
+    Download {
+        /// From where.
+        url: String,
+        /// Why not.
+        problem: String,
+    },
+    /// An image cannot have the form that was asked for.
+    #[error("convert the image: {problem}")]
+    Conversion {
+        /// Why not.
+        problem: String,
+    },
     /// An image could not be written.
     #[error(transparent)]
     Export(#[from] bld_export::ExportError),

@@ -6,9 +6,11 @@
 //! it.
 
 mod anatomy;
+mod convert;
 mod details;
 mod diff;
 pub(crate) mod find;
+mod import;
 mod layout;
 pub(crate) mod list;
 mod load;
@@ -24,11 +26,13 @@ mod unpack;
 pub use anatomy::{
     Amount, ImageAnatomy, LargeFile, LayerAnatomy, LayerEffect, LayerEntry, WastefulPath,
 };
+pub use convert::Conversion;
 pub use details::{HistoryEntry, ImageDetails};
 pub use diff::{
     DiffOptions, FieldChange, FileChange, ImageContents, ImageDiff, ImageLayer, LayerChange,
     TextChange, TextOptions, diff_images,
 };
+pub use import::ImportRequest;
 pub use list::{ImageFilter, ImageSummary};
 pub use load::Loaded;
 pub use pull::Pulled;

@@ -26,6 +26,6 @@ pub use derive::{Derivation, copy_layer, derive};
 pub use error::ExportError;
 pub use image::{Recipe, assemble, describe};
 pub use layout::write_layout;
-pub use manifest::{Blob, Manifest, ManifestOptions, manifest};
+pub use manifest::{Blob, Manifest, ManifestOptions, manifest, stored_manifest};
 pub use pack::pack_new_layers;
 pub use rootfs::{FilesOptions, write_rootfs_dir, write_rootfs_tar};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bld_event::Cancel;
 use bld_layer::Compression;
 use bld_oci::media_type::LayerCompression;
-use bld_oci::{Digest, media_type};
+use bld_oci::{Descriptor, DescriptorExt as _, Digest, document, media_type};
 use bld_store::{ImageRecord, LayerBlob, Lease, SnapshotId, Store};
 use serde::Serialize;
 
@@ -154,6 +154,43 @@ pub fn manifest(
     let digest = store.put_blob(&bytes)?;
     let media_type = media_type.to_owned();
     Ok(Manifest { digest, bytes, media_type, config, layers, _held: Arc::new(held) })
+}
+
+/// The manifest that `image` came with or was given, if it is in the store with all it names.
+///
+/// # Errors
+/// When the store fails, or the manifest cannot be read.
+pub fn stored_manifest(
+    store: &Store,
+    image: &ImageRecord,
+) -> Result<Option<Manifest>, ExportError> {
+    let held = store.lease();
+    let Some(digest) = image.manifest else { return Ok(None) };
+    if !held.hold_blob(&digest)? || !held.hold_blob(&image.id)? {
+        return Ok(None);
+    }
+    let bytes = store.read_blob(&digest)?;
+    let Ok(document) = document::parse_manifest(&bytes) else { return Ok(None) };
+    let stated = document.media_type().as_ref().map(ToString::to_string);
+    let media_type = stated.unwrap_or_else(|| media_type::OCI_MANIFEST.to_owned());
+    let Some(config) = blob(document.config()) else { return Ok(None) };
+    let layers: Option<Vec<Blob>> = document.layers().iter().map(blob).collect();
+    let Some(layers) = layers.filter(|_| config.digest == image.id) else { return Ok(None) };
+    for layer in &layers {
+        if !held.hold_blob(&layer.digest)? {
+            return Ok(None);
+        }
+    }
+    Ok(Some(Manifest { digest, bytes, media_type, config, layers, _held: Arc::new(held) }))
+}
+
+fn blob(descriptor: &Descriptor) -> Option<Blob> {
+    Some(Blob {
+        media_type: descriptor.media_type().to_string(),
+        digest: descriptor.sha256().ok()?,
+        size: descriptor.size(),
+        annotations: BTreeMap::new(),
+    })
 }
 
 /// A blob of the layer that fits and is held from now on.

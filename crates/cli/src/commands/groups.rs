@@ -20,6 +20,7 @@ enum ContainerCommand {
     Create(Box<c::create::Args>),
     Diff(c::diff::ContainerArgs),
     Exec(c::exec::Args),
+    Export(c::export::Args),
     Inspect(c::inspect::ContainerArgs),
     Kill(c::kill::Args),
     Logs(c::logs::Args),
@@ -46,6 +47,7 @@ impl Container {
             ContainerCommand::Create(args) => c::create::run(&args, session),
             ContainerCommand::Diff(args) => c::diff::container(&args, session),
             ContainerCommand::Exec(args) => c::exec::run(&args, session),
+            ContainerCommand::Export(args) => c::export::run(&args, session),
             ContainerCommand::Inspect(args) => c::inspect::containers(&args, session),
             ContainerCommand::Kill(args) => c::kill::run(&args, session),
             ContainerCommand::Logs(args) => c::logs::run(&args, session),
@@ -75,8 +77,10 @@ pub(crate) struct Image {
 #[derive(Debug, Subcommand)]
 enum ImageCommand {
     Build(Box<c::build::Args>),
+    Convert(c::convert::Args),
     Diff(c::diff::ImageArgs),
     History(c::history::Args),
+    Import(c::import::Args),
     Inspect(c::inspect::ImageArgs),
     Load(c::load::Args),
     #[command(alias = "list")]
@@ -95,8 +99,10 @@ impl Image {
     pub(crate) fn run(self, session: &Session) -> Outcome {
         match self.command {
             ImageCommand::Build(args) => c::build::run(&args, session),
+            ImageCommand::Convert(args) => c::convert::run(&args, session),
             ImageCommand::Diff(args) => c::diff::images(&args, session),
             ImageCommand::History(args) => c::history::run(&args, session),
+            ImageCommand::Import(args) => c::import::run(args, session),
             ImageCommand::Inspect(args) => c::inspect::images(&args, session),
             ImageCommand::Load(args) => c::load::run(&args, session),
             ImageCommand::Ls(args) => c::images::run(&args, session),

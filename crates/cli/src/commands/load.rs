@@ -6,31 +6,42 @@ use std::path::PathBuf;
 
 use bld_event::Events;
 
+use super::pull::platform;
 use crate::error::Failure;
 use crate::session::{Outcome, Session};
 
 /// Load an image from a tar archive or STDIN
+///
+/// The archive is one of docker, podman, skopeo or BuildKit, or an OCI layout, plain or compressed. Of
+/// images for several platforms, the one for this machine is taken.
 #[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Args {
-    /// Read from tar archive file, instead of STDIN
+    /// Read from tar archive file or OCI layout directory, instead of STDIN
     #[arg(short, long, value_name = "string")]
     input: Option<PathBuf>,
+    /// Load only the given platform
+    #[arg(long, value_name = "string")]
+    platform: Option<String>,
     /// Suppress the load output
     #[arg(short, long)]
     quiet: bool,
 }
 
 pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
+    let platform = platform(args.platform.as_deref())?;
+    let (engine, platform, events) = (&session.engine, platform.as_ref(), Events::none());
     let loaded = match &args.input {
+        Some(path) if path.is_dir() => engine.load_layout(path, platform, &events)?,
         Some(path) => {
             let file = File::open(path)
                 .map_err(|error| Failure::new(format!("open {}: {error}", path.display())))?;
-            session.engine.load_images(file, &Events::none())?
+            engine.load_images(file, platform, &events)?
         }
         None if io::stdin().is_terminal() => {
             return Err(Failure::new("requested load from stdin, but stdin is empty"));
         }
-        None => session.engine.load_images(io::stdin(), &Events::none())?,
+        None => engine.load_images(io::stdin(), platform, &events)?,
     };
     for image in loaded {
         if image.names.is_empty() {

@@ -22,6 +22,7 @@ mod history;
 mod inside;
 mod interop;
 mod lifecycle;
+mod moving;
 mod network;
 mod output;
 mod policy;

@@ -109,7 +109,7 @@ impl Engine {
 }
 
 /// `config` after the instructions `changes`, by the rules of a Dockerfile.
-fn apply_changes(config: &ImageConfig, changes: &[String]) -> Result<ImageConfig> {
+pub(crate) fn apply_changes(config: &ImageConfig, changes: &[String]) -> Result<ImageConfig> {
     const ALLOWED: [&str; 9] =
         ["CMD", "ENTRYPOINT", "ENV", "EXPOSE", "LABEL", "ONBUILD", "USER", "VOLUME", "WORKDIR"];
     if changes.is_empty() {

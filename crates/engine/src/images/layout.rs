@@ -75,20 +75,35 @@ fn name(descriptor: &Descriptor) -> Option<String> {
     full.or(short).map(str::to_owned)
 }
 
-/// Brings the image `descriptor` names, or the one of its index for `platform`, into the store.
+/// Brings the image `descriptor` names, or the one of its index for `platform`, into the store. When no
+/// platform was asked for, it is this machine's, or whatever an index of one image is for.
 pub(super) fn import(
     store: &Store,
     blobs: &dyn Blobs,
     descriptor: &Descriptor,
-    platform: &Platform,
+    platform: Option<&Platform>,
 ) -> Result<ImageRecord> {
     let digest = digest(descriptor)?;
     let bytes = fetch_document(store, blobs, &digest)?;
     if media_type::is_index(descriptor.media_type().as_ref()) {
         let index = document::parse_index(&bytes).map_err(|error| malformed("index", &error))?;
-        let chosen = platform.choose(index.manifests()).ok_or_else(|| EngineError::Archive {
-            problem: format!("index {digest} has no image for {platform}"),
-        })?;
+        let wanted = platform.cloned().unwrap_or_else(Platform::host);
+        let images: Vec<_> =
+            index.manifests().iter().filter(|image| !image.is_attestation()).collect();
+        let chosen = match (wanted.choose(index.manifests()), images.as_slice()) {
+            (Some(chosen), _) => chosen,
+            (None, [only]) if platform.is_none() => only,
+            _ => {
+                let found: Vec<_> = Platform::available(index.manifests())
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect();
+                let found = found.join(", ");
+                return Err(EngineError::Archive {
+                    problem: format!("index {digest} has no image for {wanted}, only for {found}"),
+                });
+            }
+        };
         return import(store, blobs, chosen, platform);
     }
     let manifest =
@@ -173,6 +188,6 @@ impl Engine {
                 },
             })?,
         };
-        import(self.store()?, &Dir(dir), chosen, platform)
+        import(self.store()?, &Dir(dir), chosen, Some(platform))
     }
 }

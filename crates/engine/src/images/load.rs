@@ -8,14 +8,15 @@ use std::collections::HashMap;
 use std::io::{self, Read};
 use std::path::Path;
 
-use bld_event::Events;
+use bld_event::{Events, Task};
 use bld_layer::Format;
-use bld_oci::{DescriptorExt as _, Digest, Platform, document, media_type};
+use bld_oci::{Descriptor, DescriptorExt as _, Digest, Platform, document, media_type};
 use bld_store::{ImageRecord, LayerBlob, Store};
 use serde::Deserialize;
 
 use super::layout::{self, InStore};
 use super::{ensure_unpacked, find, record};
+use crate::error::IoContext as _;
 use crate::{Engine, EngineError, Result};
 
 /// Documents larger than this are layers, whatever they are called.
@@ -32,31 +33,64 @@ pub struct Loaded {
 
 impl Engine {
     /// Brings every image of the archive `input`, which may be compressed, into the store and
-    /// unpacks it.
+    /// unpacks it. Of what is there for several platforms, the image for `platform` is taken, which
+    /// is this machine's when absent.
+    ///
+    /// # Errors
+    /// [`EngineError::Archive`] for what is no archive of images, and where nothing is for `platform`.
     pub fn load_images(
         &self,
         input: impl Read + Send + 'static,
+        platform: Option<&Platform>,
         events: &Events,
     ) -> Result<Vec<Loaded>> {
         let store = self.store()?;
         let task = events.task("loading images");
-        let result = (|| {
-            let contents = Contents::read(store, input)?;
-            let mut loaded = Vec::new();
-            for (image, names) in contents.images(store)? {
-                ensure_unpacked(store, &image, events, task.id())?;
-                let mut familiar = Vec::with_capacity(names.len());
-                for name in names {
-                    let reference = find::parse(&name)?;
-                    store.tag(&reference.to_string(), &image.id, None)?;
-                    familiar.push(reference.familiar());
-                }
-                loaded.push(Loaded { id: image.id, names: familiar });
-            }
-            Ok(loaded)
-        })();
-        task.finish(result)
+        let contents = Contents::read(store, input);
+        let images = contents.and_then(|contents| contents.images(store, platform));
+        let loaded = images.and_then(|images| enter(store, images, events, &task));
+        task.finish(loaded)
     }
+
+    /// As [`load_images`](Self::load_images), from the OCI layout in `dir`.
+    ///
+    /// # Errors
+    /// As that.
+    pub fn load_layout(
+        &self,
+        dir: &Path,
+        platform: Option<&Platform>,
+        events: &Events,
+    ) -> Result<Vec<Loaded>> {
+        let store = self.store()?;
+        let path = dir.join("index.json");
+        let index = std::fs::read(&path).at("read", &path)?;
+        let task = events.task("loading images");
+        let images = layout_images(store, &layout::Dir(dir), &index, platform);
+        let loaded = images.and_then(|images| enter(store, images, events, &task));
+        task.finish(loaded)
+    }
+}
+
+/// Unpacks images and gives them their names.
+fn enter(
+    store: &Store,
+    images: Vec<(ImageRecord, Vec<String>)>,
+    events: &Events,
+    task: &Task,
+) -> Result<Vec<Loaded>> {
+    let mut loaded = Vec::new();
+    for (image, names) in images {
+        ensure_unpacked(store, &image, events, task.id())?;
+        let mut familiar = Vec::with_capacity(names.len());
+        for name in names {
+            let reference = find::parse(&name)?;
+            store.tag(&reference.to_string(), &image.id, None)?;
+            familiar.push(reference.familiar());
+        }
+        loaded.push(Loaded { id: image.id, names: familiar });
+    }
+    Ok(loaded)
 }
 
 /// An entry of docker's `manifest.json`.
@@ -147,7 +181,11 @@ impl Contents {
     }
 
     /// The images, each with the names it is to get.
-    fn images(&self, store: &Store) -> Result<Vec<(ImageRecord, Vec<String>)>> {
+    fn images(
+        &self,
+        store: &Store,
+        platform: Option<&Platform>,
+    ) -> Result<Vec<(ImageRecord, Vec<String>)>> {
         match (self.documents.get("manifest.json"), self.documents.get("index.json")) {
             (Some(manifest), index) => {
                 let manifests = match index {
@@ -156,9 +194,11 @@ impl Contents {
                 };
                 let entries: Vec<DockerEntry> = serde_json::from_slice(manifest)
                     .map_err(|error| problem(format!("manifest.json: {error}")))?;
-                entries.iter().map(|entry| self.docker_image(store, entry, &manifests)).collect()
+                let images = entries.iter().map(|e| self.docker_image(store, e, &manifests));
+                let images: Vec<_> = images.collect::<Result<_>>()?;
+                for_platform(images, platform)
             }
-            (None, Some(index)) => layout_images(store, index),
+            (None, Some(index)) => layout_images(store, &InStore, index, platform),
             (None, None) => {
                 Err(problem("it holds neither manifest.json nor index.json: not an image archive"))
             }
@@ -204,18 +244,61 @@ impl Contents {
     }
 }
 
-/// The images of an OCI layout, each with all its names.
-fn layout_images(store: &Store, index: &[u8]) -> Result<Vec<(ImageRecord, Vec<String>)>> {
-    let host = Platform::host();
-    let mut images: Vec<(ImageRecord, Vec<String>)> = Vec::new();
-    for entry in layout::entries(index)? {
-        let image = layout::import(store, &InStore, &entry.descriptor, &host)?;
-        match images.iter_mut().find(|(known, _)| known.id == image.id) {
-            Some((_, names)) => names.extend(entry.name),
-            None => images.push((image, entry.name.into_iter().collect())),
-        }
+/// Those of `images` that are for `platform`, if one was asked for; at least one.
+fn for_platform(
+    mut images: Vec<(ImageRecord, Vec<String>)>,
+    platform: Option<&Platform>,
+) -> Result<Vec<(ImageRecord, Vec<String>)>> {
+    let Some(wanted) = platform else { return Ok(images) };
+    let found: Vec<String> = images.iter().map(|(image, _)| image.platform.clone()).collect();
+    images.retain(|(image, _)| {
+        Platform::parse(&image.platform).is_ok_and(|platform| platform.satisfies(wanted))
+    });
+    if images.is_empty() {
+        let found = found.join(", ");
+        return Err(problem(format!("no image in it is for {wanted}, only for {found}")));
     }
     Ok(images)
+}
+
+/// The images of an OCI layout, each with all its names.
+fn layout_images(
+    store: &Store,
+    blobs: &dyn layout::Blobs,
+    index: &[u8],
+    platform: Option<&Platform>,
+) -> Result<Vec<(ImageRecord, Vec<String>)>> {
+    let mut images: Vec<(ImageRecord, Vec<String>)> = Vec::new();
+    for (descriptor, name) in choose(layout::entries(index)?, platform) {
+        let image = layout::import(store, blobs, &descriptor, platform)?;
+        match images.iter_mut().find(|(known, _)| known.id == image.id) {
+            Some((_, names)) => names.extend(name),
+            None => images.push((image, name.into_iter().collect())),
+        }
+    }
+    for_platform(images, platform)
+}
+
+/// One of all that have the same name, each for its platform, as some tools write them instead of
+/// an index.
+fn choose(
+    entries: Vec<layout::Entry>,
+    platform: Option<&Platform>,
+) -> Vec<(Descriptor, Option<String>)> {
+    let wanted = platform.cloned().unwrap_or_else(Platform::host);
+    let mut groups: Vec<(Option<String>, Vec<Descriptor>)> = Vec::new();
+    for layout::Entry { descriptor, name } in entries {
+        match groups.iter_mut().find(|(known, _)| name.is_some() && *known == name) {
+            Some((_, group)) => group.push(descriptor),
+            None => groups.push((name, vec![descriptor])),
+        }
+    }
+    let one = |(name, group): (Option<String>, Vec<Descriptor>)| match wanted.choose(&group) {
+        Some(chosen) if group.len() > 1 => vec![(chosen.clone(), name)],
+        // Without platforms in the index, the last one counts, as with tags.
+        _ => group.into_iter().map(|descriptor| (descriptor, name.clone())).collect(),
+    };
+    groups.into_iter().flat_map(one).collect()
 }
 
 /// How much of an entry is left to read.

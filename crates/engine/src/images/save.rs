@@ -2,54 +2,107 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::path::Path;
 
 use bld_event::Events;
-use bld_export::{ArchiveImage, ManifestOptions, manifest, write_archive};
+use bld_export::{ArchiveImage, Manifest, ManifestOptions, write_archive, write_layout};
+use bld_oci::Platform;
+use bld_store::{ImageRecord, Store};
 
 use super::find;
-use crate::{Engine, Result};
+use crate::{Engine, EngineError, Result};
 
 impl Engine {
-    /// Writes the images `names` as one archive, an OCI layout that is also docker's format. Layers
-    /// that exist as blobs go out as they are, others are compressed first.
+    /// Writes the images `names` as one archive, an OCI layout that with `docker` is also docker's
+    /// format. Layers that exist as blobs go out as they are, others are compressed first; an image
+    /// that came with a manifest keeps it.
     ///
     /// An image named by id goes out without a name.
+    ///
+    /// # Errors
+    /// [`EngineError::WrongPlatform`] for an image that is for another platform than `platform`.
     pub fn save_images(
         &self,
         names: &[String],
+        docker: bool,
+        platform: Option<&Platform>,
         out: &mut dyn Write,
         events: &Events,
     ) -> Result<()> {
+        let images = self.to_save(names, platform, events)?;
+        Ok(write_archive(self.store()?, &images, docker, out)?)
+    }
+
+    /// Writes the images `names` into the OCI layout in `dir`, made when missing. Others that it
+    /// holds stay.
+    ///
+    /// # Errors
+    /// As [`save_images`](Self::save_images).
+    pub fn save_layout(
+        &self,
+        names: &[String],
+        platform: Option<&Platform>,
+        dir: &Path,
+        events: &Events,
+    ) -> Result<()> {
+        let images = self.to_save(names, platform, events)?;
+        Ok(write_layout(self.store()?, &images, dir)?)
+    }
+
+    fn to_save(
+        &self,
+        names: &[String],
+        platform: Option<&Platform>,
+        events: &Events,
+    ) -> Result<Vec<ArchiveImage>> {
         let store = self.store()?;
         // All names first: an archive that is cut short by a typo helps nobody.
         let mut found = Vec::with_capacity(names.len());
         for name in names {
-            found.push(find::find(store, name)?);
+            let image = find::find(store, name)?;
+            check_platform(name, &image.record, platform)?;
+            found.push(image);
         }
         let mut images: Vec<ArchiveImage> = Vec::new();
         for image in found {
             let reference = image.reference.filter(|reference| reference.digest().is_none());
             let id = image.record.id;
             match images.iter_mut().find(|known| known.manifest.config.digest == id) {
-                Some(known) => known.names.extend(reference),
+                Some(known) => {
+                    // The same name twice is one name.
+                    known.names.extend(reference.filter(|name| !known.names.contains(name)));
+                }
                 None => {
-                    let task = events.task(format!("exporting {id}"));
-                    let progress = |done, all| {
-                        task.progress(
-                            "exporting layers",
-                            done as u64,
-                            Some(all as u64),
-                            done == all,
-                        );
-                    };
-                    let options = ManifestOptions::default();
-                    let manifest = manifest(store, &image.record, &options, &progress);
-                    let manifest = task.finish(manifest)?;
-                    let (names, annotations) = (reference.into_iter().collect(), BTreeMap::new());
-                    images.push(ArchiveImage { manifest, names, annotations });
+                    let manifest = manifest(store, &image.record, events)?;
+                    let names = reference.into_iter().collect();
+                    images.push(ArchiveImage { manifest, names, annotations: BTreeMap::new() });
                 }
             }
         }
-        Ok(write_archive(store, &images, true, out)?)
+        Ok(images)
     }
+}
+
+fn check_platform(name: &str, image: &ImageRecord, wanted: Option<&Platform>) -> Result<()> {
+    let Some(wanted) = wanted else { return Ok(()) };
+    if Platform::parse(&image.platform).is_ok_and(|found| found.satisfies(wanted)) {
+        return Ok(());
+    }
+    Err(EngineError::WrongPlatform {
+        reference: name.to_owned(),
+        found: image.platform.clone(),
+        wanted: wanted.to_string(),
+    })
+}
+
+fn manifest(store: &Store, image: &ImageRecord, events: &Events) -> Result<Manifest> {
+    if let Some(manifest) = bld_export::stored_manifest(store, image)? {
+        return Ok(manifest);
+    }
+    let task = events.task(format!("exporting {}", image.id));
+    let progress = |done, all| {
+        task.progress("exporting layers", done as u64, Some(all as u64), done == all);
+    };
+    let manifest = bld_export::manifest(store, image, &ManifestOptions::default(), &progress);
+    Ok(task.finish(manifest)?)
 }

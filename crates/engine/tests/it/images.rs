@@ -61,12 +61,16 @@ fn what_is_saved_loads_elsewhere_as_the_same_image() {
     here.engine.tag_image("busybox", "second:2").unwrap();
     let path = here.dir.path().join("saved.tar");
     let names = ["busybox".to_owned(), "second:2".to_owned()];
-    here.engine.save_images(&names, &mut File::create(&path).unwrap(), &Events::none()).unwrap();
+    here.engine
+        .save_images(&names, true, None, &mut File::create(&path).unwrap(), &Events::none())
+        .unwrap();
     let missing = ["busybox".to_owned(), "nosuch".to_owned()];
-    let refused = here.engine.save_images(&missing, &mut std::io::sink(), &Events::none());
+    let refused =
+        here.engine.save_images(&missing, true, None, &mut std::io::sink(), &Events::none());
     assert!(matches!(refused, Err(EngineError::NoSuchImage { name }) if name == "nosuch"));
 
-    let loaded = there.engine.load_images(File::open(&path).unwrap(), &Events::none()).unwrap();
+    let loaded =
+        there.engine.load_images(File::open(&path).unwrap(), None, &Events::none()).unwrap();
     assert_eq!(loaded.len(), 1);
     assert_eq!((loaded[0].id, loaded[0].names.as_slice()), (id, &names_of(&names)[..]));
     assert_eq!(there.sh("echo works", |_| {}), (0, "works\n".to_owned()));
@@ -75,7 +79,7 @@ fn what_is_saved_loads_elsewhere_as_the_same_image() {
     assert!(gzip.wait().unwrap().success());
     let third = Place::empty();
     let file = File::open(path.with_extension("tar.gz")).unwrap();
-    assert_eq!(third.engine.load_images(file, &Events::none()).unwrap()[0].id, id);
+    assert_eq!(third.engine.load_images(file, None, &Events::none()).unwrap()[0].id, id);
 }
 
 fn names_of(names: &[String]) -> Vec<String> {
@@ -123,7 +127,8 @@ fn directories_that_a_layer_leaves_out_keep_what_they_were() {
     let (dir, file) = (tar::EntryType::Directory, tar::EntryType::Regular);
     let layers = [layer(&[("data", dir, 0o700, 5)]), layer(&[("data/x", file, 0o600, 5)])];
     let diff_ids = layers.iter().map(|layer| Digest::of(layer)).collect();
-    let loaded = place.engine.load_images(Cursor::new(archive(&layers, diff_ids)), &Events::none());
+    let loaded =
+        place.engine.load_images(Cursor::new(archive(&layers, diff_ids)), None, &Events::none());
     assert_eq!(loaded.unwrap()[0].names, ["made:1"]);
     let details = place.engine.image_details("made:1").unwrap();
     assert_eq!(details.layer_dirs.len(), 2);
@@ -136,16 +141,16 @@ fn damaged_archives_are_refused_and_leave_nothing() {
     let place = Place::empty();
     let layers = [layer(&[("x", tar::EntryType::Regular, 0o644, 0)])];
     let lie = archive(&layers, vec![Digest::of(b"something else")]);
-    let error = place.engine.load_images(Cursor::new(lie), &Events::none()).unwrap_err();
+    let error = place.engine.load_images(Cursor::new(lie), None, &Events::none()).unwrap_err();
     assert!(matches!(error, EngineError::LayerMismatch { .. }), "{error}");
     let short = archive(&layers, Vec::new());
-    let error = place.engine.load_images(Cursor::new(short), &Events::none()).unwrap_err();
+    let error = place.engine.load_images(Cursor::new(short), None, &Events::none()).unwrap_err();
     assert!(error.to_string().contains("names 0 layers and has 1"), "{error}");
     let mut cut = archive(&layers, vec![Digest::of(&layers[0])]);
     cut.truncate(cut.len() / 2);
-    assert!(place.engine.load_images(Cursor::new(cut), &Events::none()).is_err());
+    assert!(place.engine.load_images(Cursor::new(cut), None, &Events::none()).is_err());
     for junk in [&b"not a tar at all"[..], b""] {
-        let error = place.engine.load_images(Cursor::new(junk), &Events::none()).unwrap_err();
+        let error = place.engine.load_images(Cursor::new(junk), None, &Events::none()).unwrap_err();
         assert!(error.to_string().starts_with("load the archive: "), "{error}");
     }
     assert!(place.engine.find_image("made:1").is_err());
@@ -158,7 +163,10 @@ fn layouts_are_imported_by_tag() {
     let place = Place::new();
     let path = place.dir.path().join("saved.tar");
     let names = ["busybox".to_owned()];
-    place.engine.save_images(&names, &mut File::create(&path).unwrap(), &Events::none()).unwrap();
+    place
+        .engine
+        .save_images(&names, true, None, &mut File::create(&path).unwrap(), &Events::none())
+        .unwrap();
     let dir = place.dir.path().join("layout");
     std::fs::create_dir(&dir).unwrap();
     tar::Archive::new(File::open(&path).unwrap()).unpack(&dir).unwrap();

@@ -36,7 +36,7 @@ impl Place {
         bld_testkit::write_archive(&archive, "docker.io/library/busybox:latest", &layer, &["sh"])
             .unwrap();
         let file = std::fs::File::open(archive).unwrap();
-        place.engine.load_images(file, &Events::none()).unwrap();
+        place.engine.load_images(file, None, &Events::none()).unwrap();
         place
     }
 
