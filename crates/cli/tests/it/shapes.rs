@@ -8,6 +8,9 @@ pub(crate) enum Step {
     Run(&'static str),
     /// From an archive.
     Tar(Vec<u8>),
+    /// By instructions of a Dockerfile, whose context has a file `f`, a link `l` to it, and a directory
+    /// `d` with some of each.
+    Lines(&'static str),
 }
 
 /// An image.
@@ -134,6 +137,7 @@ pub(crate) fn shapes() -> Vec<Shape> {
     shapes.push(capabilities());
     shapes.push(exact_times());
     shapes.push(tall());
+    shapes.extend(copies());
     shapes
 }
 
@@ -199,4 +203,51 @@ fn tall() -> Shape {
         _ => Step::Run("mv e f || rm -r f; echo b >b"),
     }));
     Shape { name: "tall", steps }
+}
+
+/// What COPY, ADD and WORKDIR make, which is not the work of overlayfs.
+fn copies() -> [Shape; 4] {
+    let ground =
+        "mkdir -m 700 -p a/b; chown 5:6 a a/b; ln -s a l; echo x >a/b/x; touch -d @1000 a/b a";
+    [
+        Shape {
+            name: "copy",
+            steps: vec![
+                Step::Run(ground),
+                Step::Lines("COPY f d /s/a/b/\nCOPY --chown=7:8 --chmod=4750 f /s/l/g"),
+                Step::Lines("COPY d /s/new/dir\nCOPY l d/sub /s/links/"),
+            ],
+        },
+        Shape {
+            name: "copy-link",
+            steps: vec![
+                Step::Run(ground),
+                Step::Lines(
+                    "COPY --link f /s/a/b/f\nCOPY --link --chown=3:4 --chmod=600 f /s/n/e/f",
+                ),
+                Step::Lines("COPY --link d /s/n/e/\nADD --link --chown=9 d/sub /s/a"),
+            ],
+        },
+        Shape {
+            name: "copy-over",
+            steps: vec![
+                Step::Run(
+                    "mkdir -p d/sub; echo old >d/g; echo old >f; ln f h; echo old >d/sub/gone",
+                ),
+                Step::Run("rm -r d/sub; chmod 711 d"),
+                Step::Lines("COPY d /s/d\nCOPY f /s/f"),
+                Step::Run("rm -r d; rm f"),
+                Step::Lines("COPY --from=base /etc /s/d\nCOPY d /s/d"),
+            ],
+        },
+        Shape {
+            name: "workdir",
+            steps: vec![
+                Step::Run(ground),
+                Step::Lines("WORKDIR /s/l/w/x\nUSER 7:8\nWORKDIR y\nUSER 0\nWORKDIR /"),
+                Step::Run("rm -r a/w/x"),
+                Step::Lines("WORKDIR /s/a/w/x/z"),
+            ],
+        },
+    ]
 }
