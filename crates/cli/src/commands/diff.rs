@@ -74,9 +74,17 @@ struct Options {
     /// Print nothing: the exit code says it
     #[arg(short, long)]
     quiet: bool,
-    /// Lines around those that differ
-    #[arg(short = 'U', long, value_name = "int", default_value_t = 3)]
-    unified: usize,
+    /// Lines around those that differ (default 3)
+    #[arg(short = 'U', long, value_name = "int")]
+    unified: Option<usize>,
+}
+
+impl Options {
+    /// Whether anything was asked for that is of no use with a container.
+    fn is_about_images(&self) -> bool {
+        let Self { format: _, full, ignore, no_text, quiet, unified } = self;
+        *full || *no_text || *quiet || !ignore.is_empty() || unified.is_some()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -94,6 +102,9 @@ enum Ignored {
 pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
     match args.names.as_slice() {
         [before, after] => compare(session, &args.options, before, after),
+        [_] if args.options.is_about_images() => Err(Failure::new(
+            "--full, --ignore, --no-text, --quiet and --unified are for two images: bld diff IMAGE IMAGE",
+        )),
         [name] => changed(session, args.options.format.as_deref(), name),
         _ => Err(Failure::new("a container or two images are needed")),
     }
@@ -172,8 +183,8 @@ fn compare(session: &Session, options: &Options, before: &str, after: &str) -> O
                 session.say(&template.render(&value, &options)?)?;
             }
             (None, Some("json")) => {
-                let value = serde_json::to_value(document(sides, &diff)).unwrap_or_default();
-                session.say(&format!("{value:#}"))?;
+                let document = serde_json::to_string_pretty(&document(sides, &diff));
+                session.say(&document.map_err(|error| Failure::new(error.to_string()))?)?;
             }
             (None, _) => {
                 let text = text(sides, &diff);
@@ -199,7 +210,10 @@ fn wanted(options: &Options) -> DiffOptions {
         Ignored::Links => Some(Aspect::Links),
         Ignored::Config | Ignored::Created | Ignored::Layers => None,
     };
-    let mut text = TextOptions { context: options.unified, ..TextOptions::default() };
+    let mut text = TextOptions::default();
+    if let Some(context) = options.unified {
+        text.context = context;
+    }
     if options.full {
         (text.max_size, text.max_lines) = (u64::MAX, usize::MAX);
     }
@@ -268,7 +282,8 @@ pub(super) fn text((before, after): (&ImageContents, &ImageContents), diff: &Ima
         format!("{number} {what}{plural}")
     };
     let counts = [(diff.fields.len(), "field"), (differing, "layer"), (diff.files.len(), "file")];
-    let counts: Vec<_> = counts.into_iter().map(|(number, what)| count(number, what)).collect();
+    let counts = counts.into_iter().filter(|(number, _)| *number > 0);
+    let counts: Vec<_> = counts.map(|(number, what)| count(number, what)).collect();
     let _infallible = writeln!(text, "\n{} differ.", counts.join(", "));
     text
 }

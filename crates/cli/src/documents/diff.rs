@@ -140,7 +140,7 @@ fn layer(before: &[ImageLayer], after: &[ImageLayer], change: LayerChange) -> La
     let of = |layers: &[ImageLayer], index: Option<usize>| {
         let layer = layers.get(index?)?;
         Some(LayerOf {
-            index: index?,
+            index: index? + 1,
             diff_id: layer.diff_id.to_string(),
             size: layer.size,
             created_by: layer.created_by.clone(),
