@@ -1,11 +1,13 @@
 //! Trees of every shape that a layer can have, each made in one or several steps.
 
+use std::borrow::Cow;
+
 use bld_testkit::{EntryType, TarEntry, Tarball};
 
 /// How one layer is made, inside the directory `/s` of the image.
 pub(crate) enum Step {
     /// By a script.
-    Run(&'static str),
+    Run(Cow<'static, str>),
     /// From an archive.
     Tar(Vec<u8>),
     /// By instructions of a Dockerfile, whose context has a file `f`, a link `l` to it, and a directory
@@ -130,7 +132,7 @@ const CAPABILITY: &[u8] = &[1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 
 pub(crate) fn shapes() -> Vec<Shape> {
     let scripted = SCRIPTS.iter().map(|(name, scripts)| Shape {
         name,
-        steps: scripts.iter().map(|script| Step::Run(script)).collect(),
+        steps: scripts.iter().map(|script| Step::Run((*script).into())).collect(),
     });
     let mut shapes: Vec<Shape> = scripted.collect();
     shapes.push(xattrs());
@@ -138,6 +140,7 @@ pub(crate) fn shapes() -> Vec<Shape> {
     shapes.push(exact_times());
     shapes.push(tall());
     shapes.extend(copies());
+    shapes.extend([("made-up-1", 1), ("made-up-2", 2), ("made-up-3", 3)].map(made_up));
     shapes
 }
 
@@ -162,8 +165,8 @@ fn xattrs() -> Shape {
     ];
     let steps = vec![
         tar(entries),
-        Step::Run("chmod 600 a; chmod 700 d; echo >>b; ln c l"),
-        Step::Run("rm c"),
+        Step::Run("chmod 600 a; chmod 700 d; echo >>b; ln c l".into()),
+        Step::Run("rm c".into()),
     ];
     Shape { name: "xattrs", steps }
 }
@@ -177,7 +180,7 @@ fn capabilities() -> Shape {
             .with("SCHILY.xattr.security.capability", CAPABILITY)
             .with("SCHILY.xattr.user.x", b"y"),
     ];
-    let steps = vec![tar(entries), Step::Run("ln two link; chmod 755 both")];
+    let steps = vec![tar(entries), Step::Run("ln two link; chmod 755 both".into())];
     Shape { name: "capabilities", steps }
 }
 
@@ -191,16 +194,16 @@ fn exact_times() -> Shape {
         TarEntry::file(b"owned", b"").with("uid", b"3000000").with("gid", b"4000000"),
         TarEntry::file(b"cut", b"").with("path", "späth".as_bytes()),
     ];
-    Shape { name: "exact-times", steps: vec![tar(entries), Step::Run("chmod 600 owned")] }
+    Shape { name: "exact-times", steps: vec![tar(entries), Step::Run("chmod 600 owned".into())] }
 }
 
 /// 127 layers, of which the base has three: as many as others take.
 fn tall() -> Shape {
-    let mut steps = vec![Step::Run("mkdir d")];
+    let mut steps = vec![Step::Run("mkdir d".into())];
     steps.extend((0..123).map(|n| match n % 3 {
-        0 => Step::Run("echo a >>a; echo $(ls d | wc -l) >d/$(ls d | wc -l)"),
-        1 => Step::Run("rm -f a b; mkdir -p e/$(wc -l <d/0)"),
-        _ => Step::Run("mv e f || rm -r f; echo b >b"),
+        0 => Step::Run("echo a >>a; echo $(ls d | wc -l) >d/$(ls d | wc -l)".into()),
+        1 => Step::Run("rm -f a b; mkdir -p e/$(wc -l <d/0)".into()),
+        _ => Step::Run("mv e f || rm -r f; echo b >b".into()),
     }));
     Shape { name: "tall", steps }
 }
@@ -213,7 +216,7 @@ fn copies() -> [Shape; 4] {
         Shape {
             name: "copy",
             steps: vec![
-                Step::Run(ground),
+                Step::Run(ground.into()),
                 Step::Lines("COPY f d /s/a/b/\nCOPY --chown=7:8 --chmod=4750 f /s/l/g"),
                 Step::Lines("COPY d /s/new/dir\nCOPY l d/sub /s/links/"),
             ],
@@ -221,7 +224,7 @@ fn copies() -> [Shape; 4] {
         Shape {
             name: "copy-link",
             steps: vec![
-                Step::Run(ground),
+                Step::Run(ground.into()),
                 Step::Lines(
                     "COPY --link f /s/a/b/f\nCOPY --link --chown=3:4 --chmod=600 f /s/n/e/f",
                 ),
@@ -232,22 +235,63 @@ fn copies() -> [Shape; 4] {
             name: "copy-over",
             steps: vec![
                 Step::Run(
-                    "mkdir -p d/sub; echo old >d/g; echo old >f; ln f h; echo old >d/sub/gone",
+                    "mkdir -p d/sub; echo old >d/g; echo old >f; ln f h; echo old >d/sub/gone"
+                        .into(),
                 ),
-                Step::Run("rm -r d/sub; chmod 711 d"),
+                Step::Run("rm -r d/sub; chmod 711 d".into()),
                 Step::Lines("COPY d /s/d\nCOPY f /s/f"),
-                Step::Run("rm -r d; rm f"),
+                Step::Run("rm -r d; rm f".into()),
                 Step::Lines("COPY --from=base /etc /s/d\nCOPY d /s/d"),
             ],
         },
         Shape {
             name: "workdir",
             steps: vec![
-                Step::Run(ground),
+                Step::Run(ground.into()),
                 Step::Lines("WORKDIR /s/l/w/x\nUSER 7:8\nWORKDIR y\nUSER 0\nWORKDIR /"),
-                Step::Run("rm -r a/w/x"),
+                Step::Run("rm -r a/w/x".into()),
                 Step::Lines("WORKDIR /s/a/w/x/z"),
             ],
         },
     ]
+}
+
+/// Whatever a sequence of numbers that begins with `seed` makes of a handful of names: ten layers, a dozen
+/// changes each, of which those that cannot be made are not.
+fn made_up((name, seed): (&'static str, u64)) -> Shape {
+    let mut state = seed;
+    let mut next = |below: u64| {
+        // Knuth's MMIX generator; its upper bits are the good ones.
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    let path = |next: &mut dyn FnMut(u64) -> u64| {
+        let depth = 1 + next(3);
+        let parts: Vec<_> = (0..depth).map(|_| ["a", "b", "c"][next(3) as usize]).collect();
+        parts.join("/")
+    };
+    let steps = (0..10).map(|_| {
+        let mut script = String::new();
+        for _ in 0..12 {
+            let (one, other, number) = (path(&mut next), path(&mut next), next(1000));
+            let line = match next(16) {
+                0..3 => format!("echo {number} >{one}"),
+                3..6 => format!("mkdir -p {one}"),
+                6..8 => format!("rm -rf {one}"),
+                8 => format!("mv {one} {other}"),
+                9 => format!("ln {one} {other}"),
+                10 => format!("ln -s {one} {other}"),
+                11 => format!("chmod {:o} {one}", 0o700 + number % 512),
+                12 => format!("chown {number}:{number} {one}"),
+                13 => format!("touch -d @{} {one}", number * 1000),
+                14 => format!("cp -a {one} {other}"),
+                _ => format!("rm -rf {one} && mkdir {one} && echo {number} >{one}/a"),
+            };
+            script += &line;
+            script += " || true\n";
+        }
+        Step::Run(script.into())
+    });
+    Shape { name, steps: steps.collect() }
 }

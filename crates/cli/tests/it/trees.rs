@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use bld_testkit::{Cmd, TestEnv, Tree, read_tree, rootfs, tree_differences};
+use bld_testkit::{Cmd, TestEnv, Tree, TreeEntry, read_tree, rootfs, tree_differences};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
@@ -35,7 +35,8 @@ fn build_base(env: &TestEnv) {
     fs::create_dir_all(env.path("ctx")).unwrap();
     fs::copy(rootfs::busybox_binary().unwrap(), env.path("ctx/busybox")).unwrap();
     let install = "[\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]";
-    let files = "RUN mkdir -p home etc && echo x >etc/passwd && echo y >etc/group";
+    let files =
+        "RUN mkdir -p home etc && echo root:x:0:0::: >etc/passwd && echo root:x:0: >etc/group";
     let dockerfile = format!("FROM scratch\nCOPY busybox /bin/\nRUN {install}\n{files}\n");
     let _ = env.build("base", &dockerfile, []).expect_code(0);
 }
@@ -103,6 +104,30 @@ fn all_mounted(env: &TestEnv, shapes: &[Shape]) -> Trees {
         .iter()
         .map(|shape| (shape.name, mounted(env, &format!("shapes:{}", shape.name))))
         .collect()
+}
+
+/// That `bld diff` of two images finds what the trees of both say.
+fn compared(env: &TestEnv, trees: &Trees, one: &str, other: &str) {
+    let names = [one, other].map(|name| format!("shapes:{name}"));
+    let diff = env.bld(["diff", "--format", "json", "--no-text"]).args(&names).run();
+    let diff: Value = serde_json::from_str(&diff.expect_code(1).stdout).unwrap();
+    let found: Vec<String> = diff["Files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|file| file["Changed"] != serde_json::json!(["links"]))
+        .map(|file| file["Path"].as_str().unwrap().to_owned())
+        .collect();
+    // Which names are one file is told apart from all else.
+    let plain = |name: &str| -> Tree {
+        let entries = trees[name].iter();
+        entries
+            .map(|(path, entry)| (path.clone(), TreeEntry { same_as: None, ..entry.clone() }))
+            .collect()
+    };
+    let expected = tree_differences(&plain(one), &plain(other));
+    let paths: Vec<_> = expected.iter().map(|line| line.split(": ").next().unwrap()).collect();
+    assert_eq!(found, paths, "{one} and {other}");
 }
 
 /// A command of the containers tools, with a store of its own.
@@ -175,7 +200,7 @@ fn built_by_buildah(base: &Path, place: &Path, shapes: &[Shape]) -> (String, Tre
     let mut image = format!("oci-archive:{}", base.display());
     // Not all of the hundred layers of one of them: a commit takes its time.
     let steps =
-        shapes.iter().map(|shape| shape.steps.len()).filter(|steps| *steps < 10).max().unwrap();
+        shapes.iter().map(|shape| shape.steps.len()).filter(|steps| *steps <= 10).max().unwrap();
     for n in 0..steps {
         let container = format!("c{n}");
         buildah(&["from", "--name", &container, &image]);
@@ -272,6 +297,11 @@ fn what_bld_builds_unpacks_to_the_same_trees_everywhere() {
         fs::create_dir(&layout).unwrap();
         Cmd::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&layout).ok();
         let built = all_mounted(&env, &shapes);
+        for (one, other) in
+            [("made-up-1", "made-up-2"), ("made-up-2", "made-up-3"), ("owners", "modes")]
+        {
+            compared(&env, &built, one, other);
+        }
         let place = |name: &str| -> PathBuf { env.path(name) };
         thread::scope(|scope| {
             let umoci = scope.spawn(|| by_umoci(&layout, &place("umoci"), &shapes));
