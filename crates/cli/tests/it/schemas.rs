@@ -192,6 +192,17 @@ fn everything_written_is_as_the_schemas_say_and_others_take_it() {
     env.bld(["save", "example.com/full:1", "bare:1", "committed:1", "-o"]).arg(&saved).ok();
     checked += check_layout(&schemas, &unpacked(&env, &saved), &mut problems);
 
+    // What is converted.
+    for (n, flags) in
+        [&["--docker"][..], &["--compression", "zstd"], &["--squash"]].iter().enumerate()
+    {
+        let (name, dir) =
+            (format!("example.com/converted:{n}"), env.path(format!("converted-{n}")));
+        env.bld(["image", "convert"]).args(*flags).args(["example.com/full:1", &name]).ok();
+        env.bld(["save", "--format", "oci-dir", &name, "-o"]).arg(&dir).ok();
+        checked += check_layout(&schemas, &dir, &mut problems);
+    }
+
     // What is pushed, as another tool brings it back.
     let registry = Registry::start().unwrap();
     let name = format!("{}/full:1", registry.host());

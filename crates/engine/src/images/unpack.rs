@@ -180,7 +180,8 @@ fn unpack_all(
 /// Why the blob of a layer did not unpack: if its bytes changed since they came into the store, that.
 pub(super) fn blaming(store: &Store, blob: &LayerBlob, error: EngineError) -> EngineError {
     let is_about_bytes =
-        matches!(error, EngineError::Layer { .. } | EngineError::LayerMismatch { .. });
+        matches!(error, EngineError::Layer { .. } | EngineError::LayerMismatch { .. })
+            && !crate::is_for_space(&error);
     match is_about_bytes.then(|| store.verify_blob(&blob.digest)) {
         Some(Err(damaged)) => damaged.into(),
         Some(Ok(())) | None => error,

@@ -131,7 +131,7 @@ fn row(index: usize, layer: &LayerAnatomy) -> Vec<String> {
         0 => "-".to_owned(),
         files => format!("{files} ({})", units::size(amount.bytes, 3)),
     };
-    let made: String = layer.layer.created_by.split_whitespace().collect::<Vec<_>>().join(" ");
+    let made = instruction(layer);
     let made = if made.chars().count() > INSTRUCTION {
         made.chars().take(INSTRUCTION - 1).chain(['…']).collect()
     } else {
@@ -149,11 +149,16 @@ fn row(index: usize, layer: &LayerAnatomy) -> Vec<String> {
     ]
 }
 
+/// What made a layer, on one line.
+fn instruction(layer: &LayerAnatomy) -> String {
+    shown(layer.layer.created_by.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
 /// Every layer with what it does to which file.
 fn files(anatomy: &ImageAnatomy) -> String {
     let mut text = String::new();
     for (index, layer) in anatomy.layers.iter().enumerate() {
-        let made = layer.layer.created_by.split_whitespace().collect::<Vec<_>>().join(" ");
+        let made = instruction(layer);
         let gap = if index > 0 { "\n" } else { "" };
         let _infallible = writeln!(text, "{gap}Layer {}: {made}", index + 1);
         for entry in &layer.entries {
