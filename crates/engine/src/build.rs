@@ -4,6 +4,7 @@ mod annotations;
 mod contexts;
 mod definition;
 mod error;
+mod hand_out;
 mod inspect;
 mod keys;
 mod listing;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use bld_dockerfile::{Diagnostic, Dockerfile, Severity};
 use bld_event::{Cancel, Events, VertexId};
 use bld_graph::{LowerOptions, Plan};
+use bld_oci::Platform;
 use bld_solve::{Devices, Environment, Granted, Limits, NetworkSetup, SolveError};
 
 pub use annotations::{Annotation, AnnotationScope, Annotations};
@@ -41,7 +43,8 @@ use crate::Engine;
 use crate::containers::spec::limits;
 use contexts::Files;
 use definition::Definition;
-use output::{HandOut, Wanted};
+use hand_out::HandOut;
+use output::Wanted;
 use remotes::BuildSources;
 use resolver::{BuildImages, BuildResolver, Found};
 
@@ -50,8 +53,8 @@ use resolver::{BuildImages, BuildResolver, Found};
 pub struct PlannedBuild {
     /// The Dockerfile.
     pub source: SourceText,
-    /// What to do.
-    pub plan: Plan,
+    /// What to do, for each platform.
+    pub plans: Vec<Plan>,
     /// What reading the Dockerfile is shown as.
     pub vertex: VertexId,
     wanted: Vec<Wanted>,
@@ -61,8 +64,14 @@ pub struct PlannedBuild {
 
 impl PlannedBuild {
     /// What is worth a look but stops nothing.
-    pub fn warnings(&self) -> &[Diagnostic] {
-        &self.plan.warnings
+    pub fn warnings(&self) -> Vec<Diagnostic> {
+        let mut warnings: Vec<Diagnostic> = Vec::new();
+        for warning in self.plans.iter().flat_map(|plan| &plan.warnings) {
+            if !warnings.contains(warning) {
+                warnings.push(warning.clone());
+            }
+        }
+        warnings
     }
 }
 
@@ -97,11 +106,9 @@ impl Engine {
             diagnostics.sort_by_key(|diagnostic| diagnostic.span);
             BuildError::Dockerfile { source_text: definition.source.clone(), diagnostics }
         };
-        let (text, mut options) = (&definition.source.text, definition.options(request));
-        if request.reproducible {
-            fix_time(&parsed.dockerfile, &mut options);
-        }
+        let text = &definition.source.text;
         if !parsed.is_ok() {
+            let options = definition.options(request, request.platforms.first());
             let mut diagnostics = bld_graph::check_text(&parsed.dockerfile, text, &options);
             diagnostics.retain(|found| found.severity == Severity::Warning);
             diagnostics.extend(parsed.diagnostics.iter().cloned());
@@ -109,17 +116,23 @@ impl Engine {
         }
         let found = Found::default();
         let mut resolver = self.resolver(request, &definition, (events, cancel), &found);
-        match bld_graph::lower(&parsed.dockerfile, text, &options, &mut resolver) {
-            Ok(plan) => Ok(PlannedBuild {
-                source: definition.source,
-                plan,
-                vertex: definition.vertex,
-                wanted,
-                contexts: definition.contexts,
-                found,
-            }),
-            Err(errors) => Err(refused(errors)),
+        let platforms: Vec<Option<&Platform>> = match request.platforms.as_slice() {
+            [] => vec![None],
+            platforms => platforms.iter().map(Some).collect(),
+        };
+        let mut plans = Vec::with_capacity(platforms.len());
+        for platform in platforms {
+            let mut options = definition.options(request, platform);
+            if request.reproducible {
+                fix_time(&parsed.dockerfile, &mut options);
+            }
+            match bld_graph::lower(&parsed.dockerfile, text, &options, &mut resolver) {
+                Ok(plan) => plans.push(plan),
+                Err(errors) => return Err(refused(errors)),
+            }
         }
+        let Definition { source, vertex, contexts } = definition;
+        Ok(PlannedBuild { source, plans, vertex, wanted, contexts, found })
     }
 
     fn resolver<'a>(
@@ -152,12 +165,13 @@ impl Engine {
         cancel: &Cancel,
     ) -> Result<BuildResult, BuildError> {
         let store = self.store()?;
-        let PlannedBuild { source, mut plan, wanted, contexts, found, .. } = planned;
+        let PlannedBuild { source, mut plans, wanted, contexts, found, .. } = planned;
         let remote = self.remote(request, cancel)?;
-        if let Err(diagnostics) =
-            remotes::resolve(&mut plan, &remote, request.policy.as_ref(), events)
-        {
-            return Err(BuildError::Dockerfile { source_text: source, diagnostics });
+        for plan in &mut plans {
+            let resolved = remotes::resolve(plan, &remote, request.policy.as_ref(), events);
+            if let Err(diagnostics) = resolved {
+                return Err(BuildError::Dockerfile { source_text: source, diagnostics });
+            }
         }
         let environment = Environment {
             store: store.clone(),
@@ -196,15 +210,14 @@ impl Engine {
             events: events.clone(),
             cancel: cancel.clone(),
         };
-        let solved = bld_solve::solve(plan.clone(), &source.text, environment).map_err(
-            |error| match error {
+        let solved =
+            bld_solve::solve(&plans, &source.text, environment).map_err(|error| match error {
                 SolveError::Step(error) => BuildError::Step { source_text: source, error },
                 SolveError::Canceled => BuildError::Canceled,
                 SolveError::Store(error) => BuildError::Store(error),
                 other @ SolveError::Runtime(_) => BuildError::Solve(other),
-            },
-        )?;
-        HandOut::new(self, request, &plan, &solved, (events, cancel))?.all(&wanted)
+            })?;
+        HandOut::new(self, request, &plans, &solved, (events, cancel))?.all(&wanted)
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) mod remove;
 mod save;
 mod tag;
 mod unpack;
+pub(crate) mod variants;
 
 pub use anatomy::{
     Amount, ImageAnatomy, LargeFile, LayerAnatomy, LayerEffect, LayerEntry, WastefulPath,

@@ -50,7 +50,7 @@ impl Place {
             target: None,
             build_args: BTreeMap::new(),
             labels: BTreeMap::new(),
-            platform: None,
+            platforms: Vec::new(),
             no_cache: false,
             no_cache_filter: Vec::new(),
             traced: TracedCache::Off,

@@ -8,6 +8,7 @@ use bld_store::Store;
 use serde_json::{Map, Value, json};
 
 use crate::error::ExportError;
+use crate::index::Index;
 use crate::layout::index_entries;
 use crate::manifest::Manifest;
 
@@ -19,12 +20,37 @@ const COPIED: usize = 1 << 20;
 /// An image and the names it has in the archive.
 #[derive(Debug, Clone)]
 pub struct ArchiveImage {
-    /// The manifest, in the store with all it names.
+    /// The manifest, in the store with all it names; of several platforms, the one for readers that
+    /// know no index.
     pub manifest: Manifest,
+    /// The index, where there are several platforms.
+    pub index: Option<Index>,
     /// The names; none gives an image without a name.
     pub names: Vec<Reference>,
     /// Annotations of what leads to the image, besides those that name it.
     pub annotations: BTreeMap<String, String>,
+}
+
+impl ArchiveImage {
+    /// The blobs it consists of, those that name others behind them.
+    pub(crate) fn blobs(&self) -> Vec<Digest> {
+        match &self.index {
+            None => self.manifest.blobs().collect(),
+            Some(index) => {
+                let named = index.manifests.iter().flat_map(Manifest::blobs);
+                named.chain([index.digest]).collect()
+            }
+        }
+    }
+
+    /// Media type, digest and size of what leads to all of it.
+    pub(crate) fn top(&self) -> (&str, Digest, usize) {
+        let Manifest { media_type, digest, bytes, .. } = &self.manifest;
+        match &self.index {
+            None => (media_type, *digest, bytes.len()),
+            Some(index) => (&index.media_type, index.digest, index.bytes.len()),
+        }
+    }
 }
 
 /// Writes `images` as an OCI layout in a tar. With `docker`, the files that `docker load` wants
@@ -40,7 +66,7 @@ pub fn write_archive(
     directory(&mut tar, "blobs/")?;
     directory(&mut tar, "blobs/sha256/")?;
     for image in images {
-        for digest in image.manifest.blobs() {
+        for digest in image.blobs() {
             if written.insert(digest) {
                 blob(&mut tar, store, &digest)?;
             }

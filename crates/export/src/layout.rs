@@ -29,7 +29,7 @@ pub fn write_layout(store: &Store, images: &[ArchiveImage], dir: &Path) -> Resul
     // One writer at a time: the index is read, changed and written. The lock ends with the handle.
     let lock = fs::File::open(dir).map_err(ExportError::io("open", dir))?;
     lock.lock().map_err(ExportError::io("lock", dir))?;
-    for digest in images.iter().flat_map(|image| image.manifest.blobs()) {
+    for digest in images.iter().flat_map(ArchiveImage::blobs) {
         copy_blob(store, &digest, &blobs)?;
     }
     replace(&dir.join("oci-layout"), OCI_LAYOUT)?;
@@ -61,12 +61,8 @@ fn encode_index(manifests: &[Value]) -> Result<Vec<u8>, ExportError> {
 fn entries(images: &[ArchiveImage]) -> Vec<Value> {
     let mut entries = Vec::new();
     for image in images {
-        let manifest = &image.manifest;
-        let mut entry = json!({
-            "mediaType": manifest.media_type,
-            "digest": manifest.digest,
-            "size": manifest.bytes.len(),
-        });
+        let (media_type, digest, size) = image.top();
+        let mut entry = json!({ "mediaType": media_type, "digest": digest, "size": size });
         if !image.annotations.is_empty() {
             entry["annotations"] = json!(image.annotations);
         }
@@ -99,7 +95,7 @@ fn kept_entries(index: &[u8], images: &[ArchiveImage]) -> Result<Vec<Value>, Exp
         .map_err(|error| ExportError::malformed("the index.json that is there already", error))?;
     let replaced: Vec<String> =
         images.iter().flat_map(|image| image.names.iter().map(ToString::to_string)).collect();
-    let digests: Vec<Value> = images.iter().map(|image| json!(image.manifest.digest)).collect();
+    let digests: Vec<Value> = images.iter().map(|image| json!(image.top().1)).collect();
     let keep = |entry: &&Value| {
         let name = entry["annotations"][IMAGE_NAME].as_str();
         name.map_or(!digests.contains(&entry["digest"]), |name| {

@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bld_layer::copy::{CopyRequest, Item, copy};
-use bld_layer::{TarOptions, View, write_tree, write_tree_under};
+use bld_layer::{TarOptions, View, write_tree, write_trees};
 use bld_store::{SnapshotId, Store};
 
 use crate::error::ExportError;
@@ -75,14 +75,26 @@ pub fn write_rootfs_tar(
     store: &Store,
     snapshot: Option<SnapshotId>,
     out: &mut dyn Write,
-    options: &FilesOptions,
+    mtime: Option<i64>,
 ) -> Result<(), ExportError> {
-    let view = view(store, snapshot)?;
-    let tar = TarOptions { mtime: options.mtime, ..TarOptions::default() };
-    match &options.subdir {
-        Some(name) => write_tree_under(&view, Path::new(name), out, &tar)?,
-        None => write_tree(&view, out, &tar)?,
+    let tar = TarOptions { mtime, ..TarOptions::default() };
+    write_tree(&view(store, snapshot)?, out, &tar)?;
+    Ok(())
+}
+
+/// Writes the files of several snapshots as one tar, those of each in a directory of that name.
+pub fn write_rootfs_tars(
+    store: &Store,
+    snapshots: &[(String, Option<SnapshotId>)],
+    out: &mut dyn Write,
+    mtime: Option<i64>,
+) -> Result<(), ExportError> {
+    let tar = TarOptions { mtime, ..TarOptions::default() };
+    let tree = |(name, snapshot): &(String, Option<SnapshotId>)| {
+        Ok((PathBuf::from(name), view(store, *snapshot)?))
     };
+    let trees = snapshots.iter().map(tree).collect::<Result<Vec<_>, ExportError>>()?;
+    write_trees(&trees, out, &tar)?;
     Ok(())
 }
 

@@ -65,7 +65,7 @@ impl Lab {
     fn archived(&self, image: &ImageRecord, options: &ManifestOptions, name: &str) -> ArchiveImage {
         let manifest = manifest(&self.store, image, options, &|_, _| {}).unwrap();
         let names = vec![Reference::parse(name).unwrap()];
-        ArchiveImage { manifest, names, annotations: BTreeMap::default() }
+        ArchiveImage { manifest, index: None, names, annotations: BTreeMap::default() }
     }
 }
 
@@ -378,7 +378,7 @@ fn an_image_without_layers_is_an_image() {
 
     let (dir, mut tar) = (lab.path("out"), Vec::new());
     write_rootfs_dir(&lab.store, None, &dir, &FilesOptions::default()).unwrap();
-    write_rootfs_tar(&lab.store, None, &mut tar, &FilesOptions::default()).unwrap();
+    write_rootfs_tar(&lab.store, None, &mut tar, None).unwrap();
     assert_eq!(fs::read_dir(dir).unwrap().count(), 0);
     assert_eq!(tar::Archive::new(&*tar).entries().unwrap().count(), 0);
 }
@@ -402,7 +402,7 @@ fn files_come_out_merged() {
 
     let tar = || {
         let mut bytes = Vec::new();
-        write_rootfs_tar(&lab.store, Some(snapshot), &mut bytes, &FilesOptions::default()).unwrap();
+        write_rootfs_tar(&lab.store, Some(snapshot), &mut bytes, None).unwrap();
         bytes
     };
     let bytes = tar();

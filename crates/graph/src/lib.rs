@@ -37,5 +37,5 @@ pub use op::{
 };
 pub use options::{Entitlements, LowerOptions, NoCache};
 pub use outline::{Outline, OutlineArg, OutlineMount, Target, targets};
-pub use plan::{Base, HistoryStep, Input, Plan, Surroundings, Vertex};
+pub use plan::{Base, HistoryStep, Input, Plan, Surroundings, Vertex, inputs, unite};
 pub use resolve::{ImageRequest, NamedContext, ResolveError, ResolvedImage, Resolver};

@@ -1,5 +1,7 @@
 //! The graph of one build for one platform.
 
+use std::collections::HashMap;
+
 use bld_dockerfile::{Diagnostic, Span};
 use bld_oci::{Digest, History, ImageConfig, Platform, Reference, json};
 use petgraph::Direction;
@@ -105,13 +107,54 @@ pub struct Base {
     pub digest: Option<Digest>,
 }
 
+/// The inputs of a vertex: the root first, then the others by number.
+pub fn inputs(graph: &DiGraph<Vertex, Input>, vertex: NodeIndex) -> Vec<(Input, NodeIndex)> {
+    let edges = graph.edges_directed(vertex, Direction::Incoming);
+    let mut inputs: Vec<_> = edges.map(|edge| (*edge.weight(), edge.source())).collect();
+    inputs.sort_unstable();
+    inputs
+}
+
+/// The operations of several plans of one Dockerfile in one graph, in an order as in
+/// [`Plan::graph`], and the root of each plan. What plans have in common is there once.
+pub fn unite(plans: &[Plan]) -> (DiGraph<Vertex, Input>, Vec<Option<NodeIndex>>) {
+    let [first, others @ ..] = plans else { return Default::default() };
+    let (mut graph, mut roots) = (first.graph.clone(), vec![first.root]);
+    if others.is_empty() {
+        return (graph, roots);
+    }
+    let identity = |vertex: &Vertex, inputs: Vec<_>| (vertex.name.clone(), vertex.key(), inputs);
+    let mut known: HashMap<_, NodeIndex> = graph
+        .node_indices()
+        .map(|node| (identity(&graph[node], inputs(&graph, node)), node))
+        .collect();
+    for plan in others {
+        let mut places: Vec<NodeIndex> = Vec::with_capacity(plan.graph.node_count());
+        for node in plan.graph.node_indices() {
+            let vertex = &plan.graph[node];
+            let inputs: Vec<_> = plan
+                .inputs(node)
+                .into_iter()
+                .map(|(input, from)| (input, places[from.index()]))
+                .collect();
+            let place = *known.entry(identity(vertex, inputs.clone())).or_insert_with(|| {
+                let place = graph.add_node(vertex.clone());
+                for (input, from) in inputs {
+                    graph.add_edge(from, place, input);
+                }
+                place
+            });
+            places.push(place);
+        }
+        roots.push(plan.root.map(|root| places[root.index()]));
+    }
+    (graph, roots)
+}
+
 impl Plan {
     /// The inputs of a vertex: the root first, then the others by number.
     pub fn inputs(&self, vertex: NodeIndex) -> Vec<(Input, NodeIndex)> {
-        let edges = self.graph.edges_directed(vertex, Direction::Incoming);
-        let mut inputs: Vec<_> = edges.map(|edge| (*edge.weight(), edge.source())).collect();
-        inputs.sort_unstable();
-        inputs
+        inputs(&self.graph, vertex)
     }
 
     /// Which vertex a vertex takes `input` from.

@@ -63,24 +63,28 @@ pub fn write_tree(view: &View, out: &mut dyn Write, options: &TarOptions) -> Res
     Packer::new(view.clone(), out, options, false).run()
 }
 
-/// As [`write_tree`], with everything in the directory `prefix`, a relative path of plain names that is
-/// an entry of the tar as well.
+/// As [`write_tree`], of several trees: everything of each is in a directory, a relative path of plain
+/// names that is an entry of the tar as well.
 ///
 /// # Errors
 /// As [`write_layer`].
-pub fn write_tree_under(
-    view: &View,
-    prefix: &Path,
+pub fn write_trees(
+    trees: &[(PathBuf, View)],
     out: &mut dyn Write,
     options: &TarOptions,
 ) -> Result<LayerStats> {
-    let mut packer = Packer::new(view.clone(), out, options, false);
-    prefix.clone_into(&mut packer.prefix);
-    if let Some(root) = packer.view.lookup("/")? {
-        let xattrs = root.xattrs()?;
-        packer.pack_entry(&root, prefix, EntryType::Directory, Path::new(""), &xattrs)?;
+    let mut packer = Packer::new(View::new(Vec::new()), out, options, false);
+    for (prefix, view) in trees {
+        packer.view = view.clone();
+        packer.prefix.clone_from(prefix);
+        packer.names.clear();
+        if let Some(root) = view.lookup("/")? {
+            let xattrs = root.xattrs()?;
+            packer.pack_entry(&root, prefix, EntryType::Directory, Path::new(""), &xattrs)?;
+        }
+        packer.walk()?;
     }
-    packer.run()
+    packer.end()
 }
 
 /// Writes all files of the directory `dir` as one tar that is to be unpacked again: with the times
@@ -144,8 +148,16 @@ impl<'a> Packer<'a> {
     }
 
     fn run(mut self) -> Result<LayerStats> {
+        self.walk()?;
+        self.end()
+    }
+
+    fn walk(&mut self) -> Result<()> {
         let view = self.view.clone();
-        view.walk("/", &mut |node| self.pack(node).map(|()| Walk::Into))?;
+        view.walk("/", &mut |node| self.pack(node).map(|()| Walk::Into))
+    }
+
+    fn end(mut self) -> Result<LayerStats> {
         self.write(&encode::END)?;
         Ok(self.stats)
     }

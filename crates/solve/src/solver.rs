@@ -24,8 +24,8 @@ use crate::step::{self, Step, StepInput, Tree, context_of};
 /// What a build delivered.
 #[derive(Debug, Clone)]
 pub struct Solved {
-    /// The root filesystem of the target; none: it is empty.
-    pub snapshot: Option<SnapshotId>,
+    /// The root filesystem of each plan; none: it is empty.
+    pub snapshots: Vec<Option<SnapshotId>>,
     /// Steps that did work.
     pub run: usize,
     /// Steps whose result was known.
@@ -34,7 +34,9 @@ pub struct Solved {
 
 /// Everything the workers of one build share.
 pub(crate) struct Build {
-    pub(crate) plan: Plan,
+    pub(crate) graph: Graph,
+    /// What is built: the name of the stage, and of the platforms where there are several.
+    pub(crate) target: String,
     pub(crate) steps: Vec<Step>,
     pub(crate) trees: Vec<OnceLock<Tree>>,
     /// What was told of the steps that were not known.
@@ -54,11 +56,17 @@ pub(crate) struct Build {
     group: Mutex<Option<Cgroup>>,
 }
 
-/// Builds `plan`. `source` is the text its spans point into.
-pub fn solve(plan: Plan, source: &str, env: Environment) -> Result<Solved, SolveError> {
+/// The operations of a build.
+pub(crate) type Graph = petgraph::graph::DiGraph<bld_graph::Vertex, bld_graph::Input>;
+
+/// Builds `plans`, which are of one Dockerfile, for several platforms, in one schedule. `source` is
+/// the text their spans point into.
+pub fn solve(plans: &[Plan], source: &str, env: Environment) -> Result<Solved, SolveError> {
     let began = SystemTime::now();
-    let steps = step::steps(&plan, &env).map_err(|(index, cause)| {
-        let vertex = &plan.graph[petgraph::graph::NodeIndex::new(index)];
+    let (graph, roots) = bld_graph::unite(plans);
+    let target = target(plans);
+    let steps = step::steps(&graph, &env).map_err(|(index, cause)| {
+        let vertex = &graph[petgraph::graph::NodeIndex::new(index)];
         SolveError::Step(Box::new(StepError {
             name: vertex.name.clone(),
             span: vertex.span,
@@ -74,7 +82,8 @@ pub fn solve(plan: Plan, source: &str, env: Environment) -> Result<Solved, Solve
     let told = steps.iter().map(|_| OnceLock::new()).collect();
     let drifted = steps.iter().map(|_| AtomicBool::new(false)).collect();
     let build = Build {
-        plan,
+        graph,
+        target,
         steps,
         trees,
         told,
@@ -88,19 +97,34 @@ pub fn solve(plan: Plan, source: &str, env: Environment) -> Result<Solved, Solve
     };
     build.announce(source);
 
-    let root = build.plan.root.map(petgraph::graph::NodeIndex::index);
+    let roots: Vec<Option<usize>> =
+        roots.into_iter().map(|root| root.map(petgraph::graph::NodeIndex::index)).collect();
     let known = build.look_up()?;
-    let missing = build.missing(root);
+    let missing = build.missing(roots.iter().copied().flatten());
     let _ = build.previous.set(Previous::replace(&build));
     // Where everything above an image is known, it was kept when that was made.
-    if !missing.is_empty() || root.is_some_and(|root| build.op(root).is_source()) {
+    if !missing.is_empty() || roots.iter().flatten().any(|&root| build.op(root).is_source()) {
         build.keep_images()?;
     }
     let unknown = missing.iter().filter(|&&step| !build.op(step).is_source()).count();
     let build = Arc::new(build);
     let run = if missing.is_empty() { 0 } else { drive(&build, &missing)? };
-    let snapshot = root.and_then(|root| build.trees[root].get()).and_then(Tree::snapshot);
-    Ok(Solved { snapshot, run, cached: known + unknown - run })
+    let snapshot = |root: Option<usize>| {
+        root.and_then(|root| build.trees[root].get()).and_then(Tree::snapshot)
+    };
+    let snapshots = roots.into_iter().map(snapshot).collect();
+    Ok(Solved { snapshots, run, cached: known + unknown - run })
+}
+
+fn target(plans: &[Plan]) -> String {
+    let name = plans.first().map(|plan| plan.target.clone()).unwrap_or_default();
+    match plans {
+        [] | [_] => name,
+        several => {
+            let platforms: Vec<_> = several.iter().map(|plan| plan.platform.to_string()).collect();
+            format!("{name} {}", platforms.join(","))
+        }
+    }
 }
 
 impl Build {
@@ -109,7 +133,7 @@ impl Build {
     }
 
     pub(crate) fn vertex(&self, step: usize) -> &bld_graph::Vertex {
-        &self.plan.graph[petgraph::graph::NodeIndex::new(step)]
+        &self.graph[petgraph::graph::NodeIndex::new(step)]
     }
 
     /// What the step that delivers `input` is called, for messages.
@@ -242,11 +266,11 @@ impl Build {
         Ok(())
     }
 
-    /// The steps that have to be worked on for `root`: unknown, and wanted by an unknown one. In
+    /// The steps that have to be worked on for `roots`: unknown, and wanted by an unknown one. In
     /// order, inputs first. Unknown steps that nobody wants count as cached.
-    fn missing(&self, root: Option<usize>) -> Vec<usize> {
+    fn missing(&self, roots: impl Iterator<Item = usize>) -> Vec<usize> {
         let mut wanted = vec![false; self.steps.len()];
-        if let Some(root) = root {
+        for root in roots {
             wanted[root] = true;
         }
         let mut missing = Vec::new();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bld_event::VertexId;
-use bld_graph::{ContextOp, Input, Op, Plan, Vertex};
+use bld_graph::{ContextOp, Input, Op, Vertex};
 use bld_layer::copy::Item;
 use bld_oci::Digest;
 use bld_store::SnapshotId;
@@ -13,7 +13,7 @@ use petgraph::graph::NodeIndex;
 use crate::context::{LocalContext, Remembered};
 use crate::environment::Environment;
 use crate::error::StepFailure;
-use crate::solver::Build;
+use crate::solver::{Build, Graph};
 use crate::{key, select};
 
 /// What a vertex delivers to those that consume it.
@@ -94,15 +94,15 @@ pub(crate) struct Step {
 
 /// Works out keys of all steps. Selections of local contexts are hashed here; so a missing source
 /// is found before anything runs.
-pub(crate) fn steps(plan: &Plan, env: &Environment) -> Result<Vec<Step>, (usize, StepFailure)> {
-    let mut steps: Vec<Step> = Vec::with_capacity(plan.graph.node_count());
+pub(crate) fn steps(graph: &Graph, env: &Environment) -> Result<Vec<Step>, (usize, StepFailure)> {
+    let mut steps: Vec<Step> = Vec::with_capacity(graph.node_count());
     let mut places: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     let main = env.contexts.get(ContextOp::MAIN);
     let project = main.map(|context| context.name()).unwrap_or_default();
     let mut remembered = BTreeMap::new();
-    for node in plan.graph.node_indices() {
-        let vertex = &plan.graph[node];
-        let step = step(plan, node, vertex, &steps, env, &mut remembered)
+    for node in graph.node_indices() {
+        let vertex = &graph[node];
+        let step = step(graph, node, vertex, &steps, env, &mut remembered)
             .map_err(|cause| (node.index(), cause))?;
         let (stage, kind) = (vertex.stage.as_str(), vertex.op.kind());
         let place = places.entry((stage, kind)).or_default();
@@ -117,7 +117,7 @@ pub(crate) fn steps(plan: &Plan, env: &Environment) -> Result<Vec<Step>, (usize,
 }
 
 fn step(
-    plan: &Plan,
+    graph: &Graph,
     node: NodeIndex,
     vertex: &Vertex,
     earlier: &[Step],
@@ -131,11 +131,11 @@ fn step(
     let op = key::operation(&vertex.key());
     let mut inputs = Vec::new();
     let mut forced = vertex.no_cache;
-    for (input, from) in plan.inputs(node) {
+    for (input, from) in bld_graph::inputs(graph, node) {
         let provider = &earlier[from.index()];
         forced |= provider.forced;
         let mut files = None;
-        let definition = match (&plan.graph[from].op, provider.definition) {
+        let definition = match (&graph[from].op, provider.definition) {
             (Op::Context(context), _) => {
                 let name = &context.name;
                 let context = context_of(env, name)?;

@@ -24,11 +24,12 @@ use crate::lock::KeyLock;
 use crate::root::Root;
 
 /// What takes a database from version N to N + 1, N being the position.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("schema.sql"),
     include_str!("steps.sql"),
     include_str!("uses.sql"),
     include_str!("reads.sql"),
+    include_str!("variants.sql"),
 ];
 
 /// The version of the schema that this code reads and writes.

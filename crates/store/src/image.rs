@@ -152,7 +152,7 @@ impl Store {
     /// [`StoreError::MissingImage`]
     pub fn tag(&self, name: &str, id: &Digest, repo_digest: Option<Digest>) -> Result<()> {
         let repo_digest = repo_digest.map(|digest| (repository(name), digest));
-        let named = self.resolve(name)? == Some(*id);
+        let named = self.resolve(name)? == Some(*id) && self.variants(name)?.is_empty();
         let known = match &repo_digest {
             Some((repo, digest)) => self.find_repo_digest(repo, digest)? == Some(*id),
             None => true,
@@ -163,11 +163,7 @@ impl Store {
             return Ok(());
         }
         inner.db.write_durably(|tx| {
-            require(tx, id)?;
-            let mut insert = tx.prepare_cached(
-                "INSERT OR REPLACE INTO tags (name, image, created) VALUES (?1, ?2, ?3)",
-            )?;
-            insert.execute((name, bytes(id), db::nanoseconds(SystemTime::now())))?;
+            put_tag(tx, name, id)?;
             match repo_digest {
                 Some((repo, digest)) => insert_repo_digest(tx, repo, &digest, id),
                 None => Ok(()),
@@ -175,6 +171,48 @@ impl Store {
         })?;
         inner.fresh.release_blob(id);
         Ok(())
+    }
+
+    /// Lets the canonical reference `name` stand for images of several platforms, durably: for
+    /// `main`, one of them, where no platform is asked for.
+    ///
+    /// # Errors
+    /// [`StoreError::MissingImage`]
+    pub fn tag_variants(&self, name: &str, ids: &[Digest], main: &Digest) -> Result<()> {
+        let inner = self.inner();
+        inner.db.write_durably(|tx| {
+            put_tag(tx, name, main)?;
+            let sql = "INSERT OR IGNORE INTO variants (name, image, place) VALUES (?1, ?2, ?3)";
+            let mut insert = tx.prepare_cached(sql)?;
+            for (place, id) in (0_i64..).zip(ids) {
+                require(tx, id)?;
+                insert.execute((name, bytes(id), place))?;
+            }
+            Ok(())
+        })?;
+        for id in ids {
+            inner.fresh.release_blob(id);
+        }
+        Ok(())
+    }
+
+    /// The images of several platforms that `name` stands for; none if it stands for one image, or
+    /// for nothing.
+    pub fn variants(&self, name: &str) -> Result<Vec<Digest>> {
+        self.inner().db.with(|db| {
+            let sql = "SELECT image FROM variants WHERE name = ?1 ORDER BY place";
+            let mut select = db.prepare_cached(sql)?;
+            let ids = select.query_map((name,), |row| db::digest(row, 0))?;
+            Ok(ids.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// Whether a name stands for this image among those of other platforms.
+    pub fn is_variant(&self, id: &Digest) -> Result<bool> {
+        self.inner().db.with(|db| {
+            let mut select = db.prepare_cached("SELECT 1 FROM variants WHERE image = ?1")?;
+            Ok(select.exists((bytes(id),))?)
+        })
     }
 
     /// Removes a name; whether there was such a name.
@@ -281,6 +319,16 @@ fn insert(tx: &Transaction<'_>, image: &ImageRecord) -> Result<()> {
         image.size.cast_signed(),
         image.snapshot,
     ))?;
+    Ok(())
+}
+
+/// Gives an image a name, which stands for it alone.
+fn put_tag(tx: &Transaction<'_>, name: &str, id: &Digest) -> Result<()> {
+    require(tx, id)?;
+    tx.prepare_cached("DELETE FROM variants WHERE name = ?1")?.execute((name,))?;
+    let mut insert = tx
+        .prepare_cached("INSERT OR REPLACE INTO tags (name, image, created) VALUES (?1, ?2, ?3)")?;
+    insert.execute((name, bytes(id), db::nanoseconds(SystemTime::now())))?;
     Ok(())
 }
 

@@ -128,7 +128,7 @@ pub(crate) struct Args {
     /// "image", "registry", "cacheonly")
     #[arg(short, long, value_name = "stringArray")]
     output: Vec<String>,
-    /// Set target platform for build
+    /// Set target platforms for build (format: "linux/amd64,linux/arm64"; "local" for this machine's)
     #[arg(long, value_name = "stringArray", value_delimiter = ',')]
     platform: Vec<String>,
     /// Policy to evaluate for sources

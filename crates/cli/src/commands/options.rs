@@ -210,6 +210,7 @@ impl Options {
         labels.extend(self.label.iter().map(|label| parse::label(label)));
         let env = environment(&self.env_file, &self.env)?;
         Ok(CreateRequest {
+            platform: super::pull::platform(self.platform.as_deref())?,
             image: image.clone(),
             name: self.name.clone(),
             command: command.to_vec(),

@@ -138,7 +138,7 @@ pub(super) fn for_container(
 ) -> Result<(), Failure> {
     let platform = platform(options.platform.as_deref())?;
     if options.pull != Policy::Always {
-        match session.engine.find_image(image) {
+        match session.engine.find_image_for(image, platform.as_ref()) {
             Ok(found) => match &platform {
                 Some(wanted) if found.platform != wanted.to_string() => {}
                 _ => return Ok(()),

@@ -25,6 +25,7 @@ mod lifecycle;
 mod moving;
 mod network;
 mod output;
+mod platforms;
 mod policy;
 mod remote;
 mod schemas;

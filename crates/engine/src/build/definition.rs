@@ -98,14 +98,19 @@ impl Definition {
     }
 
     /// What to build of it.
-    pub(super) fn options(&self, request: &BuildRequest) -> LowerOptions {
+    pub(super) fn options(
+        &self,
+        request: &BuildRequest,
+        platform: Option<&Platform>,
+    ) -> LowerOptions {
         let allowed = |name: &str| request.allow.iter().any(|entitlement| entitlement == name);
         LowerOptions {
             target: request.target.clone(),
             build_args: request.build_args.clone(),
             labels: request.labels.clone(),
             stage_contexts: stage_contexts(request),
-            platform: request.platform.clone(),
+            platform: platform.cloned(),
+            multi_platform: request.platforms.len() > 1,
             no_cache: match (request.no_cache, request.no_cache_filter.is_empty()) {
                 (true, _) => NoCache::All,
                 (false, true) => NoCache::Off,

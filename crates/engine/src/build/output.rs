@@ -1,33 +1,29 @@
-//! Handing the result of a build out.
+//! Handing the result of a build for one platform out.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use bld_event::{Cancel, EventKind, Events, Task};
+use bld_event::{Cancel, EventKind, Task};
 use bld_export::{
     ArchiveImage, Cancelable, Derivation, FilesOptions, Manifest, ManifestOptions, Recipe,
 };
 use bld_graph::Plan;
 use bld_layer::Compression;
-use bld_oci::{History, Reference, document};
-use bld_solve::Solved;
+use bld_oci::{Digest, History, Reference, document};
 use bld_store::{ImageRecord, Lease, SnapshotId, Store};
 
 use super::annotations::{AnnotationScope, Annotations};
 use super::error::BuildError;
-use super::request::{
-    BuildRequest, BuildResult, Destination, ImageOptions, Naming, Output, StepCounts,
-    WrittenManifest,
-};
+use super::request::{BuildRequest, Destination, ImageOptions, Naming, Output, WrittenManifest};
 use crate::{Engine, EngineError};
 
 /// One output and the names of the image there, checked before anything runs.
 #[derive(Debug)]
 pub(super) struct Wanted {
-    output: Output,
-    names: Vec<Reference>,
+    pub(super) output: Output,
+    pub(super) names: Vec<Reference>,
 }
 
 /// All outputs of a request; the image store when it asks for none.
@@ -40,6 +36,7 @@ pub(super) fn wanted(request: &BuildRequest) -> Result<Vec<Wanted>, BuildError> 
     };
     let mut wanted = Vec::with_capacity(outputs.len());
     let mut on_stdout = 0;
+    let several = request.platforms.len() > 1;
     for output in outputs {
         let own = match output {
             Output::Image { names, .. }
@@ -54,7 +51,15 @@ pub(super) fn wanted(request: &BuildRequest) -> Result<Vec<Wanted>, BuildError> 
         if let Output::Image { options, push, .. } = output {
             check_naming(request.tags.iter().chain(own), &options.naming, *push)?;
         }
-        if annotations(output).is_some_and(Annotations::need_index) {
+        if several && matches!(output, Output::Docker { dest: Some(_), .. }) {
+            let why = "docker exporter does not currently support exporting manifest lists: use \
+                       type=oci, or build for one platform";
+            return Err(refused(why));
+        }
+        if several && matches!(output, Output::Tar { split: Some(false), .. }) {
+            return Err(refused("platform-split=false: one tar cannot hold two root filesystems"));
+        }
+        if !several && annotations(output).is_some_and(Annotations::need_index) {
             let why = "index annotations not supported for single platform export";
             return Err(refused(why));
         }
@@ -140,15 +145,14 @@ struct Variant {
     rewrite: bool,
 }
 
-/// Hands the result of one build out.
-pub(super) struct HandOut<'a> {
-    engine: &'a Engine,
-    store: &'a Store,
-    plan: &'a Plan,
-    solved: &'a Solved,
+/// The result of a build for one platform, and what outputs make of it.
+pub(super) struct Made<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) store: &'a Store,
+    pub(super) plan: &'a Plan,
+    pub(super) snapshot: Option<SnapshotId>,
     squash: bool,
     reproducible: bool,
-    events: &'a Events,
     cancel: &'a Cancel,
     /// The images that outputs have needed.
     images: BTreeMap<Variant, ImageRecord>,
@@ -158,76 +162,31 @@ pub(super) struct HandOut<'a> {
     held: Lease,
 }
 
-impl<'a> HandOut<'a> {
+impl<'a> Made<'a> {
     pub(super) fn new(
         engine: &'a Engine,
         request: &BuildRequest,
-        plan: &'a Plan,
-        solved: &'a Solved,
-        (events, cancel): (&'a Events, &'a Cancel),
+        (plan, snapshot): (&'a Plan, Option<SnapshotId>),
+        cancel: &'a Cancel,
     ) -> Result<Self, BuildError> {
         let store = engine.store()?;
         let (squash, reproducible) = (request.squash, request.reproducible);
         let (images, held) = (BTreeMap::new(), store.lease());
         let last = None;
-        Ok(Self {
-            engine,
-            store,
-            plan,
-            solved,
-            squash,
-            reproducible,
-            events,
-            cancel,
-            images,
-            last,
-            held,
-        })
+        Ok(Self { engine, store, plan, snapshot, squash, reproducible, cancel, images, last, held })
     }
 
-    /// To all of `wanted`, one after the other.
-    pub(super) fn all(mut self, wanted: &[Wanted]) -> Result<BuildResult, BuildError> {
-        let mut names: Vec<String> = Vec::new();
-        let mut manifest = None;
-        for wanted in wanted {
-            if self.cancel.is_canceled() {
-                return Err(BuildError::Canceled);
-            }
-            let (engine, events) = (self.engine, self.events);
-            let written = if is_on_stdout(&wanted.output) {
-                // What was written cannot be taken back.
-                self.one_shown(wanted)
-            } else {
-                engine.mending(events, || self.one_shown(wanted))
-            };
-            manifest = written?.or(manifest);
-            for name in wanted.names.iter().map(ToString::to_string) {
-                if !names.contains(&name) {
-                    names.push(name);
-                }
-            }
-        }
-        let image = self.last.and_then(|last| self.images.remove(&last));
-        Ok(BuildResult {
-            image_id: image.as_ref().map(|image| image.id),
-            manifest,
-            names,
-            steps: StepCounts { run: self.solved.run, cached: self.solved.cached },
-            image,
-        })
-    }
-
-    /// To one output, as a task; gives the manifest when one was written.
-    fn one_shown(&mut self, wanted: &Wanted) -> Result<Option<WrittenManifest>, BuildError> {
-        let task = self.events.task(title(&wanted.output));
-        let written = self
-            .one(wanted, &task)
-            .map_err(|error| if self.cancel.is_canceled() { BuildError::Canceled } else { error });
-        task.finish(written)
+    /// The image that the last output needed.
+    pub(super) fn into_image(mut self) -> Option<ImageRecord> {
+        self.last.and_then(|last| self.images.remove(&last))
     }
 
     /// To one output; gives the manifest when one was written.
-    fn one(&mut self, wanted: &Wanted, task: &Task) -> Result<Option<WrittenManifest>, BuildError> {
+    pub(super) fn one(
+        &mut self,
+        wanted: &Wanted,
+        task: &Task,
+    ) -> Result<Option<WrittenManifest>, BuildError> {
         let names = wanted.names.as_slice();
         match &wanted.output {
             Output::CacheOnly => {}
@@ -249,23 +208,27 @@ impl<'a> HandOut<'a> {
             }
             Output::Oci { dest, options, .. } => {
                 let image = self.archived(options, false, names, task)?;
-                self.archive(dest, &image, false, task)?;
+                archive(self.store, dest, &image, false, task, self.cancel)?;
                 return Ok(Some(self.written(&image.manifest)));
             }
             Output::Docker { dest: Some(dest), options, .. } => {
                 let image = self.archived(options, true, names, task)?;
-                self.archive(dest, &image, true, task)?;
+                archive(self.store, dest, &image, true, task, self.cancel)?;
                 return Ok(Some(self.written(&image.manifest)));
             }
             Output::Local { dest, split, delete } => {
                 let options = self.files(*split, *delete);
-                bld_export::write_rootfs_dir(self.store, self.solved.snapshot, dest, &options)?;
+                bld_export::write_rootfs_dir(self.store, self.snapshot, dest, &options)?;
             }
             Output::Tar { dest, split } => {
-                let options = self.files(*split, false);
+                let (store, snapshot, epoch) = (self.store, self.snapshot, self.plan.epoch);
+                let subdir = split.unwrap_or(false).then(|| vec![(self.directory(), snapshot)]);
                 write_file(dest, task, self.cancel, &mut |out| {
-                    let snapshot = self.solved.snapshot;
-                    Ok(bld_export::write_rootfs_tar(self.store, snapshot, out, &options)?)
+                    let written = match &subdir {
+                        Some(one) => bld_export::write_rootfs_tars(store, one, out, epoch),
+                        None => bld_export::write_rootfs_tar(store, snapshot, out, epoch),
+                    };
+                    Ok(written?)
                 })?;
             }
         }
@@ -303,7 +266,8 @@ impl<'a> HandOut<'a> {
             task.progress(format!("naming to {name}@{}", manifest.digest), 1, Some(1), true);
         }
         for name in names.iter().filter(|_| push) {
-            let name = if naming.by_digest { pinned(name, &manifest)? } else { name.clone() };
+            let name =
+                if naming.by_digest { pinned(name, &manifest.digest)? } else { name.clone() };
             let (events, vertex) = (task.events(), task.id());
             self.engine.push_manifest(&name, &image, &manifest, events, vertex)?;
             task.progress(format!("pushing {name}"), 1, Some(1), true);
@@ -324,12 +288,13 @@ impl<'a> HandOut<'a> {
     }
 
     fn files(&self, split: Option<bool>, delete: bool) -> FilesOptions {
-        let platform = || self.plan.platform.to_string().replace('/', "_");
-        FilesOptions {
-            mtime: self.plan.epoch,
-            subdir: split.unwrap_or(false).then(platform),
-            delete,
-        }
+        let subdir = split.unwrap_or(false).then(|| self.directory());
+        FilesOptions { mtime: self.plan.epoch, subdir, delete }
+    }
+
+    /// The directory for the files of its platform.
+    pub(super) fn directory(&self) -> String {
+        self.plan.platform.to_string().replace('/', "_")
     }
 
     fn variant(&self, options: &ImageOptions) -> Variant {
@@ -345,7 +310,7 @@ impl<'a> HandOut<'a> {
 
     /// The topmost layer of a variant.
     fn top(&self, variant: Variant) -> Result<Option<SnapshotId>, BuildError> {
-        let Some(top) = self.solved.snapshot else { return Ok(None) };
+        let Some(top) = self.snapshot else { return Ok(None) };
         let clamp = variant.epoch.filter(|_| variant.rewrite);
         let derivation = Derivation { squash: self.squash, clamp };
         let base = self.base_layers();
@@ -354,7 +319,11 @@ impl<'a> HandOut<'a> {
 
     /// The image, which is not in the store for that: an archive must not wait until all it is made
     /// of is durable.
-    fn image(&mut self, options: &ImageOptions, task: &Task) -> Result<ImageRecord, BuildError> {
+    pub(super) fn image(
+        &mut self,
+        options: &ImageOptions,
+        task: &Task,
+    ) -> Result<ImageRecord, BuildError> {
         let variant = self.variant(options);
         if options.rewrite_timestamp && !variant.rewrite {
             let message = "rewrite-timestamp changes nothing without SOURCE_DATE_EPOCH".to_owned();
@@ -390,7 +359,7 @@ impl<'a> HandOut<'a> {
     }
 
     /// Writes the manifest and the layers that are not there yet.
-    fn manifest(
+    pub(super) fn manifest(
         &mut self,
         options: &ImageOptions,
         docker_types: bool,
@@ -424,7 +393,7 @@ impl<'a> HandOut<'a> {
             digest: manifest.digest,
             media_type: manifest.media_type.clone(),
             size: manifest.bytes.len() as u64,
-            platform: self.plan.platform.clone(),
+            platform: Some(self.plan.platform.clone()),
         }
     }
 
@@ -438,25 +407,26 @@ impl<'a> HandOut<'a> {
         let manifest = self.manifest(options, docker_types, task)?;
         let scope = AnnotationScope::ManifestDescriptor;
         let annotations = options.annotations.of(scope, &self.plan.platform);
-        Ok(ArchiveImage { manifest, names: names.to_vec(), annotations })
-    }
-
-    fn archive(
-        &self,
-        dest: &Destination,
-        image: &ArchiveImage,
-        docker: bool,
-        task: &Task,
-    ) -> Result<(), BuildError> {
-        let store = self.store;
-        write_file(dest, task, self.cancel, &mut |out| {
-            Ok(bld_export::write_archive(store, std::slice::from_ref(image), docker, out)?)
-        })
+        Ok(ArchiveImage { manifest, index: None, names: names.to_vec(), annotations })
     }
 }
 
+/// Writes an archive of one image.
+pub(super) fn archive(
+    store: &Store,
+    dest: &Destination,
+    image: &ArchiveImage,
+    docker: bool,
+    task: &Task,
+    cancel: &Cancel,
+) -> Result<(), BuildError> {
+    write_file(dest, task, cancel, &mut |out| {
+        Ok(bld_export::write_archive(store, std::slice::from_ref(image), docker, out)?)
+    })
+}
+
 /// Whether the manifest of an image in the store is to be another one than a push would write.
-fn is_special(options: &ImageOptions) -> bool {
+pub(super) fn is_special(options: &ImageOptions) -> bool {
     let ImageOptions { compression, force_compression, oci_mediatypes, annotations, .. } = options;
     *force_compression
         || *compression != Compression::default()
@@ -478,8 +448,8 @@ impl Naming {
 }
 
 /// `name` with the digest of `manifest` in place of its tag.
-fn pinned(name: &Reference, manifest: &Manifest) -> Result<Reference, BuildError> {
-    let text = format!("{}@{}", name.name(), manifest.digest);
+pub(super) fn pinned(name: &Reference, manifest: &Digest) -> Result<Reference, BuildError> {
+    let text = format!("{}@{manifest}", name.name());
     Reference::parse(&text).map_err(|source| BuildError::Tag { name: text, source })
 }
 
@@ -522,7 +492,7 @@ fn name(
     Ok(())
 }
 
-fn is_on_stdout(output: &Output) -> bool {
+pub(super) fn is_on_stdout(output: &Output) -> bool {
     matches!(
         output,
         Output::Tar { dest: Destination::Stdout, .. }
@@ -531,7 +501,7 @@ fn is_on_stdout(output: &Output) -> bool {
     )
 }
 
-fn title(output: &Output) -> &'static str {
+pub(super) fn title(output: &Output) -> &'static str {
     match output {
         Output::Image { push: true, .. } => "exporting to image and pushing",
         Output::Image { .. } | Output::Docker { dest: None, .. } => "exporting to image",
@@ -545,7 +515,7 @@ fn title(output: &Output) -> &'static str {
 
 /// Writes a file that appears complete or not at all, or to where there is no such thing: standard
 /// output, a device, a pipe.
-fn write_file(
+pub(super) fn write_file(
     dest: &Destination,
     task: &Task,
     cancel: &Cancel,

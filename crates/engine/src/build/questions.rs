@@ -83,7 +83,7 @@ impl Engine {
 /// What to look at. Nothing runs, so nothing needs to be allowed.
 fn options(definition: &Definition, request: &BuildRequest) -> LowerOptions {
     let entitlements = Entitlements { network_host: true, security_insecure: true };
-    LowerOptions { entitlements, ..definition.options(request) }
+    LowerOptions { entitlements, ..definition.options(request, request.platforms.first()) }
 }
 
 /// The tree of the Dockerfile, which must have no syntax errors.

@@ -225,8 +225,8 @@ pub struct BuildRequest {
     pub build_args: BTreeMap<String, String>,
     /// `--label`.
     pub labels: BTreeMap<String, String>,
-    /// `--platform`; the machine's own when absent.
-    pub platform: Option<Platform>,
+    /// `--platform`; the machine's own when empty.
+    pub platforms: Vec<Platform>,
     /// `--no-cache`.
     pub no_cache: bool,
     /// `--no-cache-filter`: stages that are built anew.
@@ -295,8 +295,8 @@ pub struct WrittenManifest {
     pub media_type: String,
     /// Number of bytes.
     pub size: u64,
-    /// What the image runs on.
-    pub platform: Platform,
+    /// What the image runs on; absent for an index.
+    pub platform: Option<Platform>,
 }
 
 /// How many steps ended in which way.

@@ -18,6 +18,7 @@ use super::contexts::Files;
 use super::policy::PolicyError;
 use super::request::{BuildRequest, NamedContext};
 use crate::error::in_one_line;
+use crate::images::variants::variant;
 use crate::{Engine, EngineError, images};
 
 /// The images a build resolved, by the identity their operations have.
@@ -40,6 +41,12 @@ pub(super) struct BuildResolver<'a> {
 impl BuildResolver<'_> {
     fn resolve(&self, request: &ImageRequest) -> Result<ResolvedImage, EngineError> {
         let store = self.engine.store()?;
+        if !self.request.pull
+            && let Some(image) = variant(store, &request.reference.to_string(), &request.platform)?
+        {
+            let config = config(store, &image)?;
+            return Ok(self.remember(request.reference.clone(), image, config));
+        }
         if !self.request.pull
             && let Some(id) = local(store, &request.reference)?
             && let Some(image) = store.image(&id)?

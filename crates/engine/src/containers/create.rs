@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use bld_event::Events;
 use bld_layer::View;
-use bld_oci::{ContainerConfig, Digest};
+use bld_oci::{ContainerConfig, Digest, Platform};
 use bld_store::{ImageRecord, Store, StoreError};
 use rustix::system::uname;
 
@@ -21,6 +21,8 @@ use crate::{Engine, EngineError, Result, images};
 pub struct CreateRequest {
     /// The image, by name or id, which must be in the store; or the step of a build, by id.
     pub image: String,
+    /// Which one, where the name stands for images of several platforms.
+    pub platform: Option<Platform>,
     /// Its name; one is made up when absent.
     pub name: Option<String>,
     /// The command, instead of the image's.
@@ -78,8 +80,8 @@ impl Base {
 
 impl Engine {
     /// The image `name` stands for or, when there is no such image, the step of a build.
-    fn base(&self, name: &str) -> Result<Base> {
-        match self.find_image(name) {
+    fn base(&self, name: &str, platform: Option<&Platform>) -> Result<Base> {
+        match self.find_image_for(name, platform) {
             Ok(image) => Ok(Base::Image(image)),
             Err(error @ (EngineError::NoSuchImage { .. } | EngineError::Reference { .. })) => {
                 match self.find_step(name) {
@@ -95,7 +97,7 @@ impl Engine {
     /// Makes a container. The image's layers are unpacked if they are not yet.
     pub fn create_container(&self, request: &CreateRequest, events: &Events) -> Result<Container> {
         let store = self.store()?;
-        let base = self.base(&request.image)?;
+        let base = self.base(&request.image, request.platform.as_ref())?;
         let config = merge(base.config(store)?, request)?;
         if config.entrypoint.iter().chain(&config.cmd).flatten().next().is_none() {
             return Err(EngineError::NoCommand);

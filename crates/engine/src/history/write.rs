@@ -295,7 +295,7 @@ fn begin(request: &BuildRequest) -> Begin {
         context,
         dockerfile,
         target: request.target.clone(),
-        platform: request.platform.as_ref().map(ToString::to_string),
+        platform: platforms(&request.platforms),
         named_contexts: request.named_contexts.iter().map(named).collect(),
         tags: request.tags.clone(),
         build_args,
@@ -347,6 +347,12 @@ fn name(context: &str, dockerfile: &str, target: Option<&str>) -> String {
         Some(target) => format!("{name} ({target})"),
         None => name,
     }
+}
+
+/// `--platform` as it was given.
+fn platforms(platforms: &[bld_oci::Platform]) -> Option<String> {
+    let names: Vec<_> = platforms.iter().map(ToString::to_string).collect();
+    (!names.is_empty()).then(|| names.join(","))
 }
 
 #[cfg(test)]

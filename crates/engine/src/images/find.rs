@@ -1,8 +1,9 @@
 //! From what a user typed to an image.
 
-use bld_oci::{Digest, Reference};
+use bld_oci::{Digest, Platform, Reference};
 use bld_store::{ImageRecord, Store};
 
+use super::variants::variant;
 use crate::{Engine, EngineError, Result};
 
 /// Reads the name of an image.
@@ -52,7 +53,24 @@ pub(crate) fn find(store: &Store, name: &str) -> Result<Found> {
     reference.and_then(|_| Err(missing()))
 }
 
+/// As [`find`]; where a name stands for images of several platforms, that for `platform`.
+pub(crate) fn find_for(store: &Store, name: &str, platform: Option<&Platform>) -> Result<Found> {
+    let found = find(store, name)?;
+    if let (Some(platform), Some(reference)) = (platform, &found.reference)
+        && let Some(record) = variant(store, &reference.to_string(), platform)?
+    {
+        return Ok(Found { record, ..found });
+    }
+    Ok(found)
+}
+
 impl Engine {
+    /// As [`find_image`](Self::find_image); where a name stands for images of several platforms, that
+    /// for `platform`.
+    pub fn find_image_for(&self, name: &str, platform: Option<&Platform>) -> Result<ImageRecord> {
+        Ok(find_for(self.store()?, name, platform)?.record)
+    }
+
     /// The image `name` stands for: a tag, a name with a digest, an id, or the unique start of one.
     pub fn find_image(&self, name: &str) -> Result<ImageRecord> {
         Ok(find(self.store()?, name)?.record)

@@ -63,6 +63,10 @@ impl Engine {
             let mut tags = tags.remove(&record.id).unwrap_or_default();
             tags.sort_by_key(ToString::to_string);
             let repo_digests = store.repo_digests_of(&record.id)?;
+            // A name shows the image for this machine.
+            if tags.is_empty() && store.is_variant(&record.id)? {
+                continue;
+            }
             let outside = before.is_some_and(|t| record.created >= t)
                 || since.is_some_and(|t| record.created <= t)
                 || filter.until.is_some_and(|t| record.created >= t)

@@ -1,12 +1,15 @@
 //! Sending images to registries.
 
-use bld_event::{EventKind, Events, VertexId};
-use bld_export::ManifestOptions;
+use std::collections::BTreeMap;
+
+use bld_event::{EventKind, Events, Task, VertexId};
+use bld_export::{Index, ManifestOptions};
 use bld_oci::{Digest, Reference, media_type};
 use bld_registry::{Manifest, Pushed, Reporter};
 use bld_store::{ImageRecord, Store};
 
 use super::find;
+use super::variants::{index_entries, records};
 use crate::{Engine, EngineError, Result};
 
 impl Engine {
@@ -22,9 +25,14 @@ impl Engine {
         let missing = || EngineError::NothingToPush { name: reference.familiar_name() };
         let id = store.resolve(&reference.to_string())?.ok_or_else(missing)?;
         let image = store.image(&id)?.ok_or_else(missing)?;
+        let variants = store.variants(&reference.to_string())?;
         let task = events.task(format!("push {}", reference.familiar()));
+        if !variants.is_empty() {
+            let pushed = self.push_variants(&reference, &variants, &task);
+            return task.finish(pushed).map(|pushed| (reference, pushed));
+        }
         let pushed = match as_it_came(store, &image)? {
-            Some(manifest) => self.send(&reference, &image, &manifest, events, task.id()),
+            Some(manifest) => self.send(&reference, &[&image], &manifest, events, task.id()),
             None => {
                 let progress = |done, all| {
                     task.progress("compressing layers", done as u64, Some(all as u64), done == all);
@@ -68,32 +76,70 @@ impl Engine {
             digest: manifest.digest,
             media_type: manifest.media_type.clone(),
         };
-        self.send(reference, image, &manifest, events, vertex)
+        self.send(reference, &[image], &manifest, events, vertex)
+    }
+
+    fn push_variants(
+        &self,
+        reference: &Reference,
+        variants: &[Digest],
+        task: &Task,
+    ) -> Result<Pushed> {
+        let store = self.store()?;
+        let images = records(store, variants)?;
+        let entries = index_entries(store, &images, task)?;
+        let index = Index::write(store, &entries, &BTreeMap::new())?;
+        self.push_index(reference, &images, &index, task.events(), task.id())
+    }
+
+    /// Sends an index that was written for `images`, and all of them. Progress is reported on
+    /// `vertex`.
+    pub fn push_index(
+        &self,
+        reference: &Reference,
+        images: &[ImageRecord],
+        index: &Index,
+        events: &Events,
+        vertex: VertexId,
+    ) -> Result<Pushed> {
+        let manifest = Manifest {
+            bytes: index.bytes.clone(),
+            digest: index.digest,
+            media_type: index.media_type.clone(),
+        };
+        let images: Vec<&ImageRecord> = images.iter().collect();
+        self.send(reference, &images, &manifest, events, vertex)
     }
 
     fn send(
         &self,
         reference: &Reference,
-        image: &ImageRecord,
+        images: &[&ImageRecord],
         manifest: &Manifest,
         events: &Events,
         vertex: VertexId,
     ) -> Result<Pushed> {
         let (store, client) = (self.store()?, self.client()?);
-        let lenders = lenders(store, image)?;
-        let reporter = Reporter::new(&without(events, &image.id), vertex);
+        let mut lenders_of_all = Vec::new();
+        for image in images {
+            lenders_of_all.extend(lenders(store, image)?);
+        }
+        let configs = images.iter().map(|image| image.id.to_string()).collect();
+        let reporter = Reporter::new(&without(events, configs), vertex);
         let pushed =
-            self.block_on(client.push(store, reference, manifest, &lenders, &reporter))??;
-        store.add_repo_digest(&reference.name(), &pushed.digest, &image.id)?;
+            self.block_on(client.push(store, reference, manifest, &lenders_of_all, &reporter))??;
+        if let Some(image) = images.first() {
+            store.add_repo_digest(&reference.name(), &pushed.digest, &image.id)?;
+        }
         Ok(pushed)
     }
 }
 
-/// The same events without the progress of the configuration, which is no layer.
-fn without(events: &Events, config: &Digest) -> Events {
-    let (events, config) = (events.clone(), config.to_string());
+/// The same events without the progress of the configurations, which are no layers.
+fn without(events: &Events, configs: Vec<String>) -> Events {
+    let events = events.clone();
     Events::new(move |event| match &event.kind {
-        EventKind::Progress(progress) if progress.item == config => {}
+        EventKind::Progress(progress) if configs.contains(&progress.item) => {}
         _ => events.emit(event.id, event.kind),
     })
 }

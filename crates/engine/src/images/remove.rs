@@ -85,6 +85,10 @@ impl Engine {
         let users = self.users_of(&id)?;
         let tags = store.tags_of(&id)?;
         let mut removed = Vec::new();
+        let mut variants = Vec::new();
+        for tag in &tags {
+            variants.extend(store.variants(&tag.name)?);
+        }
         match &found.reference {
             Some(reference) => {
                 if let (false, [_] | [], Some(user)) = (force, tags.as_slice(), users.first()) {
@@ -119,6 +123,12 @@ impl Engine {
         }
         store.delete_image(&id)?;
         removed.push(Removed::Deleted(id));
+        for other in variants {
+            let is_named = store.is_variant(&other)? || !store.tags_of(&other)?.is_empty();
+            if !is_named && self.users_of(&other)?.is_empty() && store.delete_image(&other)? {
+                removed.push(Removed::Deleted(other));
+            }
+        }
         // What only this image named is of no use to anyone; cached steps keep what they name.
         let freed = store.gc(&GcPolicy::default())?.bytes;
         Ok((removed, freed))

@@ -5,11 +5,12 @@ use std::io::Write;
 use std::path::Path;
 
 use bld_event::Events;
-use bld_export::{ArchiveImage, Manifest, ManifestOptions, write_archive, write_layout};
-use bld_oci::Platform;
+use bld_export::{ArchiveImage, Index, Manifest, ManifestOptions, write_archive, write_layout};
+use bld_oci::{Platform, Reference};
 use bld_store::{ImageRecord, Store};
 
 use super::find;
+use super::variants::{index_entries, records};
 use crate::{Engine, EngineError, Result};
 
 impl Engine {
@@ -59,7 +60,7 @@ impl Engine {
         // All names first: an archive that is cut short by a typo helps nobody.
         let mut found = Vec::with_capacity(names.len());
         for name in names {
-            let image = find::find(store, name)?;
+            let image = find::find_for(store, name, platform)?;
             check_platform(name, &image.record, platform)?;
             found.push(image);
         }
@@ -74,8 +75,12 @@ impl Engine {
                 }
                 None => {
                     let manifest = manifest(store, &image.record, events)?;
-                    let names = reference.into_iter().collect();
-                    images.push(ArchiveImage { manifest, names, annotations: BTreeMap::new() });
+                    let index = match (&reference, platform) {
+                        (Some(name), None) => index(store, name, events)?,
+                        _ => None,
+                    };
+                    let (names, annotations) = (reference.into_iter().collect(), BTreeMap::new());
+                    images.push(ArchiveImage { manifest, index, names, annotations });
                 }
             }
         }
@@ -93,6 +98,17 @@ fn check_platform(name: &str, image: &ImageRecord, wanted: Option<&Platform>) ->
         found: image.platform.clone(),
         wanted: wanted.to_string(),
     })
+}
+
+/// The index over the images of several platforms that `name` stands for, if it does.
+fn index(store: &Store, name: &Reference, events: &Events) -> Result<Option<Index>> {
+    let variants = records(store, &store.variants(&name.to_string())?)?;
+    if variants.is_empty() {
+        return Ok(None);
+    }
+    let task = events.task(format!("exporting the platforms of {name}"));
+    let entries = index_entries(store, &variants, &task);
+    Ok(Some(Index::write(store, &task.finish(entries)?, &BTreeMap::new())?))
 }
 
 fn manifest(store: &Store, image: &ImageRecord, events: &Events) -> Result<Manifest> {

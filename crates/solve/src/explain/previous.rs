@@ -20,7 +20,7 @@ impl Previous {
         let store = &build.env.store;
         let context = build.env.contexts.get(ContextOp::MAIN);
         let name = context.map(|context| context.name()).unwrap_or_default();
-        let project = format!("{name}:{}", build.plan.target);
+        let project = format!("{name}:{}", build.target);
         let known = store.steps_of_last_build(&project).unwrap_or_default();
         let sources = |index: usize| build.op(index).is_source();
         let steps = build.steps.iter().enumerate().filter(|(index, _)| !sources(*index));

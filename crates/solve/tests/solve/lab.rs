@@ -162,7 +162,8 @@ impl Lab {
             events,
             cancel: ask.cancel,
         };
-        let result = bld_solve::solve(plan.unwrap(), dockerfile, environment);
+        let result =
+            bld_solve::solve(std::slice::from_ref(&plan.unwrap()), dockerfile, environment);
         let events = std::mem::take(&mut *seen.lock().unwrap());
         Built { result, events, store: self.store.clone() }
     }
@@ -191,7 +192,7 @@ impl Built {
     }
 
     pub(crate) fn snapshot(&self) -> SnapshotId {
-        self.solved().snapshot.unwrap()
+        self.solved().snapshots[0].unwrap()
     }
 
     /// Steps that ran and steps that were known.

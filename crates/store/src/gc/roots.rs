@@ -55,6 +55,7 @@ impl Roots {
         let mut select = db.prepare_cached(
             "SELECT id, manifest, layers, snapshot,
                  NOT EXISTS (SELECT 1 FROM tags WHERE image = images.id)
+                 AND NOT EXISTS (SELECT 1 FROM variants WHERE image = images.id)
                  AND NOT EXISTS (SELECT 1 FROM repo_digests WHERE image = images.id)
              FROM images",
         )?;

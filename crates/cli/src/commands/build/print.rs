@@ -32,7 +32,9 @@ pub(super) fn print(session: &Session, request: &BuildRequest, what: &str) -> Ou
         }
     };
     match session.engine.plan(request, &Events::none(), &Cancel::new()) {
-        Ok(planned) => session.print(&graph(&planned.plan)).map(|()| 0),
+        Ok(planned) => {
+            planned.plans.iter().try_for_each(|plan| session.print(&graph(plan))).map(|()| 0)
+        }
         Err(error) => Err(report::failed(session, &error, &Summary::default(), true)),
     }
 }

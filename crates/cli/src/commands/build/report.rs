@@ -25,7 +25,7 @@ pub(super) struct Warnings {
 impl Warnings {
     /// The warnings of `planned`.
     pub(super) fn of(planned: &PlannedBuild) -> Self {
-        Self { source: planned.source.clone(), warnings: planned.warnings().to_vec() }
+        Self { source: planned.source.clone(), warnings: planned.warnings() }
     }
 
     /// As BuildKit lists them, or with `whole` each with its place.

@@ -27,7 +27,7 @@ pub(super) fn build(args: &Args) -> Result<BuildRequest, Failure> {
         target: args.target.clone().filter(|target| !target.is_empty()),
         build_args: build_args(args)?,
         labels: args.label.iter().map(|word| pair(word)).collect::<Result<_, _>>()?,
-        platform: platform(&args.platform)?,
+        platforms: platforms(&args.platform)?,
         no_cache: args.no_cache,
         no_cache_filter: args.no_cache_filter.clone(),
         traced: args.traced_cache.into(),
@@ -158,13 +158,24 @@ fn pair(word: &str) -> Result<(String, String), Failure> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
-fn platform(words: &[String]) -> Result<Option<Platform>, Failure> {
-    match words {
-        [] => Ok(None),
-        [word] if word == "local" => Ok(None),
-        [word] => Platform::parse(word).map(Some).map_err(|error| Failure::new(describe(&error))),
-        _ => Err(Failure::new("several platforms in one build are not supported yet")),
+/// Each once, in order; none where only the machine's own is asked for by saying nothing of it.
+fn platforms(words: &[String]) -> Result<Vec<Platform>, Failure> {
+    if let [word] = words
+        && word == "local"
+    {
+        return Ok(Vec::new());
     }
+    let mut platforms = Vec::with_capacity(words.len());
+    for word in words {
+        let platform = match word.trim() {
+            "local" => Platform::host(),
+            word => Platform::parse(word).map_err(|error| Failure::new(describe(&error)))?,
+        };
+        if !platforms.contains(&platform) {
+            platforms.push(platform);
+        }
+    }
+    Ok(platforms)
 }
 
 /// The variable by which buildx is given a policy.

@@ -76,8 +76,16 @@ fn metadata(result: &BuildResult) -> Value {
             "mediaType": manifest.media_type,
             "digest": manifest.digest,
             "size": manifest.size,
-            "platform": manifest.platform,
         });
+        match &manifest.platform {
+            Some(platform) => {
+                metadata["containerimage.descriptor"]["platform"] = json!(platform);
+            }
+            // Of an index, there is no single one.
+            None => {
+                metadata.as_object_mut().map(|all| all.remove("containerimage.config.digest"));
+            }
+        }
     }
     if !result.names.is_empty() {
         metadata["image.name"] = json!(result.names.join(","));

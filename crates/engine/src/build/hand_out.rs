@@ -1,0 +1,224 @@
+//! Handing the result of a build out, for one platform or several.
+
+use std::collections::BTreeMap;
+
+use bld_event::{Cancel, Events, Task};
+use bld_export::{ArchiveImage, FilesOptions, Index, IndexEntry};
+use bld_graph::Plan;
+use bld_oci::{Platform, Reference};
+use bld_solve::Solved;
+use bld_store::ImageRecord;
+
+use super::annotations::AnnotationScope;
+use super::error::BuildError;
+use super::output::{Made, Wanted, archive, is_on_stdout, pinned, title, write_file};
+use super::request::{
+    BuildRequest, BuildResult, Destination, ImageOptions, Output, StepCounts, WrittenManifest,
+};
+use crate::{Engine, EngineError};
+
+/// Hands the result of one build out.
+pub(super) struct HandOut<'a> {
+    engine: &'a Engine,
+    events: &'a Events,
+    cancel: &'a Cancel,
+    /// What was made for each platform, in the order in which they were asked for.
+    made: Vec<Made<'a>>,
+    steps: StepCounts,
+}
+
+impl<'a> HandOut<'a> {
+    pub(super) fn new(
+        engine: &'a Engine,
+        request: &BuildRequest,
+        plans: &'a [Plan],
+        solved: &Solved,
+        (events, cancel): (&'a Events, &'a Cancel),
+    ) -> Result<Self, BuildError> {
+        let results = plans.iter().zip(solved.snapshots.iter().copied());
+        let made = results
+            .map(|result| Made::new(engine, request, result, cancel))
+            .collect::<Result<_, _>>()?;
+        let steps = StepCounts { run: solved.run, cached: solved.cached };
+        Ok(Self { engine, events, cancel, made, steps })
+    }
+
+    /// To all of `wanted`, one after the other.
+    pub(super) fn all(mut self, wanted: &[Wanted]) -> Result<BuildResult, BuildError> {
+        let mut names: Vec<String> = Vec::new();
+        let mut manifest = None;
+        for wanted in wanted {
+            if self.cancel.is_canceled() {
+                return Err(BuildError::Canceled);
+            }
+            let (engine, events) = (self.engine, self.events);
+            let written = if is_on_stdout(&wanted.output) {
+                // What was written cannot be taken back.
+                self.one_shown(wanted)
+            } else {
+                engine.mending(events, || self.one_shown(wanted))
+            };
+            manifest = written?.or(manifest);
+            for name in wanted.names.iter().map(ToString::to_string) {
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+        }
+        let steps = self.steps;
+        let main = self.main();
+        let image = self.made.into_iter().nth(main).and_then(Made::into_image);
+        let image_id = image.as_ref().map(|image| image.id);
+        Ok(BuildResult { image_id, manifest, names, steps, image })
+    }
+
+    /// To one output, as a task; gives the manifest or index when one was written.
+    fn one_shown(&mut self, wanted: &Wanted) -> Result<Option<WrittenManifest>, BuildError> {
+        let task = self.events.task(title(&wanted.output));
+        let written = match self.made.as_mut_slice() {
+            [only] => only.one(wanted, &task),
+            _ => self.several(wanted, &task),
+        };
+        let canceled = self.cancel.is_canceled();
+        task.finish(written.map_err(|error| if canceled { BuildError::Canceled } else { error }))
+    }
+
+    /// Which of the platforms stands for all where only one can: that of this machine, or the first.
+    fn main(&self) -> usize {
+        let host = Platform::host();
+        self.made.iter().position(|made| made.plan.platform.satisfies(&host)).unwrap_or(0)
+    }
+
+    /// The results of several platforms to one output.
+    fn several(
+        &mut self,
+        wanted: &Wanted,
+        task: &Task,
+    ) -> Result<Option<WrittenManifest>, BuildError> {
+        let store = self.engine.store()?;
+        match &wanted.output {
+            Output::CacheOnly => Ok(None),
+            Output::Image { push, options, .. } => {
+                self.store_images(&wanted.names, *push, options, task)
+            }
+            Output::Docker { dest: None, options, .. } => {
+                self.store_images(&wanted.names, false, options, task)
+            }
+            Output::Oci { dest, tar, options, .. }
+            | Output::Docker { dest: Some(dest), tar, options, .. } => {
+                let image = self.archived(options, &wanted.names, task)?;
+                match dest {
+                    Destination::Path(dir) if !tar => {
+                        bld_export::write_layout(store, std::slice::from_ref(&image), dir)?;
+                    }
+                    dest => archive(store, dest, &image, false, task, self.cancel)?,
+                }
+                Ok(image.index.as_ref().map(written))
+            }
+            Output::Local { dest, split, delete } => {
+                for made in &self.made {
+                    let options = FilesOptions {
+                        mtime: made.plan.epoch,
+                        subdir: split.unwrap_or(true).then(|| made.directory()),
+                        delete: *delete,
+                    };
+                    bld_export::write_rootfs_dir(store, made.snapshot, dest, &options)?;
+                }
+                Ok(None)
+            }
+            Output::Tar { dest, .. } => {
+                let trees: Vec<_> =
+                    self.made.iter().map(|made| (made.directory(), made.snapshot)).collect();
+                let epoch = self.made.first().and_then(|made| made.plan.epoch);
+                write_file(dest, task, self.cancel, &mut |out| {
+                    Ok(bld_export::write_rootfs_tars(store, &trees, out, epoch)?)
+                })?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// To the image store, where the names then stand for all of them, and from there to registries.
+    fn store_images(
+        &mut self,
+        names: &[Reference],
+        push: bool,
+        options: &ImageOptions,
+        task: &Task,
+    ) -> Result<Option<WrittenManifest>, BuildError> {
+        let store = self.engine.store()?;
+        let needs_index = push || super::output::is_special(options);
+        let index = if needs_index { Some(self.index(options, task)?) } else { None };
+        let main = self.main();
+        let mut images: Vec<ImageRecord> = Vec::with_capacity(self.made.len());
+        let mut added = Vec::new();
+        for (number, made) in self.made.iter_mut().enumerate() {
+            let mut image = made.image(options, task)?;
+            image.manifest =
+                index.as_ref().and_then(|index| index.manifests.get(number)).map(|m| m.digest);
+            if store.image(&image.id).map_err(EngineError::from)?.is_none() {
+                added.push(image.id);
+            }
+            store.put_image(&image).map_err(EngineError::from)?;
+            task.progress(format!("writing image {}", image.id), 1, Some(1), true);
+            images.push(image);
+        }
+        let naming = &options.naming;
+        if !(naming.by_digest || naming.discard) {
+            let ids: Vec<_> = images.iter().map(|image| image.id).collect();
+            for name in names {
+                store.tag_variants(&name.to_string(), &ids, &ids[main])?;
+                task.progress(format!("naming to {name}"), 1, Some(1), true);
+            }
+        }
+        let Some(index) = index else { return Ok(None) };
+        for name in names.iter().filter(|_| push) {
+            let name = if naming.by_digest { pinned(name, &index.digest)? } else { name.clone() };
+            self.engine.push_index(&name, &images, &index, task.events(), task.id())?;
+            task.progress(format!("pushing {name}"), 1, Some(1), true);
+        }
+        if naming.discard {
+            added.iter().try_for_each(|id| store.delete_image(id).map(drop))?;
+        }
+        Ok(Some(written(&index)))
+    }
+
+    /// The index over the images, which are written before it.
+    fn index(&mut self, options: &ImageOptions, task: &Task) -> Result<Index, BuildError> {
+        let mut entries = Vec::with_capacity(self.made.len());
+        for made in &mut self.made {
+            let manifest = made.manifest(options, false, task)?;
+            let platform = made.plan.platform.clone();
+            let annotations =
+                options.annotations.of(AnnotationScope::ManifestDescriptor, &platform);
+            entries.push(IndexEntry { manifest, platform, annotations });
+        }
+        let annotations = options.annotations.of_index(AnnotationScope::Index);
+        Ok(Index::write(self.engine.store()?, &entries, &annotations)?)
+    }
+
+    fn archived(
+        &mut self,
+        options: &ImageOptions,
+        names: &[Reference],
+        task: &Task,
+    ) -> Result<ArchiveImage, BuildError> {
+        let index = self.index(options, task)?;
+        for made in &mut self.made {
+            made.image(options, task)?;
+        }
+        let manifest = index.manifests[self.main()].clone();
+        let annotations: BTreeMap<_, _> =
+            options.annotations.of_index(AnnotationScope::IndexDescriptor);
+        Ok(ArchiveImage { manifest, index: Some(index), names: names.to_vec(), annotations })
+    }
+}
+
+fn written(index: &Index) -> WrittenManifest {
+    WrittenManifest {
+        digest: index.digest,
+        media_type: index.media_type.clone(),
+        size: index.bytes.len() as u64,
+        platform: None,
+    }
+}
