@@ -5,11 +5,11 @@ use std::io::{self, IsTerminal as _};
 
 use bld_engine::EngineError;
 use bld_engine::images::{
-    DiffOptions, ImageContents, ImageDiff, ImageLayer, LayerChange, TextChange, TextOptions,
-    diff_images,
+    DiffOptions, FileChange, ImageContents, ImageDiff, ImageLayer, LayerChange, TextChange,
+    TextOptions, diff_images,
 };
 use bld_event::Events;
-use bld_layer::{Aspect, Change, Difference, Kind, Node};
+use bld_layer::{Aspect, Change, Kind, Node};
 use serde_json::{Value, json};
 
 use crate::documents::diff::{document, kind, places};
@@ -255,7 +255,7 @@ pub(super) fn text((before, after): (&ImageContents, &ImageContents), diff: &Ima
     if !diff.files.is_empty() {
         text.push_str("Files:\n");
         for file in &diff.files {
-            let _infallible = writeln!(text, "  {}", file_line(&file.difference));
+            let _infallible = writeln!(text, "  {}", file_line(file));
         }
         for file in &diff.files {
             let path = shown(&file.difference.path);
@@ -273,7 +273,7 @@ pub(super) fn text((before, after): (&ImageContents, &ImageContents), diff: &Ima
                         "\n{path}: too large to be compared line by line (--full does)\n"
                     );
                 }
-                Some(TextChange::Binary) | None => {}
+                Some(TextChange::Binary { .. }) | None => {}
             }
         }
     }
@@ -312,15 +312,18 @@ fn layer_rows(
 }
 
 /// The line for a file: docker's letter, the path, and what there is to say.
-fn file_line(difference: &Difference) -> String {
+fn file_line(file: &FileChange) -> String {
+    let difference = &file.difference;
     let path = shown(&difference.path);
     match (&difference.before, &difference.after) {
         (Some(before), Some(after)) => {
-            let aspects: Vec<_> = difference
-                .aspects
-                .iter()
-                .map(|aspect| aspect_text(*aspect, before, after))
-                .collect();
+            let told = |aspect: &Aspect| match (aspect, &file.text) {
+                (Aspect::Contents, Some(TextChange::Binary { same })) => {
+                    format!("contents from byte {} on", same + 1)
+                }
+                _ => aspect_text(*aspect, before, after),
+            };
+            let aspects: Vec<_> = difference.aspects.iter().map(told).collect();
             format!("C {path} ({})", aspects.join(", "))
         }
         (None, Some(node)) => format!("A {path} ({})", node_text(node)),

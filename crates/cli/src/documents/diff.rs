@@ -99,6 +99,9 @@ struct Text {
     diff: String,
     #[serde(skip_serializing_if = "is_zero")]
     omitted_lines: usize,
+    /// Of what is no text, how many bytes are the same before the first that is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    same_bytes: Option<usize>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
@@ -176,12 +179,16 @@ fn file(change: &FileChange) -> File {
 }
 
 fn text(change: &TextChange) -> Text {
-    let (kind, diff, omitted_lines) = match change {
-        TextChange::Binary => ("binary", String::new(), 0),
-        TextChange::TooLarge => ("large", String::new(), 0),
-        TextChange::Unified { hunks, omitted } => ("unified", hunks.clone(), *omitted),
-    };
-    Text { kind, diff, omitted_lines }
+    let (diff, omitted_lines, same_bytes) = (String::new(), 0, None);
+    match change {
+        TextChange::Binary { same } => {
+            Text { kind: "binary", diff, omitted_lines, same_bytes: Some(*same) }
+        }
+        TextChange::TooLarge => Text { kind: "large", diff, omitted_lines, same_bytes },
+        TextChange::Unified { hunks, omitted } => {
+            Text { kind: "unified", diff: hunks.clone(), omitted_lines: *omitted, same_bytes }
+        }
+    }
 }
 
 fn entry(node: &Node) -> Entry {

@@ -47,7 +47,7 @@ fn images_are_compared() {
         "  history[",
         "\n  C /d/e (type dir -> file)\n  D /d/e/f (file, 0644, 0:0, 2B)\n",
         "\n  C /etc/app (mode 0755 -> 0700)\n",
-        "\n  C /etc/app/b.bin (contents)\n",
+        "\n  C /etc/app/b.bin (contents from byte 3 on)\n",
         "\n  C /etc/app/link (target a.txt -> b.bin)\n",
         "\n  C /same (contents)\n",
         "\n--- a/same\n+++ b/same\n@@ -1 +1 @@\n-1\n+2\n",
@@ -92,7 +92,8 @@ fn differences_are_told_as_json() {
         (&link["Before"]["Target"], &link["After"]["Target"]),
         (&"a.txt".into(), &"b.bin".into())
     );
-    assert_eq!(file("/etc/app/b.bin")["Text"]["Kind"], "binary");
+    let text = &file("/etc/app/b.bin")["Text"];
+    assert_eq!((&text["Kind"], &text["SameBytes"]), (&"binary".into(), &2.into()));
     let lines = file("/same")["Text"]["Diff"].as_str().unwrap();
     assert_eq!(lines, "@@ -1 +1 @@\n-1\n+2\n");
     assert_eq!(

@@ -163,7 +163,10 @@ pub struct FileChange {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TextChange {
     /// One of them is no text.
-    Binary,
+    Binary {
+        /// How many bytes are the same before the first that is not.
+        same: usize,
+    },
     /// One of them has more bytes than are compared line by line.
     TooLarge,
     /// The hunks of a unified diff, without a header.
@@ -405,16 +408,22 @@ fn text_of(
     if one.meta.size.max(other.meta.size) > options.max_size {
         return Ok(Some(TextChange::TooLarge));
     }
-    let one = read_text(&before.files, one, options.max_size)?;
-    let other = read_text(&after.files, other, options.max_size)?;
-    Ok(Some(match (one, other) {
-        (Some(one), Some(other)) => unified(&one, &other, options),
-        _ => TextChange::Binary,
+    let one = read(&before.files, one, options.max_size)?;
+    let other = read(&after.files, other, options.max_size)?;
+    Ok(Some(match (text(&one), text(&other)) {
+        (Some(one), Some(other)) => unified(one, other, options),
+        _ => {
+            TextChange::Binary { same: one.iter().zip(&other).take_while(|(a, b)| a == b).count() }
+        }
     }))
 }
 
-/// The contents of a file if that is text: UTF-8 without a NUL.
-fn read_text(view: &View, node: &Node, limit: u64) -> Result<Option<String>, LayerError> {
+/// UTF-8 without a NUL.
+fn text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0'))
+}
+
+fn read(view: &View, node: &Node, limit: u64) -> Result<Vec<u8>, LayerError> {
     debug_assert_eq!(node.meta.kind, Kind::File);
     let mut bytes = Vec::new();
     view.open(node)?.take(limit).read_to_end(&mut bytes).map_err(|source| LayerError::Io {
@@ -422,7 +431,7 @@ fn read_text(view: &View, node: &Node, limit: u64) -> Result<Option<String>, Lay
         path: node.path.clone(),
         source,
     })?;
-    Ok(String::from_utf8(bytes).ok().filter(|text| !text.contains('\0')))
+    Ok(bytes)
 }
 
 fn unified(before: &str, after: &str, options: TextOptions) -> TextChange {
