@@ -15,6 +15,7 @@ use bld_sandbox::{SandboxError, UserError};
 use bld_store::StoreError;
 
 use crate::images::remove::Conflict;
+use crate::sign::{KeyError, SignatureError};
 
 /// Result of an engine operation.
 pub type Result<T, E = EngineError> = std::result::Result<T, E>;
@@ -429,6 +430,12 @@ pub enum EngineError {
         /// The cause.
         source: io::Error,
     },
+    /// An image does not count as signed.
+    #[error(transparent)]
+    Signature(SignatureError),
+    /// Nothing can be signed with a key.
+    #[error("sign the image")]
+    Key(#[from] KeyError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -24,6 +24,8 @@ mod full;
 pub mod history;
 pub mod images;
 mod mend;
+mod sbom;
+pub mod sign;
 pub mod steps;
 mod time;
 mod tree;

@@ -176,6 +176,9 @@ pub(crate) struct Args {
     /// Shared memory size for build containers
     #[arg(long, value_name = "bytes", value_parser = parse_size)]
     shm_size: Option<u64>,
+    /// Sign what is pushed with this private key, as "bld sign" does
+    #[arg(long, value_name = "string")]
+    sign: Option<String>,
     /// Put all new layers into one; the layers of the base image stay
     #[arg(long)]
     squash: bool,
@@ -307,7 +310,10 @@ fn start(args: &Args, session: &Session) -> Outcome {
         session.tell_if_any(&warnings.render(args.debug));
     }
     match built {
-        Ok(result) => results::hand_over(args, mode, session, &result),
+        Ok(result) => {
+            results::sign_pushed(args, &request.outputs, session, &result)?;
+            results::hand_over(args, mode, session, &result)
+        }
         Err(_) if cancel.is_canceled() => {
             Err(Failure::new("failed to build: failed to solve: canceled").with_code(INTERRUPTED))
         }

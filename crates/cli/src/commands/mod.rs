@@ -33,6 +33,8 @@ pub(crate) mod rm;
 pub(crate) mod rmi;
 pub(crate) mod run;
 pub(crate) mod save;
+pub(crate) mod sbom;
+pub(crate) mod sign;
 pub(crate) mod start;
 pub(crate) mod stop;
 pub(crate) mod tag;

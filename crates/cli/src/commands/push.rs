@@ -1,8 +1,12 @@
 //! `bld push`
 
+use std::collections::BTreeMap;
+
+use bld_engine::sign::SigningKey;
 use bld_event::Events;
 use bld_oci::Reference;
 
+use super::sign::{private_key, sign};
 use crate::error::{Failure, describe};
 use crate::progress::{self, Display, Stdio};
 use crate::session::{Outcome, Session};
@@ -19,14 +23,19 @@ pub(crate) struct Args {
     /// Suppress verbose output
     #[arg(short, long)]
     quiet: bool,
+    /// Sign what was pushed with this private key, as "bld sign" does
+    #[arg(long, value_name = "string")]
+    sign: Option<String>,
     #[arg(value_name = "NAME[:TAG]")]
     name: String,
 }
 
 pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
     let reference = Reference::parse(&args.name).map_err(|error| Failure::new(describe(&error)))?;
+    let key = args.sign.as_deref().map(private_key).transpose()?;
     if args.quiet {
-        push(args, session, &Events::none())?;
+        let pushed = push(args, session, &Events::none())?;
+        sign_all(session, key.as_ref(), &pushed)?;
         session.say(&reference.to_string())?;
         return Ok(0);
     }
@@ -34,11 +43,27 @@ pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
     let display = Display::transfer(Stdio::Out, progress::PUSH)?;
     let pushed = push(args, session, &display.events());
     display.finish();
-    for (reference, pushed) in pushed? {
+    let pushed = pushed?;
+    for (reference, pushed) in &pushed {
         let tag = reference.tag().unwrap_or("latest");
         session.say(&format!("{tag}: digest: {} size: {}", pushed.digest, pushed.size))?;
     }
+    sign_all(session, key.as_ref(), &pushed)?;
     Ok(0)
+}
+
+/// Signs by digest: by now the tags may name something else.
+fn sign_all(
+    session: &Session,
+    key: Option<&SigningKey>,
+    pushed: &[(Reference, bld_engine::Pushed)],
+) -> Result<(), Failure> {
+    let Some(key) = key else { return Ok(()) };
+    for (reference, pushed) in pushed {
+        let image = format!("{}@{}", reference.name(), pushed.digest);
+        sign(session, &image, key, &BTreeMap::new())?;
+    }
+    Ok(())
 }
 
 fn push(

@@ -1,14 +1,17 @@
 //! What is written besides the image: `--iidfile`, `--metadata-file`, and the id on standard output.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use bld_engine::build::{BuildResult, Output};
+use bld_oci::Reference;
 use serde_json::{Value, json};
 
 use super::Args;
-use crate::error::Failure;
+use crate::commands::sign::{private_key, sign};
+use crate::error::{Failure, describe};
 use crate::progress::Mode;
 use crate::session::{Outcome, Session};
 
@@ -28,10 +31,43 @@ pub(super) fn prepare(args: &Args, outputs: &[Output]) -> Result<(), Failure> {
             _ => {}
         }
     }
+    if let Some(key) = &args.sign {
+        if !outputs.iter().any(|output| matches!(output, Output::Image { push: true, .. })) {
+            return Err(Failure::new("--sign signs what is at a registry: add --push"));
+        }
+        private_key(key)?;
+    }
     for path in [&args.iidfile, &args.metadata_file].into_iter().flatten() {
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
         if let Some(Err(error)) = dir.map(fs::metadata) {
             return Err(Failure::new(format!("invalid output path {}: {error}", path.display())));
+        }
+    }
+    Ok(())
+}
+
+/// Signs what was pushed.
+pub(super) fn sign_pushed(
+    args: &Args,
+    outputs: &[Output],
+    session: &Session,
+    result: &BuildResult,
+) -> Result<(), Failure> {
+    let Some(key) = &args.sign else { return Ok(()) };
+    let key = private_key(key)?;
+    // Of several outputs, each has a manifest of its own.
+    let digest = result.manifest.as_ref().filter(|_| outputs.len() == 1).map(|made| made.digest);
+    let names = outputs.iter().filter_map(|output| match output {
+        Output::Image { names, push: true, .. } => Some(names),
+        _ => None,
+    });
+    let mut signed = BTreeSet::new();
+    for name in args.tag.iter().chain(names.flatten()) {
+        let name = Reference::parse(name).map_err(|error| Failure::new(describe(&error)))?;
+        let image = digest.map_or(name.to_string(), |digest| format!("{}@{digest}", name.name()));
+        if !signed.contains(&image) {
+            sign(session, &image, &key, &BTreeMap::new())?;
+            signed.insert(image);
         }
     }
     Ok(())
