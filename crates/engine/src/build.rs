@@ -14,6 +14,7 @@ mod questions;
 mod remotes;
 mod request;
 mod resolver;
+mod verify;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -35,9 +36,12 @@ pub use listing::{ContextListing, ExcludedFile, IncludedFile};
 pub use policy::{PolicyError, SourcePolicy};
 pub use questions::CheckedBuild;
 pub use request::{
-    ArchiveStream, BuildRequest, BuildResult, Context, Destination, DockerfileSource, ImageOptions,
-    NamedContext, Naming, NetworkMode, Output, Secret, StepCounts, WrittenManifest,
+    ArchiveStream, BuildRequest, BuildResult, Built, Context, Destination, DockerfileSource,
+    FixedTimes, ImageOptions, NamedContext, Naming, NetworkMode, Output, Secret, StepCounts,
+    WrittenManifest,
 };
+
+pub use verify::{UnfixedTimes, Verification};
 
 use crate::Engine;
 use crate::containers::spec::limits;

@@ -71,6 +71,7 @@ impl Place {
             outputs,
             squash: false,
             reproducible: false,
+            verify: false,
             jobs: None,
         }
     }

@@ -15,6 +15,7 @@ mod results;
 mod secrets;
 mod shell;
 mod traced;
+mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -201,6 +202,9 @@ pub(crate) struct Args {
     /// Ulimit options
     #[arg(long, value_name = "ulimit", value_parser = super::options::parse_ulimit)]
     ulimit: Vec<(String, u64, u64)>,
+    /// Build again in a fresh store, and fail if another image comes out, telling where it differs
+    #[arg(long)]
+    verify: bool,
     #[command(flatten)]
     classic: Classic,
     #[arg(value_name = "PATH | URL | -")]
@@ -251,6 +255,7 @@ fn start(args: &Args, session: &Session) -> Outcome {
         session.tell(&note);
     }
     let mut request = request::build(args)?;
+    verify::check(args, &request)?;
     results::prepare(args, &request.outputs)?;
     let mut agents = Vec::new();
     for (id, files) in secrets::ssh(&args.ssh)?.keys {
@@ -288,6 +293,12 @@ fn start(args: &Args, session: &Session) -> Outcome {
     };
     let mut warnings = None;
     let built = build(session, &request, &events, &cancel, &mut warnings);
+    let verified = match &built {
+        Ok(result) if args.verify => {
+            Some(verify::verify(session, &request, result, (&display.events(), &cancel)))
+        }
+        _ => None,
+    };
     let collected = match &built {
         Ok(result) if result.steps.run == 0 => Ok(()),
         // Of these, too, steps have run: a disk that they filled is to have space for the next.
@@ -312,7 +323,11 @@ fn start(args: &Args, session: &Session) -> Outcome {
     match built {
         Ok(result) => {
             results::sign_pushed(args, &request.outputs, session, &result)?;
-            results::hand_over(args, mode, session, &result)
+            let code = results::hand_over(args, mode, session, &result)?;
+            match verified {
+                Some(verified) => verify::tell(session, mode, verified, &summary),
+                None => Ok(code),
+            }
         }
         Err(_) if cancel.is_canceled() => {
             Err(Failure::new("failed to build: failed to solve: canceled").with_code(INTERRUPTED))

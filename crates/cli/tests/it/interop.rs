@@ -6,7 +6,7 @@ use bld_testkit::{Archive, Cmd, PODMAN_LIMITS, Registry, TestEnv, peer, rootfs, 
 
 use crate::env;
 
-const HELLO: &str = r#"#include <stdio.h>
+pub(crate) const HELLO: &str = r#"#include <stdio.h>
 int main(int argc, char **argv) {
     printf("hello, %s\n", argc > 1 ? argv[1] : "nobody");
     return 0;
@@ -32,7 +32,7 @@ CMD ["world"]
 }
 
 /// A Debian in a registry; made once and kept beside what cargo builds.
-fn debian() -> Registry {
+pub(crate) fn debian() -> Registry {
     let kept = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let layer = kept.join("debian-rootfs.tar");
     rootfs::debian(&layer).unwrap();

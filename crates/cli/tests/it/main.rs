@@ -28,6 +28,7 @@ mod output;
 mod platforms;
 mod policy;
 mod remote;
+mod reproducible;
 mod sbom;
 mod schemas;
 mod scripts;

@@ -15,6 +15,7 @@ use super::output::{Made, Wanted, archive, is_on_stdout, pinned, title, write_fi
 use super::request::{
     BuildRequest, BuildResult, Destination, ImageOptions, Output, StepCounts, WrittenManifest,
 };
+use super::verify::image_options;
 use crate::{Engine, EngineError};
 
 /// Hands the result of one build out.
@@ -25,6 +26,8 @@ pub(super) struct HandOut<'a> {
     /// What was made for each platform, in the order in which they were asked for.
     made: Vec<Made<'a>>,
     steps: StepCounts,
+    /// The images are needed in any case, in this form.
+    verify: Option<ImageOptions>,
 }
 
 impl<'a> HandOut<'a> {
@@ -40,7 +43,8 @@ impl<'a> HandOut<'a> {
             .map(|result| Made::new(engine, request, result, cancel))
             .collect::<Result<_, _>>()?;
         let steps = StepCounts { run: solved.run, cached: solved.cached };
-        Ok(Self { engine, events, cancel, made, steps })
+        let verify = request.verify.then(|| image_options(&request.outputs));
+        Ok(Self { engine, events, cancel, made, steps, verify })
     }
 
     /// To all of `wanted`, one after the other.
@@ -65,11 +69,17 @@ impl<'a> HandOut<'a> {
                 }
             }
         }
+        let mut built = Vec::new();
+        if let Some(options) = &self.verify {
+            for made in &mut self.made {
+                built.push(made.built(options)?);
+            }
+        }
         let steps = self.steps;
         let main = self.main();
         let image = self.made.into_iter().nth(main).and_then(Made::into_image);
         let image_id = image.as_ref().map(|image| image.id);
-        Ok(BuildResult { image_id, manifest, names, steps, image })
+        Ok(BuildResult { image_id, manifest, names, steps, image, built })
     }
 
     /// To one output, as a task; gives the manifest or index when one was written.

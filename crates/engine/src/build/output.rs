@@ -16,7 +16,9 @@ use bld_store::{ImageRecord, Lease, SnapshotId, Store};
 
 use super::annotations::{AnnotationScope, Annotations};
 use super::error::BuildError;
-use super::request::{BuildRequest, Destination, ImageOptions, Naming, Output, WrittenManifest};
+use super::request::{
+    BuildRequest, Built, Destination, FixedTimes, ImageOptions, Naming, Output, WrittenManifest,
+};
 use crate::{Engine, EngineError};
 
 /// One output and the names of the image there, checked before anything runs.
@@ -176,6 +178,18 @@ impl<'a> Made<'a> {
         Ok(Self { engine, store, plan, snapshot, squash, reproducible, cancel, images, last, held })
     }
 
+    /// The image as an output with `options` makes it.
+    pub(super) fn built(&mut self, options: &ImageOptions) -> Result<Built, BuildError> {
+        let variant = self.variant(options);
+        let image = match self.images.get(&variant) {
+            Some(image) => image.clone(),
+            None => self.describe(variant)?,
+        };
+        self.images.insert(variant, image.clone());
+        let fixed = FixedTimes { created: variant.epoch.is_some(), files: variant.rewrite };
+        Ok(Built { image, fixed })
+    }
+
     /// The image that the last output needed.
     pub(super) fn into_image(mut self) -> Option<ImageRecord> {
         self.last.and_then(|last| self.images.remove(&last))
@@ -246,7 +260,7 @@ impl<'a> Made<'a> {
         let (store, naming) = (self.store, &options.naming);
         // First, so that one walk finds the ids of the layers and packs them.
         let mut manifest = None;
-        if push || is_special(options) {
+        if push || is_special(options) || self.variant(options).rewrite {
             manifest = Some(self.manifest(options, false, task)?);
         }
         let mut image = self.image(options, task)?;
@@ -432,7 +446,6 @@ pub(super) fn is_special(options: &ImageOptions) -> bool {
         || *compression != Compression::default()
         || *oci_mediatypes == Some(false)
         || !annotations.is_empty()
-        || options.rewrite_timestamp
         || options.naming.canonical
         || options.naming.dangling.is_some()
 }

@@ -265,6 +265,8 @@ pub struct BuildRequest {
     pub squash: bool,
     /// `--reproducible`: the time is fixed, by default to 1970, and no file of a new layer is newer.
     pub reproducible: bool,
+    /// `--verify`: the image is needed in any case, for [`Engine::verify_build`](crate::Engine::verify_build).
+    pub verify: bool,
     /// `-j`: most steps that run at the same time; as many as can when absent.
     pub jobs: Option<usize>,
     /// `--on-error`: what is done about a step that fails.
@@ -284,6 +286,27 @@ pub struct BuildResult {
     pub steps: StepCounts,
     /// The image, also where it is not in the store.
     pub image: Option<ImageRecord>,
+    /// The images of all platforms, for [`Engine::verify_build`](crate::Engine::verify_build): if the
+    /// request says that there will be one.
+    pub built: Vec<Built>,
+}
+
+/// The image for one platform.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// The image.
+    pub image: ImageRecord,
+    /// Which of its times are fixed.
+    pub fixed: FixedTimes,
+}
+
+/// Which times of an image a build fixes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FixedTimes {
+    /// Those in the configuration.
+    pub created: bool,
+    /// Those of files in new layers.
+    pub files: bool,
 }
 
 /// What leads to an image that left the store.

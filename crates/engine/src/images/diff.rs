@@ -181,27 +181,37 @@ pub enum TextChange {
 impl Engine {
     /// The image `name` for [`diff_images`]. It is unpacked if it is not yet.
     pub fn image_contents(&self, name: &str, events: &Events) -> Result<ImageContents> {
+        let found = find::find(self.store()?, name)?;
+        self.contents_of(found.record, found.reference, events)
+    }
+
+    /// An image for [`diff_images`], which need not be in the store if all it is made of is.
+    pub(crate) fn contents_of(
+        &self,
+        record: ImageRecord,
+        name: Option<Reference>,
+        events: &Events,
+    ) -> Result<ImageContents> {
         let store = self.store()?;
-        let found = find::find(store, name)?;
-        let bytes = store.read_blob(&found.record.id)?;
-        let malformed = |source| EngineError::Config { image: found.record.id, source };
+        let bytes = store.read_blob(&record.id)?;
+        let malformed = |source| EngineError::Config { image: record.id, source };
         let config: Value = serde_json::from_slice(&bytes).map_err(malformed)?;
         let history = ImageConfig::parse(&bytes).map_err(malformed)?.history;
         // A manifest only says how the image travelled: without it, that is not compared.
-        let manifest = found.record.manifest.filter(|digest| store.has_blob(digest));
+        let manifest = record.manifest.filter(|digest| store.has_blob(digest));
         let manifest = manifest.map(|digest| store.read_blob(&digest)).transpose()?;
         let manifest = manifest.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let snapshot = self.unpack_image(&found.record, events)?;
+        let snapshot = self.unpack_image(&record, events)?;
         let held = store.lease();
         if !held.hold(snapshot)? {
             return Err(StoreError::MissingSnapshot { id: snapshot }.into());
         }
-        let record = ImageRecord { snapshot: Some(snapshot), ..found.record };
+        let record = ImageRecord { snapshot: Some(snapshot), ..record };
         Ok(ImageContents {
             layers: layers_of(&record, &history, &layer_sizes(store, &record)?),
             files: View::new(store.layers(snapshot)?),
             record,
-            name: found.reference,
+            name,
             config,
             manifest,
             _held: held,

@@ -47,6 +47,7 @@ pub(super) fn build(args: &Args) -> Result<BuildRequest, Failure> {
         outputs: outputs::all(args)?,
         squash: args.squash,
         reproducible: args.reproducible,
+        verify: args.verify,
         jobs: args.jobs,
         on_failure: OnFailure::default(),
     })
