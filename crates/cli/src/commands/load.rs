@@ -4,10 +4,9 @@ use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
-use bld_event::Events;
-
-use super::pull::platform;
+use super::pull::{platform, shown};
 use crate::error::Failure;
+use crate::progress::Stdio;
 use crate::session::{Outcome, Session};
 
 /// Load an image from a tar archive or STDIN
@@ -30,18 +29,24 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
     let platform = platform(args.platform.as_deref())?;
-    let (engine, platform, events) = (&session.engine, platform.as_ref(), Events::none());
+    let (engine, platform) = (&session.engine, platform.as_ref());
+    // As with docker, only people want to see how it goes on.
+    let quiet = args.quiet || !io::stderr().is_terminal();
     let loaded = match &args.input {
-        Some(path) if path.is_dir() => engine.load_layout(path, platform, &events)?,
+        Some(path) if path.is_dir() => {
+            shown(Stdio::Err, quiet, |events| engine.load_layout(path, platform, events))?
+        }
         Some(path) => {
-            let file = File::open(path)
-                .map_err(|error| Failure::new(format!("open {}: {error}", path.display())))?;
-            engine.load_images(file, platform, &events)?
+            let failed = |error| Failure::new(format!("open {}: {error}", path.display()));
+            let file = File::open(path).map_err(failed)?;
+            shown(Stdio::Err, quiet, |events| engine.load_images(file, platform, events))?
         }
         None if io::stdin().is_terminal() => {
             return Err(Failure::new("requested load from stdin, but stdin is empty"));
         }
-        None => engine.load_images(io::stdin(), platform, &events)?,
+        None => {
+            shown(Stdio::Err, quiet, |events| engine.load_images(io::stdin(), platform, events))?
+        }
     };
     for image in loaded {
         if image.names.is_empty() {

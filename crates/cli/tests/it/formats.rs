@@ -79,6 +79,17 @@ fn squashed_layers_hold_what_they_did_together() {
     let from =
         env.build("f:3", "FROM f:2\nRUN test ! -e /bin/wget && cat /d/again\n", ["--squash"]);
     let _ = from.expect_code(0);
+
+    // What was derived is an ordinary part of the store.
+    let _ = env.build("f:4", DOCKERFILE, ["--squash", "--reproducible"]).expect_code(0);
+    let sound = env.bld(["system", "check"]).ok();
+    let _ = sound.expect_text("sound");
+    env.bld(["rmi", "f:2", "f:3", "f:4"]).ok();
+    env.bld(["prune", "-af"]).ok();
+    let rows = env.bld(["du", "--format", "{{.ID}} {{.Description}}"]).ok().stdout;
+    assert!(!rows.contains("echo two"), "{rows}");
+    let snapshots = fs::read_dir(env.root().join("snapshots")).unwrap().count();
+    assert_eq!(snapshots, 1, "{rows}");
     env.assert_nothing_left();
 }
 

@@ -108,6 +108,9 @@ fn images_are_saved_in_all_formats() {
             digests.push(Archive::read(&place).unwrap().digest);
         }
     }
+    env.bld(["save", "-o", "/dev/null", "a:1"]).ok();
+    let failed = env.bld(["save", "-o", "/nosuch/x", "a:1"]).run().expect_code(1);
+    let _ = failed.expect_text("/nosuch/x");
     // What was loaded goes out as it came.
     assert_eq!(digests[0], digests[1]);
     let oci = Cmd::new("tar").arg("-tf").arg(env.path("oci-archive")).ok().stdout;
