@@ -43,8 +43,8 @@ pub use request::{
 
 pub use verify::{UnfixedTimes, Verification};
 
-use crate::Engine;
 use crate::containers::spec::limits;
+use crate::{Engine, attest};
 use contexts::Files;
 use definition::Definition;
 use hand_out::HandOut;
@@ -221,7 +221,11 @@ impl Engine {
                 SolveError::Store(error) => BuildError::Store(error),
                 other @ SolveError::Runtime(_) => BuildError::Solve(other),
             })?;
-        HandOut::new(self, request, &plans, &solved, (events, cancel))?.all(&wanted)
+        let built = HandOut::new(self, request, &plans, &solved, (events, cancel))?.all(&wanted)?;
+        let mut materials: Vec<_> = plans.iter().flat_map(attest::materials).collect();
+        materials.sort();
+        materials.dedup();
+        Ok(BuildResult { materials, ..built })
     }
 }
 

@@ -14,6 +14,7 @@
 //! - a container's root filesystem is mounted in the container's own mount namespace only, so that
 //!   whatever dies, no mount is left behind.
 
+pub mod attest;
 pub mod build;
 pub mod caches;
 mod config;

@@ -27,6 +27,7 @@ mod manifest;
 mod progress;
 mod pull;
 mod push;
+mod referrers;
 mod repository;
 mod retry;
 mod sink;

@@ -51,6 +51,20 @@ impl Client {
         task.finish(result.await)
     }
 
+    /// Gives `reference` an index whose manifests are in the repository already.
+    ///
+    /// # Errors
+    /// As [`Client::push_image`].
+    pub async fn put_index(
+        &self,
+        reference: &Reference,
+        index: &Manifest,
+    ) -> Result<(), RegistryError> {
+        let repository = self.destination(reference, &[]).await?;
+        let digest = index.digest.to_string();
+        put_manifest(&repository, reference.tag().unwrap_or(&digest), index).await
+    }
+
     /// [`Client::push_image`] as part of a vertex of the caller's.
     ///
     /// # Errors
@@ -162,7 +176,7 @@ fn collect(
     Ok(())
 }
 
-async fn put_manifest(
+pub(crate) async fn put_manifest(
     repository: &Repository,
     name: &str,
     manifest: &Manifest,

@@ -42,7 +42,7 @@ impl Client {
 }
 
 /// The address in `Link: <...>; rel="next"`.
-fn next_page(response: &Response, url: &Url) -> Option<Url> {
+pub(crate) fn next_page(response: &Response, url: &Url) -> Option<Url> {
     let link = response.headers().get(LINK)?.to_str().ok()?;
     let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
     parameters.contains("next").then(|| url.join(target).ok())?

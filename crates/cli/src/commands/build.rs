@@ -1,6 +1,7 @@
 //! `bld build`
 
 mod annotations;
+mod attest;
 mod blame;
 mod call;
 mod check;
@@ -20,6 +21,7 @@ mod verify;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
 use bld_engine::EngineError;
 use bld_engine::build::{BuildError, BuildResult};
@@ -52,7 +54,7 @@ pub(crate) struct Args {
     /// Add annotation to the image (format: "[manifest|manifest-descriptor|index|index-descriptor[PLATFORM]:]key=value")
     #[arg(long, value_name = "stringArray")]
     annotation: Vec<String>,
-    /// Attestation parameters (format: "type=sbom,generator=image")
+    /// Attestation parameters (format: "type=provenance,mode=max", "type=sbom,store=index")
     #[arg(long, value_name = "stringArray")]
     attest: Vec<String>,
     /// Set build-time variables (format: "NAME[=value]"; without a value, that of the environment)
@@ -257,6 +259,9 @@ fn start(args: &Args, session: &Session) -> Outcome {
     let mut request = request::build(args)?;
     verify::check(args, &request)?;
     results::prepare(args, &request.outputs)?;
+    let attestations = attest::Attestations::of(args)?;
+    attestations.check(&request)?;
+    session.tell_if_any(&attestations.note(&request).unwrap_or_default());
     let mut agents = Vec::new();
     for (id, files) in secrets::ssh(&args.ssh)?.keys {
         let agent = session.engine.key_agent(&files)?;
@@ -292,7 +297,9 @@ fn start(args: &Args, session: &Session) -> Outcome {
         Err(_) => display.events(),
     };
     let mut warnings = None;
+    let begun = SystemTime::now();
     let built = build(session, &request, &events, &cancel, &mut warnings);
+    let times = (begun, SystemTime::now());
     let verified = match &built {
         Ok(result) if args.verify => {
             Some(verify::verify(session, &request, result, (&display.events(), &cancel)))
@@ -321,7 +328,8 @@ fn start(args: &Args, session: &Session) -> Outcome {
         session.tell_if_any(&warnings.render(args.debug));
     }
     match built {
-        Ok(result) => {
+        Ok(mut result) => {
+            attestations.keep(session, args, &request, &mut result, times)?;
             results::sign_pushed(args, &request.outputs, session, &result)?;
             let code = results::hand_over(args, mode, session, &result)?;
             match verified {

@@ -76,6 +76,7 @@ pub(crate) struct Image {
 
 #[derive(Debug, Subcommand)]
 enum ImageCommand {
+    Attestations(c::attestations::Args),
     Build(Box<c::build::Args>),
     Convert(c::convert::Args),
     Diff(c::diff::ImageArgs),
@@ -98,6 +99,7 @@ impl Image {
     /// Runs the command of the group.
     pub(crate) fn run(self, session: &Session) -> Outcome {
         match self.command {
+            ImageCommand::Attestations(args) => c::attestations::run(&args, session),
             ImageCommand::Build(args) => c::build::run(&args, session),
             ImageCommand::Convert(args) => c::convert::run(&args, session),
             ImageCommand::Diff(args) => c::diff::images(&args, session),

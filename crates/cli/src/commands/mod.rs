@@ -1,5 +1,6 @@
 //! One file for each command. The doc comments of an `Args` type are the command's help.
 
+pub(crate) mod attestations;
 pub(crate) mod build;
 pub(crate) mod cache;
 pub(crate) mod commit;

@@ -79,7 +79,7 @@ impl<'a> HandOut<'a> {
         let main = self.main();
         let image = self.made.into_iter().nth(main).and_then(Made::into_image);
         let image_id = image.as_ref().map(|image| image.id);
-        Ok(BuildResult { image_id, manifest, names, steps, image, built })
+        Ok(BuildResult { image_id, manifest, names, materials: Vec::new(), steps, image, built })
     }
 
     /// To one output, as a task; gives the manifest or index when one was written.

@@ -14,6 +14,7 @@ use bld_store::ImageRecord;
 use super::annotations::Annotations;
 use super::inspect::OnFailure;
 use super::policy::SourcePolicy;
+use crate::attest::Material;
 use crate::containers::Limits;
 
 /// Where the files that `COPY` and `ADD` see come from.
@@ -282,6 +283,8 @@ pub struct BuildResult {
     pub manifest: Option<WrittenManifest>,
     /// Canonical names the image was given.
     pub names: Vec<String>,
+    /// What the build used from elsewhere, each once.
+    pub materials: Vec<Material>,
     /// Number of steps by how they ended.
     pub steps: StepCounts,
     /// The image, also where it is not in the store.

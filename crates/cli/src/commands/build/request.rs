@@ -57,9 +57,6 @@ pub(super) fn build(args: &Args) -> Result<BuildRequest, Failure> {
 pub(super) fn without_effect(args: &Args) -> Vec<String> {
     let classic = &args.classic;
     let notes = [
-        (!args.attest.is_empty(), "--attest", "attestations are not written yet"),
-        (is_wanted(args.provenance.as_deref()), "--provenance", "attestations are not written yet"),
-        (is_wanted(args.sbom.as_deref()), "--sbom", "attestations are not written yet"),
         (args.builder.is_some(), "--builder", "there is one builder"),
         (!args.cache_from.is_empty(), "--cache-from", "only the local cache is used so far"),
         (!args.cache_to.is_empty(), "--cache-to", "only the local cache is used so far"),
@@ -108,10 +105,6 @@ pub(super) fn unlikely_platforms(args: &Args) -> Vec<String> {
         })
     };
     args.platform.iter().filter_map(note).collect()
-}
-
-fn is_wanted(value: Option<&str>) -> bool {
-    value.is_some_and(|value| value != "false")
 }
 
 fn build_args(args: &Args) -> Result<BTreeMap<String, String>, Failure> {

@@ -1,0 +1,146 @@
+//! What is said about an image, beside it: provenance and lists of packages.
+
+use std::fs;
+
+use bld_testkit::{Cmd, Registry, TestEnv, WebServer};
+use serde_json::Value;
+
+use crate::env;
+
+/// The manifest or index that `image` names.
+fn raw(image: &str) -> Value {
+    let raw = ["inspect", "--raw", "--tls-verify=false"];
+    let raw = Cmd::new("skopeo").args(raw).arg(format!("docker://{image}")).ok();
+    serde_json::from_str(&raw.stdout).unwrap()
+}
+
+/// The statement of this type about `image`.
+fn statement(env: &TestEnv, image: &str, kind: &str) -> Value {
+    let shown = env.bld(["image", "attestations", "--type", kind, image]).ok();
+    serde_json::from_str(shown.text()).unwrap()
+}
+
+const WITH_PACKAGE: &str = "FROM busybox\nARG WHO WHAT\n\
+    RUN mkdir -p /lib/apk/db && printf 'P:musl\\nV:1\\nA:x\\n' > /lib/apk/db/installed\n";
+
+#[test]
+fn an_image_stays_a_plain_manifest() {
+    let (env, registry) = (env(), Registry::start().unwrap());
+    let image = format!("{}/app:1", registry.host());
+    env.write("secret", "hunter2\n");
+    let built = env.build(
+        &image,
+        WITH_PACKAGE,
+        [
+            "--push",
+            "--provenance=mode=max,builder-id=https://me.example",
+            "--sbom=true",
+            "--build-arg=WHO=me",
+            "--build-arg=WHAT=x-hunter2",
+            "--label=of=mine",
+            "--secret=id=pass,src=secret",
+            "--metadata-file=metadata.json",
+        ],
+    );
+    let _ = built.expect_code(0);
+    let manifest = raw(&image);
+    assert_eq!(manifest["mediaType"], "application/vnd.oci.image.manifest.v1+json");
+    let metadata: Value =
+        serde_json::from_slice(&fs::read(env.path("metadata.json")).unwrap()).unwrap();
+    let digest = metadata["containerimage.digest"].as_str().unwrap();
+
+    // The registry keeps no list, so there is one under a tag.
+    let list = raw(&format!("{}/app:{}", registry.host(), digest.replace(':', "-")));
+    assert_eq!(list["manifests"].as_array().unwrap().len(), 1);
+    let kind = "application/vnd.docker.attestation.manifest.v1+json";
+    assert_eq!(list["manifests"][0]["artifactType"], kind);
+    let artifact = list["manifests"][0]["digest"].as_str().unwrap();
+    let artifact = raw(&format!("{}/app@{artifact}", registry.host()));
+    assert_eq!(artifact["subject"]["digest"], digest);
+    assert_eq!(artifact["layers"][0]["mediaType"], "application/vnd.in-toto+json");
+    let kinds = artifact["layers"].as_array().unwrap().iter();
+    let kinds = kinds.map(|layer| layer["annotations"]["in-toto.io/predicate-type"].clone());
+    let kinds: Vec<_> = kinds.collect();
+    assert_eq!(kinds, ["https://slsa.dev/provenance/v1", "https://spdx.dev/Document"]);
+
+    let provenance = statement(&env, &image, "provenance");
+    assert_eq!(provenance["subject"][0]["digest"]["sha256"], digest["sha256:".len()..]);
+    let made = &provenance["predicate"];
+    assert_eq!(made["runDetails"]["builder"]["id"], "https://me.example");
+    let request = &made["buildDefinition"]["externalParameters"]["request"];
+    assert_eq!(request["args"]["build-arg:WHO"], "me");
+    assert_eq!(request["args"]["label:of"], "mine");
+    assert_eq!(request["secrets"][0]["id"], "pass");
+    assert!(!provenance.to_string().contains("hunter2"), "{provenance}");
+    let used = &made["buildDefinition"]["resolvedDependencies"][0]["uri"];
+    assert!(used.as_str().unwrap().starts_with("pkg:docker/busybox@latest?platform="), "{used}");
+    let sbom = statement(&env, &image, "sbom");
+    assert_eq!(sbom["predicate"]["packages"][1]["name"], "musl");
+    let listed = env.bld(["image", "attestations", &image]).ok();
+    assert_eq!(listed.stdout.lines().count(), 3, "{listed}");
+    let missing = env.bld(["image", "attestations", "--type", "x", &image]).run();
+    let _ = missing.expect_code(1).expect_text("no attestation of type x");
+}
+
+#[test]
+fn less_is_said_unless_asked_for() {
+    let (env, registry) = (env(), Registry::start().unwrap());
+    let image = format!("{}/app:1", registry.host());
+    env.write("srv/file", "x");
+    let server = WebServer::start(&env.path("srv")).unwrap();
+    let address = server.url().replace("http://", "http://me:hunter2@");
+    let dockerfile = format!("FROM scratch\nARG WHO\nADD {address}/file /\n");
+    let asked = ["--push", "--attest=type=provenance,version=v0.2", "--build-arg=WHO=me"];
+    let _ = env.build(&image, &dockerfile, asked).expect_code(0);
+    let provenance = statement(&env, &image, "https://slsa.dev/provenance/v0.2");
+    let made = &provenance["predicate"];
+    assert_eq!(made["invocation"]["parameters"]["args"], serde_json::json!({}));
+    assert_eq!(made["metadata"]["completeness"]["parameters"], false);
+    assert_eq!(made["materials"][0]["digest"]["sha256"].as_str().unwrap().len(), 64);
+    assert!(!provenance.to_string().contains("hunter2"), "{provenance}");
+}
+
+#[test]
+fn an_index_is_written_on_request() {
+    let (env, registry) = (env(), Registry::start().unwrap());
+    let image = format!("{}/app:1", registry.host());
+    let asked = ["--push", "--provenance=store=index", "--sbom=true", "--metadata-file=m.json"];
+    let _ = env.build(&image, WITH_PACKAGE, asked).expect_code(0);
+    let index = raw(&image);
+    assert_eq!(index["mediaType"], "application/vnd.oci.image.index.v1+json");
+    let [made, said] = [&index["manifests"][0], &index["manifests"][1]];
+    assert_eq!(said["platform"]["architecture"], "unknown");
+    let annotations = &said["annotations"];
+    assert_eq!(annotations["vnd.docker.reference.type"], "attestation-manifest");
+    assert_eq!(annotations["vnd.docker.reference.digest"], made["digest"]);
+    let metadata: Value = serde_json::from_slice(&fs::read(env.path("m.json")).unwrap()).unwrap();
+    let named = ["inspect", "--format", "{{.Digest}}", "--tls-verify=false"];
+    let named = Cmd::new("skopeo").args(named).arg(format!("docker://{image}")).ok();
+    assert_eq!(metadata["containerimage.digest"], named.text());
+    let provenance = statement(&env, &image, "provenance");
+    let subject =
+        format!("sha256:{}", provenance["subject"][0]["digest"]["sha256"].as_str().unwrap());
+    assert_eq!(made["digest"], subject.as_str());
+    statement(&env, &image, "sbom");
+    let _ = env.bld(["pull", "-q", &image]).ok();
+}
+
+#[test]
+fn files_have_them_beside_them() {
+    let env = env();
+    let built = ["-o", "out", "--provenance=true", "--sbom=false"];
+    let _ = env.build("x:1", "FROM busybox\n", built).expect_code(0);
+    let made: Value =
+        serde_json::from_slice(&fs::read(env.path("out/provenance.json")).unwrap()).unwrap();
+    assert_eq!(
+        made["buildDefinition"]["externalParameters"]["request"]["frontend"],
+        "dockerfile.v0"
+    );
+    let built = env.build("x:1", "FROM busybox\n", ["--provenance=true"]).expect_code(0);
+    let _ = built.expect_text("add --push or -o DIRECTORY");
+    let built = env.build("x:1", "FROM busybox\n", ["--provenance=mode=all"]);
+    let _ = built.expect_code(1).expect_text("mode cannot be \"all\"");
+    let several = ["--sbom=true", "--platform=linux/amd64,linux/arm64"];
+    let built = env.build("x:1", "FROM scratch\nCOPY . /\n", several).expect_code(1);
+    let _ = built.expect_text("one platform at a time");
+}
