@@ -154,10 +154,18 @@ fn deletes_nothing(file: &Path, below: Option<&View>, path: &Path) -> Result<boo
     Ok(is_whiteout && !is_in(below, path)?)
 }
 
-/// Whether `path`, relative to the root, may be there below.
+/// Whether `path`, relative to the root, is there below, or nothing is known of what is. No link is followed
+/// on the way: where there is one, there is no directory that could merge.
 fn is_in(below: Option<&View>, path: &Path) -> Result<bool> {
-    match below {
-        Some(view) => Ok(view.lookup(Path::new("/").join(path))?.is_some()),
-        None => Ok(true),
+    let Some(view) = below else { return Ok(true) };
+    let mut inside = PathBuf::from("/");
+    let mut names = path.components().peekable();
+    while let Some(name) = names.next() {
+        inside.push(name);
+        match view.lookup(&inside)? {
+            Some(node) if names.peek().is_none() || node.meta.is_dir() => {}
+            _ => return Ok(false),
+        }
     }
+    Ok(true)
 }

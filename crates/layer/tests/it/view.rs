@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::common::*;
-use bld_layer::{Kind, LayerError, Verdict, View, merge};
+use bld_layer::{Kind, LayerError, Verdict, View, merge, merge_onto};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -127,6 +127,14 @@ fn merged_layers_do_what_they_did_apart() {
             let merged = base.join("merged");
             mkdirs(&merged);
             merge(&layers[run.clone()], &merged).unwrap();
+            // Where it is known what they lie on, what they delete of each other is not in it.
+            let onto = base.join("onto");
+            mkdirs(&onto);
+            let below = View::new(layers[..run.start].to_vec());
+            merge_onto(&layers[run.clone()], &below, &onto).unwrap();
+            let mut others = layers.clone();
+            others.splice(run.clone(), [onto]);
+            pretty_assertions(&tree(&View::new(others)), &tree(view));
             layers.splice(run, [merged]);
             pretty_assertions(&tree(&View::new(layers)), &tree(view));
         });
