@@ -222,7 +222,9 @@ impl Engine {
                 other @ SolveError::Runtime(_) => BuildError::Solve(other),
             })?;
         let built = HandOut::new(self, request, &plans, &solved, (events, cancel))?.all(&wanted)?;
-        let mut materials: Vec<_> = plans.iter().flat_map(attest::materials).collect();
+        let brought = contexts.values().filter_map(|files| files.material.clone());
+        let mut materials: Vec<_> =
+            plans.iter().flat_map(attest::materials).chain(brought).collect();
         materials.sort();
         materials.dedup();
         Ok(BuildResult { materials, ..built })

@@ -136,6 +136,17 @@ fn files_have_them_beside_them() {
         made["buildDefinition"]["externalParameters"]["request"]["frontend"],
         "dockerfile.v0"
     );
+    // A context that was brought here is a part of it.
+    env.write("srv/file", "FROM busybox\n");
+    let server = WebServer::start(&env.path("srv")).unwrap();
+    let context = format!("{}/file", server.url());
+    let _ = env.bld(["build", "-o", "other", "--provenance=true", &context]).ok();
+    let made: Value =
+        serde_json::from_slice(&fs::read(env.path("other/provenance.json")).unwrap()).unwrap();
+    let used = made["buildDefinition"]["resolvedDependencies"].as_array().unwrap();
+    let used = used.iter().find(|one| one["uri"] == context.as_str()).unwrap();
+    let digest = bld_oci::Digest::of(b"FROM busybox\n").hex();
+    assert_eq!(used["digest"]["sha256"], digest.as_str());
     let built = env.build("x:1", "FROM busybox\n", ["--provenance=true"]).expect_code(0);
     let _ = built.expect_text("add --push or -o DIRECTORY");
     let built = env.build("x:1", "FROM busybox\n", ["--provenance=mode=all"]);

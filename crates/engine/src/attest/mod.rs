@@ -12,8 +12,8 @@ use bld_registry::{Manifest, RegistryError, Reporter};
 use bld_store::Lease;
 use serde_json::{Value, json};
 
-pub(crate) use provenance::materials;
 pub use provenance::{Material, ProvenanceMode, ProvenanceOptions, ProvenanceVersion};
+pub(crate) use provenance::{material_of, materials};
 
 use crate::images::find;
 use crate::{Engine, Result};

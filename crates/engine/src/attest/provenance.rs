@@ -236,29 +236,32 @@ fn config_source(request: &BuildRequest) -> Map<String, Value> {
 
 /// What the steps of `plan` use, once it is resolved.
 pub(crate) fn materials(plan: &Plan) -> Vec<Material> {
-    let used = plan.graph.node_weights().filter_map(|vertex| match &vertex.op {
-        Op::Image(op) => Some(Material {
-            uri: image_url(&op.reference, &vertex.platform),
-            digest: op.manifest.map(|digest| ("sha256", digest.hex())),
-        }),
-        Op::Http(op) => Some(Material {
-            uri: redacted(&op.url),
-            digest: op.content.map(|digest| ("sha256", digest.hex())),
-        }),
-        Op::Git(op) => {
-            let reference = op.reference.as_ref().map(|name| format!("#{name}"));
-            let algorithm = |commit: &String| if commit.len() == 64 { "sha256" } else { "sha1" };
-            Some(Material {
-                uri: redacted(&op.remote) + &reference.unwrap_or_default(),
-                digest: op.commit.clone().map(|commit| (algorithm(&commit), commit)),
-            })
-        }
-        _ => None,
-    });
+    let used = plan.graph.node_weights();
+    let used = used.filter_map(|vertex| material_of(&vertex.op, &vertex.platform));
     let mut used: Vec<_> = used.collect();
     used.sort();
     used.dedup();
     used
+}
+
+/// What a source is, once it is resolved; none: it is no source outside.
+pub(crate) fn material_of(source: &Op, platform: &Platform) -> Option<Material> {
+    let (uri, digest) = match source {
+        Op::Image(op) => {
+            (image_url(&op.reference, platform), op.manifest.map(|digest| ("sha256", digest.hex())))
+        }
+        Op::Http(op) => (redacted(&op.url), op.content.map(|digest| ("sha256", digest.hex()))),
+        Op::Git(op) => {
+            let reference = op.reference.as_ref().map(|name| format!("#{name}"));
+            let algorithm = |commit: &String| if commit.len() == 64 { "sha256" } else { "sha1" };
+            (
+                redacted(&op.remote) + &reference.unwrap_or_default(),
+                op.commit.clone().map(|commit| (algorithm(&commit), commit)),
+            )
+        }
+        _ => return None,
+    };
+    Some(Material { uri, digest })
 }
 
 /// `pkg:docker/NAME@TAG?platform=PLATFORM`

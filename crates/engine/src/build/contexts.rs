@@ -9,8 +9,9 @@ use std::sync::Arc;
 use bld_dockerfile::ignore::Patterns;
 use bld_dockerfile::value::redacted;
 use bld_event::Events;
-use bld_graph::{GitOp, HttpOp, Remote as Source};
+use bld_graph::{GitOp, HttpOp, Op, Remote as Source};
 use bld_layer::{ApplyOptions, LayerError, View, Whiteouts};
+use bld_oci::Platform;
 use bld_remote::Remote;
 use bld_solve::LocalContext;
 use bld_store::{Active, Store};
@@ -18,6 +19,7 @@ use bld_store::{Active, Store};
 use super::error::{BuildError, SourceText};
 use super::remotes;
 use crate::EngineError;
+use crate::attest::{self, Material};
 
 /// Name of a download that is a context, as BuildKit has it.
 const DOWNLOAD: &str = "context";
@@ -36,6 +38,8 @@ pub(super) struct Files {
     pub(super) time: Option<i64>,
     /// The Dockerfile, where the context is nothing else.
     pub(super) dockerfile: Option<SourceText>,
+    /// What it was brought from, for those who ask what a build used.
+    pub(super) material: Option<Material>,
     /// An unpacked archive, which goes when nobody needs it any more.
     _unpacked: Option<Active>,
     /// Whoever brought it, and holds its snapshot as long as it is needed.
@@ -48,7 +52,8 @@ impl Files {
     pub(super) fn of_dir(dir: &Path, dockerfile: Option<&Path>) -> Result<Self, BuildError> {
         check_dir(None, dir)?;
         let local = Arc::new(local(dir, dockerfile)?);
-        Ok(Self { local, time: None, dockerfile: None, _unpacked: None, _brought_by: None })
+        let (time, dockerfile, material) = (None, None, None);
+        Ok(Self { local, time, dockerfile, material, _unpacked: None, _brought_by: None })
     }
 
     /// The directory `dir` of this machine as the context `name`.
@@ -61,7 +66,8 @@ impl Files {
     /// as with BuildKit: they say what is not to be sent, and nothing is.
     fn brought(dir: PathBuf, origin: String, time: Option<i64>) -> Self {
         let local = Arc::new(LocalContext::brought(dir, origin));
-        Self { local, time, dockerfile: None, _unpacked: None, _brought_by: None }
+        let (dockerfile, material) = (None, None);
+        Self { local, time, dockerfile, material, _unpacked: None, _brought_by: None }
     }
 
     /// What is in a tar archive, plain or compressed, which came from `origin`.
@@ -122,8 +128,8 @@ impl Bringer<'_> {
             Source::Git(op) => self.checkout(op.clone())?,
             // A download stays what it is, also when it is an archive.
             Source::Http(op) => {
-                let (dir, time) = self.download(op, DOWNLOAD)?;
-                Files::brought(dir, redacted(&op.url), time)
+                let (dir, time, material) = self.download(op, DOWNLOAD)?;
+                Files { material, ..Files::brought(dir, redacted(&op.url), time) }
             }
         };
         Ok(self.held(files))
@@ -136,7 +142,7 @@ impl Bringer<'_> {
 
     /// The text of a Dockerfile that lies elsewhere.
     pub(super) fn dockerfile(&self, op: &HttpOp) -> Result<SourceText, BuildError> {
-        let (dir, time) = self.download(op, &op.filename)?;
+        let (dir, time, _) = self.download(op, &op.filename)?;
         Files::brought(dir, redacted(&op.url), time).text(&op.filename)
     }
 
@@ -148,11 +154,16 @@ impl Bringer<'_> {
             .finish(brought)
             .map_err(|error| BuildError::Remote { help: remotes::help(&error), error })?;
         let dir = self.store.layer(checkout.snapshot);
-        Ok(Files::brought(dir, origin, Some(checkout.time)))
+        let material = attest::material_of(&Op::Git(op), &Platform::host());
+        Ok(Files { material, ..Files::brought(dir, origin, Some(checkout.time)) })
     }
 
-    /// A directory with the file that `source` leads to, called `name`, and its time.
-    fn download(&self, source: &HttpOp, name: &str) -> Result<(PathBuf, Option<i64>), BuildError> {
+    /// A directory with the file that `source` leads to, called `name`, its time, and what it is.
+    fn download(
+        &self,
+        source: &HttpOp,
+        name: &str,
+    ) -> Result<(PathBuf, Option<i64>, Option<Material>), BuildError> {
         let mut op = HttpOp { filename: name.to_owned(), ..source.clone() };
         let shown = redacted(&op.url);
         let task = self.events.task(format!("[internal] load remote build context {shown}"));
@@ -167,11 +178,12 @@ impl Bringer<'_> {
             .map_err(|error| BuildError::Remote { help: remotes::help(&error), error })?;
         let dir = self.store.layer(snapshot);
         let modified = fs::metadata(dir.join(name)).map_or(0, |metadata| metadata.mtime());
-        Ok((dir, Some(modified).filter(|modified| *modified != 0)))
+        let material = attest::material_of(&Op::Http(op), &Platform::host());
+        Ok((dir, Some(modified).filter(|modified| *modified != 0), material))
     }
 
     fn archive_or_dockerfile(&self, source: &HttpOp) -> Result<Files, BuildError> {
-        let (dir, modified) = self.download(source, DOWNLOAD)?;
+        let (dir, modified, material) = self.download(source, DOWNLOAD)?;
         let path = dir.join(DOWNLOAD);
         let io = |source| EngineError::Io { action: "read", path: path.clone(), source };
         let origin = redacted(&source.url);
@@ -179,11 +191,11 @@ impl Bringer<'_> {
         Ok(match Incoming::look(file).map_err(io)? {
             Incoming::Archive(archive) => {
                 let files = Files::of_archive(archive, origin, self.store)?;
-                Files { time: modified.or(files.time), ..files }
+                Files { time: modified.or(files.time), material, ..files }
             }
             Incoming::Text(_) => {
                 let files = Files::brought(dir, origin, modified);
-                Files { dockerfile: Some(files.text(DOWNLOAD)?), ..files }
+                Files { dockerfile: Some(files.text(DOWNLOAD)?), material, ..files }
             }
         })
     }
