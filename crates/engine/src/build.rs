@@ -23,7 +23,10 @@ use bld_dockerfile::{Diagnostic, Dockerfile, Severity};
 use bld_event::{Cancel, Events, VertexId};
 use bld_graph::{LowerOptions, Plan};
 use bld_oci::Platform;
-use bld_solve::{Devices, Environment, Granted, Limits, NetworkSetup, SolveError};
+use bld_remote::Remote as RemoteSources;
+use bld_solve::{
+    Devices, Environment, Granted, Limits, LocalContext, NetworkSetup, Shared, SolveError,
+};
 
 pub use annotations::{Annotation, AnnotationScope, Annotations};
 pub use bld_graph::{Outline, OutlineMount, Remote, Target};
@@ -44,7 +47,8 @@ pub use request::{
 pub use verify::{UnfixedTimes, Verification};
 
 use crate::containers::spec::limits;
-use crate::{Engine, attest};
+use crate::share::{self, Bringer, Imports};
+use crate::{Engine, EngineError, attest};
 use contexts::Files;
 use definition::Definition;
 use hand_out::HandOut;
@@ -168,7 +172,6 @@ impl Engine {
         events: &Events,
         cancel: &Cancel,
     ) -> Result<BuildResult, BuildError> {
-        let store = self.store()?;
         let PlannedBuild { source, mut plans, wanted, contexts, found, .. } = planned;
         let remote = self.remote(request, cancel)?;
         for plan in &mut plans {
@@ -177,15 +180,86 @@ impl Engine {
                 return Err(BuildError::Dockerfile { source_text: source, diagnostics });
             }
         }
-        let environment = Environment {
+        let brought = contexts.values().filter_map(|files| files.material.clone());
+        let mut materials: Vec<_> =
+            plans.iter().flat_map(attest::materials).chain(brought).collect();
+        materials.sort();
+        materials.dedup();
+        let outside = Outside::of(self, request, contexts, found, remote, (events, cancel))?;
+        for attempt in 0.. {
+            let solved = bld_solve::solve(&plans, &source.text, outside.environment()?)
+                .map_err(|error| of_solver(error, &source))?;
+            let hand_out =
+                HandOut::new(self, request, &plans, &solved, &outside.bringer, (events, cancel))?;
+            match hand_out.all(&wanted, &request.cache_to) {
+                // What depends on it is forgotten by now, and is made again.
+                Err(BuildError::Engine(EngineError::LayerGone { .. })) if attempt < ATTEMPTS => {}
+                handed => return Ok(BuildResult { materials, ..handed? }),
+            }
+        }
+        Err(BuildError::Canceled)
+    }
+}
+
+/// A build starts again at most so often because layers cannot be had.
+const ATTEMPTS: usize = 16;
+
+fn of_solver(error: SolveError, source: &SourceText) -> BuildError {
+    match error {
+        SolveError::Step(error) => BuildError::Step { source_text: source.clone(), error },
+        SolveError::Canceled => BuildError::Canceled,
+        SolveError::Store(error) => BuildError::Store(error),
+        other @ SolveError::Runtime(_) => BuildError::Solve(other),
+    }
+}
+
+/// What is outside of one build, for each of its attempts.
+struct Outside<'a> {
+    engine: &'a Engine,
+    request: &'a BuildRequest,
+    events: &'a Events,
+    cancel: &'a Cancel,
+    found: Found,
+    remote: RemoteSources,
+    contexts: BTreeMap<String, Arc<LocalContext>>,
+    bringer: Bringer,
+    shared: Arc<Imports>,
+}
+
+impl<'a> Outside<'a> {
+    fn of(
+        engine: &'a Engine,
+        request: &'a BuildRequest,
+        contexts: BTreeMap<String, Files>,
+        found: Found,
+        remote: RemoteSources,
+        (events, cancel): (&'a Events, &'a Cancel),
+    ) -> Result<Self, BuildError> {
+        let bringer = engine.bringer(events)?;
+        let caches = share::import(engine, &request.cache_from, events);
+        let shared = Arc::new(Imports::new(caches, bringer.clone()));
+        let contexts = contexts.into_iter().map(|(name, files)| (name, files.local)).collect();
+        Ok(Self { engine, request, events, cancel, found, remote, contexts, bringer, shared })
+    }
+
+    fn environment(&self) -> Result<Environment, BuildError> {
+        let Self { engine, request, events, cancel, .. } = self;
+        let store = engine.store()?;
+        Ok(Environment {
             store: store.clone(),
             lease: store.lease(),
-            images: Arc::new(BuildImages { store: store.clone(), events: events.clone(), found }),
-            sources: Arc::new(BuildSources { remote, events: events.clone() }),
-            contexts: contexts
-                .iter()
-                .map(|(name, files)| (name.clone(), Arc::clone(&files.local)))
-                .collect(),
+            images: Arc::new(BuildImages {
+                store: store.clone(),
+                found: Arc::clone(&self.found),
+                bringer: self.bringer.clone(),
+            }),
+            sources: Arc::new(BuildSources {
+                remote: self.remote.clone(),
+                events: (*events).clone(),
+            }),
+            shared: Arc::clone(&self.shared) as Arc<dyn Shared>,
+            describe: !request.cache_to.is_empty(),
+            contexts: self.contexts.clone(),
             stat_cache: !request.no_stat_cache,
             secrets: request
                 .secrets
@@ -194,8 +268,8 @@ impl Engine {
                 .collect(),
             ssh: request.ssh.clone(),
             network: NetworkSetup {
-                bridge: self.config().bridge.clone(),
-                state: self.config().run_dir.clone(),
+                bridge: engine.config().bridge.clone(),
+                state: engine.config().run_dir.clone(),
             },
             limits: Limits {
                 jobs: request.jobs,
@@ -206,28 +280,14 @@ impl Engine {
                 cgroup_parent: request.cgroup_parent.clone(),
             },
             devices: Devices {
-                dirs: self.config().device_dirs.clone(),
+                dirs: engine.config().device_dirs.clone(),
                 granted: request.allow.iter().filter_map(|word| granted(word)).collect(),
             },
             traced: request.traced,
             inspect: request.on_failure.inspect(cancel),
-            events: events.clone(),
-            cancel: cancel.clone(),
-        };
-        let solved =
-            bld_solve::solve(&plans, &source.text, environment).map_err(|error| match error {
-                SolveError::Step(error) => BuildError::Step { source_text: source, error },
-                SolveError::Canceled => BuildError::Canceled,
-                SolveError::Store(error) => BuildError::Store(error),
-                other @ SolveError::Runtime(_) => BuildError::Solve(other),
-            })?;
-        let built = HandOut::new(self, request, &plans, &solved, (events, cancel))?.all(&wanted)?;
-        let brought = contexts.values().filter_map(|files| files.material.clone());
-        let mut materials: Vec<_> =
-            plans.iter().flat_map(attest::materials).chain(brought).collect();
-        materials.sort();
-        materials.dedup();
-        Ok(BuildResult { materials, ..built })
+            events: (*events).clone(),
+            cancel: (*cancel).clone(),
+        })
     }
 }
 

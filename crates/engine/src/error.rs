@@ -420,6 +420,19 @@ pub enum EngineError {
     /// Credentials could not be read.
     #[error(transparent)]
     Credentials(#[from] CredentialError),
+    /// A layer is in none of the places where it was seen.
+    #[error("layer {diff_id} cannot be had from {}: {reason}", places.join(" or "))]
+    LayerGone {
+        /// The layer.
+        diff_id: Digest,
+        /// The places.
+        places: Vec<String>,
+        /// What went wrong in the last one.
+        reason: String,
+    },
+    /// A shared cache could not be read or written.
+    #[error(transparent)]
+    SharedCache(#[from] bld_cache::CacheError),
     /// The operating system refused.
     #[error("{action} {}", path.display())]
     Io {

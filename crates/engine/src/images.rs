@@ -17,11 +17,11 @@ mod load;
 mod prune;
 mod pull;
 mod push;
-mod record;
+pub(crate) mod record;
 pub(crate) mod remove;
 mod save;
 mod tag;
-mod unpack;
+pub(crate) mod unpack;
 pub(crate) mod variants;
 
 pub use anatomy::{

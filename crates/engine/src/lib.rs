@@ -26,6 +26,7 @@ pub mod history;
 pub mod images;
 mod mend;
 mod sbom;
+pub mod share;
 pub mod sign;
 pub mod steps;
 mod time;
@@ -50,8 +51,14 @@ pub use full::{is_for_space, mount_of};
 /// Images and containers of one store.
 #[derive(Debug)]
 pub struct Engine {
-    config: EngineConfig,
     store: OnceLock<Store>,
+    net: Arc<Net>,
+}
+
+/// What an engine needs to speak to others, made on first use.
+#[derive(Debug)]
+pub(crate) struct Net {
+    config: EngineConfig,
     client: OnceLock<Client>,
     runtime: OnceLock<Runtime>,
 }
@@ -59,12 +66,13 @@ pub struct Engine {
 impl Engine {
     /// An engine for `config`. Nothing is touched until a verb needs it.
     pub fn open(config: EngineConfig) -> Self {
-        Self { config, store: OnceLock::new(), client: OnceLock::new(), runtime: OnceLock::new() }
+        let net = Net { config, client: OnceLock::new(), runtime: OnceLock::new() };
+        Self { store: OnceLock::new(), net: Arc::new(net) }
     }
 
     /// How the engine was opened.
     pub fn config(&self) -> &EngineConfig {
-        &self.config
+        &self.net.config
     }
 
     /// The store, opened (and made) on first use.
@@ -72,13 +80,30 @@ impl Engine {
         match self.store.get() {
             Some(store) => Ok(store),
             None => {
-                let store = Store::open(&self.config.root)?;
+                let store = Store::open(&self.config().root)?;
                 Ok(self.store.get_or_init(|| store))
             }
         }
     }
 
+    /// What speaks to others.
+    pub(crate) fn net(&self) -> &Arc<Net> {
+        &self.net
+    }
+
     /// The registry client, made on first use.
+    pub(crate) fn client(&self) -> Result<&Client> {
+        self.net.client()
+    }
+
+    /// Runs what waits for the network. Must not be called from within such work.
+    pub(crate) fn block_on<F: Future>(&self, work: F) -> Result<F::Output> {
+        self.net.block_on(work)
+    }
+}
+
+impl Net {
+    /// The registry client.
     pub(crate) fn client(&self) -> Result<&Client> {
         match self.client.get() {
             Some(client) => Ok(client),

@@ -57,6 +57,8 @@ impl Place {
             pull: false,
             policy: None,
             no_stat_cache: false,
+            cache_from: Vec::new(),
+            cache_to: Vec::new(),
             network: NetworkMode::None,
             add_hosts: Vec::new(),
             allow: Vec::new(),

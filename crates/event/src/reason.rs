@@ -21,6 +21,13 @@ pub enum Hit {
     Linked,
     /// The layer of a process that read nothing that changed, on another root.
     Reads,
+    /// Another machine made it.
+    Imported {
+        /// Where that is said, e.g. the reference of a cache.
+        from: String,
+        /// What of the inputs is the same although it was made anew here, by name.
+        same: Vec<String>,
+    },
     /// Another process made it while this one waited.
     Elsewhere,
     /// Another step of the build is the same.
@@ -37,6 +44,7 @@ impl Hit {
             Self::Content { .. } => "content",
             Self::Linked => "linked",
             Self::Reads => "reads",
+            Self::Imported { .. } => "imported",
             Self::Elsewhere => "elsewhere",
             Self::Twin => "twin",
             Self::Unneeded => "unneeded",
@@ -56,6 +64,16 @@ impl fmt::Display for Hit {
                 return write!(
                     f,
                     "what it takes from {same} {was} the same, though {made} made anew"
+                );
+            }
+            Self::Imported { from, same } if same.is_empty() => {
+                return write!(f, "imported from {from}");
+            }
+            Self::Imported { from, same } => {
+                let same = same.join(" and ");
+                return write!(
+                    f,
+                    "imported from {from}: what it takes from {same} is the same there"
                 );
             }
             Self::Linked => {

@@ -112,9 +112,14 @@ fn diff_ids(store: &Store, layers: &[SnapshotInfo]) -> Result<Vec<(Digest, u64)>
     }
     layers
         .par_iter()
-        .map(|layer| match known(layer) {
-            Some(known) => Ok(known),
-            None => {
+        .map(|layer| match (known(layer), layer.diff_id) {
+            (Some(known), _) => Ok(known),
+            // It is elsewhere: the size there has to do.
+            (None, Some(diff_id)) => {
+                let source = store.layer_sources(&diff_id)?.into_iter().next();
+                Ok((diff_id, source.map_or(0, |source| source.blob.size)))
+            }
+            (None, None) => {
                 let dir = store.layer(layer.id);
                 let (diff_id, size) = bld_layer::diff_id(&dir, &TarOptions::default())?;
                 store.set_diff_id(layer.id, &diff_id, size)?;

@@ -8,7 +8,7 @@ use bld_event::Cancel;
 use bld_layer::Compression;
 use bld_oci::media_type::LayerCompression;
 use bld_oci::{Descriptor, DescriptorExt as _, Digest, document, media_type};
-use bld_store::{ImageRecord, LayerBlob, Lease, SnapshotId, Store};
+use bld_store::{ImageRecord, LayerBlob, Lease, SnapshotId, Store, StoreError};
 use serde::Serialize;
 
 use crate::error::ExportError;
@@ -193,8 +193,8 @@ fn blob(descriptor: &Descriptor) -> Option<Blob> {
     })
 }
 
-/// A blob of the layer that fits and is held from now on.
-fn known(
+/// A blob of the layer that fits: one that is here and held from now on, or one that is elsewhere.
+pub(crate) fn known(
     store: &Store,
     held: &Lease,
     diff_id: &Digest,
@@ -211,7 +211,10 @@ fn known(
     {
         return Ok(Some(blob));
     }
-    Ok(None)
+    if options.force_compression {
+        return Ok(None);
+    }
+    Ok(store.layer_sources(diff_id)?.into_iter().next().map(|source| source.blob))
 }
 
 /// A blob of the layer in another compression than it is there in: what was packed elsewhere is not
@@ -254,14 +257,18 @@ fn layer_dir(
             None => Vec::new(),
         }),
     };
-    snapshots
-        .get(index)
-        .map(|id| store.layer(*id))
+    let id = snapshots.get(index).copied();
+    if let Some(id) = id
+        && store.absent_layers(id)?.iter().any(|absent| absent.id == id)
+    {
+        return Err(StoreError::Elsewhere { id }.into());
+    }
+    id.map(|id| store.layer(id))
         .ok_or_else(|| ExportError::MissingLayer { diff_id: image.layers[index], image: image.id })
 }
 
 /// Packs the files in `dir`, which are those of the layer `diff_id`.
-fn write_blob(
+pub(crate) fn write_blob(
     store: &Store,
     diff_id: &Digest,
     dir: &Path,

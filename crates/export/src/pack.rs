@@ -12,12 +12,12 @@ use std::path::Path;
 use bld_event::Cancel;
 use bld_layer::{Compression, Encoder, TarOptions, WriteBehind, decoder, write_layer};
 use bld_oci::{Digest, HashingWriter, media_type};
-use bld_store::{LayerBlob, SnapshotId, Store};
+use bld_store::{LayerBlob, Lease, SnapshotId, SnapshotInfo, Store, StoreError};
 
 use crate::cancel::Cancelable;
 use crate::error::ExportError;
 use crate::image::layers;
-use crate::manifest::ManifestOptions;
+use crate::manifest::{ManifestOptions, known, write_blob};
 
 /// Writes the blobs of all layers of `snapshot` that have no diff id yet, and thereby finds it. To
 /// be called before [`describe`](crate::describe) when the image will ship: to find the diff ids
@@ -38,14 +38,51 @@ pub fn pack_new_layers(
             return Err(ExportError::Canceled);
         }
         if layer.diff_id.is_none() {
-            let packed =
-                Packed::write(store, &store.layer(layer.id), options.compression, &options.cancel)?;
-            store.set_diff_id(layer.id, &packed.diff_id, packed.diff_size)?;
-            store.set_layer_blob(&packed.diff_id, &options.compression.key(), &packed.blob)?;
+            pack(store, layer, options)?;
             progress(index + 1, layers.len());
         }
     }
     Ok(())
+}
+
+fn pack(
+    store: &Store,
+    layer: &SnapshotInfo,
+    options: &ManifestOptions,
+) -> Result<Packed, ExportError> {
+    let dir = store.layer(layer.id);
+    let packed = Packed::write(store, &dir, options.compression, &options.cancel)?;
+    store.set_diff_id(layer.id, &packed.diff_id, packed.diff_size)?;
+    store.set_layer_blob(&packed.diff_id, &options.compression.key(), &packed.blob)?;
+    Ok(packed)
+}
+
+/// The blob of one layer and its diff id. It is packed if there is none; one that is
+/// [elsewhere](Store::layer_sources) is as good. What is here is held by `held`.
+///
+/// # Errors
+/// As [`pack_new_layers`]; [`StoreError::Elsewhere`](bld_store::StoreError::Elsewhere) where the files
+/// are needed and not here.
+pub fn layer_blob(
+    store: &Store,
+    held: &Lease,
+    layer: &SnapshotInfo,
+    options: &ManifestOptions,
+) -> Result<(Digest, LayerBlob), ExportError> {
+    let Some(diff_id) = layer.diff_id else {
+        let packed = pack(store, layer, options)?;
+        held.hold_blob(&packed.blob.digest)?;
+        return Ok((packed.diff_id, packed.blob));
+    };
+    if let Some(blob) = known(store, held, &diff_id, options)? {
+        return Ok((diff_id, blob));
+    }
+    if store.absent_layers(layer.id)?.iter().any(|absent| absent.id == layer.id) {
+        return Err(StoreError::Elsewhere { id: layer.id }.into());
+    }
+    let blob = write_blob(store, &diff_id, &store.layer(layer.id), options)?;
+    held.hold_blob(&blob.digest)?;
+    Ok((diff_id, blob))
 }
 
 /// A layer that was packed.

@@ -77,6 +77,37 @@ impl Client {
         mount_from: &[Reference],
         reporter: &Reporter,
     ) -> Result<Pushed, RegistryError> {
+        let contents = contents(store, reference, manifest)?;
+        self.push_contents(store, reference, manifest, contents, mount_from, reporter).await
+    }
+
+    /// As [`Client::push`], for a manifest that names `blobs` in whatever way, for instance as the entries
+    /// of an index.
+    ///
+    /// # Errors
+    /// As [`Client::push_image`].
+    pub async fn push_parts(
+        &self,
+        store: &Store,
+        reference: &Reference,
+        manifest: &Manifest,
+        blobs: Vec<Descriptor>,
+        mount_from: &[Reference],
+        reporter: &Reporter,
+    ) -> Result<Pushed, RegistryError> {
+        let contents = Contents { blobs, manifests: Vec::new() };
+        self.push_contents(store, reference, manifest, contents, mount_from, reporter).await
+    }
+
+    async fn push_contents(
+        &self,
+        store: &Store,
+        reference: &Reference,
+        manifest: &Manifest,
+        contents: Contents,
+        mount_from: &[Reference],
+        reporter: &Reporter,
+    ) -> Result<Pushed, RegistryError> {
         let lenders: BTreeSet<_> = mount_from
             .iter()
             .filter(|from| from.domain() == reference.domain() && from.path() != reference.path())
@@ -84,8 +115,6 @@ impl Client {
             .collect();
         let lenders: Vec<_> = lenders.into_iter().collect();
         let repository = self.destination(reference, &lenders).await?;
-        let contents = contents(store, reference, manifest)?;
-
         let upload = |descriptor: Descriptor| {
             let (repository, lenders) = (&repository, &lenders);
             async move { self.upload(store, repository, lenders, &descriptor, reporter).await }

@@ -13,6 +13,7 @@ use bld_store::{Lease, SnapshotId, Store};
 use crate::context::LocalContext;
 use crate::devices::Devices;
 use crate::inspect::Inspect;
+use crate::shared::Shared;
 use crate::traced::TracedCache;
 
 /// Brings the layers of an image into the store.
@@ -74,6 +75,10 @@ pub struct Environment {
     pub images: Arc<dyn Images>,
     /// Where downloads and git checkouts come from.
     pub sources: Arc<dyn Sources>,
+    /// What is known elsewhere.
+    pub shared: Arc<dyn Shared>,
+    /// Say what is known of all steps in the end, for others.
+    pub describe: bool,
     /// The local contexts by the name that [`bld_graph::ContextOp`] gives.
     pub contexts: BTreeMap<String, Arc<LocalContext>>,
     /// Whether files of contexts that have the times they had are the files they were.

@@ -122,6 +122,9 @@ pub enum StepFailure {
     /// A base image could not be brought in.
     #[error(transparent)]
     Image(Box<dyn Error + Send + Sync>),
+    /// Files that are elsewhere could not be brought.
+    #[error(transparent)]
+    Elsewhere(Box<dyn Error + Send + Sync>),
     /// A download or a git checkout could not be brought in.
     #[error(transparent)]
     Source(Box<dyn Error + Send + Sync>),

@@ -15,7 +15,7 @@ use crate::flight::Turn;
 use crate::solver::Build;
 use crate::step::{Step, StepInput, Tree};
 use crate::traced::{self, TracedCache};
-use crate::{content, duration, execute, flight};
+use crate::{content, duration, execute, flight, shared};
 
 /// Earlier records of one operation that are compared by content before the step runs.
 const CANDIDATES: usize = 8;
@@ -145,12 +145,18 @@ fn result(
         build.emit(index, EventKind::Cached(how));
         Ok((snapshot, false))
     };
+    build.bring_inputs(index)?;
     let portrait = Portrait::of(build, index);
     if !vertex.no_cache
         && let Some(snapshot) = by_content(build, index)?
     {
-        enter(build, index, definition, snapshot, &portrait)?;
+        enter(build, index, definition, snapshot, &portrait, &[])?;
         return known(snapshot, Hit::Content { same: made_anew(build, index) });
+    }
+    if !vertex.no_cache
+        && let Some((snapshot, from)) = shared::by_content(build, index)?
+    {
+        return known(snapshot, Hit::Imported { from, same: made_anew(build, index) });
     }
     let (_lock, has_started) = match flight::turn(build, index, &definition, traces)? {
         Turn::Ours { lock, has_waited } => (lock, has_waited),
@@ -161,7 +167,7 @@ fn result(
         && let Some(layer) = by_link(build, index)?
     {
         let snapshot = execute::relink(build, index, layer)?;
-        enter(build, index, definition, snapshot, &portrait)?;
+        enter(build, index, definition, snapshot, &portrait, &[])?;
         return known(snapshot, Hit::Linked);
     }
     let by_reads = if vertex.no_cache { None } else { by_reads(build, index)? };
@@ -169,7 +175,7 @@ fn result(
         && build.env.traced == TracedCache::Use
     {
         let snapshot = traced::reuse(build, index, earlier)?;
-        enter(build, index, definition, snapshot, &portrait)?;
+        enter(build, index, definition, snapshot, &portrait, &[])?;
         return known(snapshot, Hit::Reads);
     }
     build.emit(index, EventKind::Missed(explain::miss(build, index, &portrait)?));
@@ -188,20 +194,22 @@ fn result(
                        the result is used, but not kept for later builds";
         build.emit(index, EventKind::Warning { message: message.to_owned(), url: None });
     } else {
-        enter(build, index, definition, snapshot, &portrait)?;
+        enter(build, index, definition, snapshot, &portrait, &[])?;
     }
     build.emit(index, EventKind::Done);
     Ok((snapshot, true))
 }
 
 /// Keeps what step `index` made, for later builds and for people. What was made of something else
-/// than its definition says is not to be found by that.
-fn enter(
+/// than its definition says is not to be found by that. `told` is what somebody else says of the
+/// inputs.
+pub(crate) fn enter(
     build: &Build,
     index: usize,
     definition: Digest,
     snapshot: SnapshotId,
     portrait: &Portrait,
+    told: &[RecordInput],
 ) -> Result<(), StoreError> {
     let step = &build.steps[index];
     let drifted = |input: &StepInput| build.drifted[input.step].load(Ordering::Relaxed);
@@ -214,7 +222,7 @@ fn enter(
         op: step.op,
         scope: step.scope.clone(),
         snapshot: Some(snapshot),
-        inputs: step.inputs.iter().map(|input| record_input(build, input)).collect(),
+        inputs: step.inputs.iter().map(|input| record_input(build, input, told)).collect(),
         fields: portrait.fields.clone(),
         created: SystemTime::now(),
     })?;
@@ -229,7 +237,8 @@ fn made_anew(build: &Build, index: usize) -> Vec<String> {
     anew.map(|input| build.input_name(input)).collect()
 }
 
-fn record_input(build: &Build, input: &StepInput) -> RecordInput {
+fn record_input(build: &Build, input: &StepInput, told: &[RecordInput]) -> RecordInput {
+    let told = recorded_input(told, input).and_then(|told| told.content);
     let tree = build.trees[input.step].get();
     let snapshot = tree.and_then(Tree::snapshot);
     RecordInput {
@@ -237,7 +246,10 @@ fn record_input(build: &Build, input: &StepInput) -> RecordInput {
         definition: input.definition,
         snapshot,
         // What is selected of a local context is defined by its content.
-        content: if snapshot.is_none() { Some(input.definition) } else { None },
+        content: match tree {
+            Some(Tree::Context(_)) => Some(input.definition),
+            _ => told,
+        },
     }
 }
 
@@ -251,7 +263,8 @@ fn by_content(build: &Build, index: usize) -> Result<Option<SnapshotId>, StepFai
 fn by_link(build: &Build, index: usize) -> Result<Option<SnapshotId>, StepFailure> {
     match build.op(index) {
         Op::Copy(op) if op.link => {
-            earlier(build, index, |input| input != Input::Root, |_| Ok(true))
+            let is_here = |then| Ok(build.env.store.is_here(then)?);
+            earlier(build, index, |input| input != Input::Root, is_here)
         }
         _ => Ok(None),
     }
@@ -261,7 +274,8 @@ fn by_link(build: &Build, index: usize) -> Result<Option<SnapshotId>, StepFailur
 fn by_reads(build: &Build, index: usize) -> Result<Option<SnapshotId>, StepFailure> {
     match (build.env.traced, build.op(index)) {
         (TracedCache::Use | TracedCache::Verify, Op::Exec(_)) => {
-            let agrees = |then| traced::agrees(build, index, then);
+            let agrees =
+                |then| Ok(build.env.store.is_here(then)? && traced::agrees(build, index, then)?);
             earlier(build, index, |input| input != Input::Root, agrees)
         }
         _ => Ok(None),
@@ -308,13 +322,17 @@ fn same_input(
     let Some(now) = build.trees[input.step].get().and_then(Tree::snapshot) else {
         return Ok(false);
     };
-    let Some(then) = recorded.snapshot else { return Ok(false) };
-    if now == then {
+    if Some(now) == recorded.snapshot {
         return Ok(true);
     }
-    if build.env.store.snapshot(then)?.is_none() {
-        return Ok(false);
-    }
     let digest = |snapshot| content::of_input(build, index, input.input, snapshot);
-    Ok(digest(now)? == digest(then)?)
+    let store = &build.env.store;
+    match (recorded.content, recorded.snapshot) {
+        (Some(then), _) => Ok(digest(now)? == then),
+        // It is not worth to bring files only to compare them.
+        (None, Some(then)) if store.snapshot(then)?.is_some() && store.is_here(then)? => {
+            Ok(digest(now)? == digest(then)?)
+        }
+        _ => Ok(false),
+    }
 }

@@ -5,7 +5,7 @@
 //! a build whose steps are all known ends there. The second drives only what is missing, each step
 //! on a thread of its own, in the order a pure schedule gives.
 //!
-//! A step that missed by definition is compared by content with earlier records of the same
+//! What the store does not know may be known elsewhere (see `shared`). A step that missed by definition is compared by content with earlier records of the same
 //! operation before it runs (see `key`). The layer of a `COPY --link` depends on nothing below it:
 //! when only its root is another, the layer is put on that, its files linked. A RUN whose process read nothing that changed can be
 //! reused in the same way, if that is asked for (see `traced`). Work on one key is done by one process at a time: the
@@ -34,6 +34,7 @@ mod key;
 mod merge;
 mod schedule;
 mod select;
+mod shared;
 mod solver;
 mod step;
 mod traced;
@@ -44,5 +45,6 @@ pub use environment::{Environment, Images, Limits, NetworkSetup, Sources};
 pub use error::{MemoryLimit, MissingSource, SolveError, StepError, StepFailure};
 pub use inspect::{Inspect, Scene};
 pub use merge::merge_layers;
+pub use shared::{Alone, Offer, Shared, SolvedStep};
 pub use solver::{Solved, solve};
 pub use traced::TracedCache;

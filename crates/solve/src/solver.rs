@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use bld_dockerfile::LineIndex;
-use bld_event::{Cancel, EventKind, Hit};
+use bld_event::{Cancel, EventKind, Hit, VertexId};
 use bld_graph::{Op, Plan};
 use bld_sandbox::{CgroupSpec, SandboxError, cgroup::Cgroup};
 use bld_store::SnapshotId;
@@ -19,6 +19,7 @@ use crate::evaluate::{self, Known};
 use crate::explain::{Previous, Told};
 use crate::inspect::Scene;
 use crate::schedule::{Outcome, Schedule};
+use crate::shared::{self, SolvedStep};
 use crate::step::{self, Step, StepInput, Tree, context_of};
 
 /// What a build delivered.
@@ -30,11 +31,13 @@ pub struct Solved {
     pub run: usize,
     /// Steps whose result was known.
     pub cached: usize,
+    /// What is known of all steps, if that is [asked for](Environment::describe).
+    pub steps: Vec<SolvedStep>,
 }
 
 /// Everything the workers of one build share.
 pub(crate) struct Build {
-    pub(crate) graph: Graph,
+    pub(crate) graph: Arc<Graph>,
     /// What is built: the name of the stage, and of the platforms where there are several.
     pub(crate) target: String,
     pub(crate) steps: Vec<Step>,
@@ -53,20 +56,82 @@ pub(crate) struct Build {
     /// Somebody has looked into a failure.
     inspected: Mutex<bool>,
     /// What limits all steps together, once one has needed it.
-    group: Mutex<Option<Cgroup>>,
+    group: Group,
 }
 
 /// The operations of a build.
 pub(crate) type Graph = petgraph::graph::DiGraph<bld_graph::Vertex, bld_graph::Input>;
 
+/// What is built.
+struct Work {
+    graph: Arc<Graph>,
+    roots: Vec<Option<usize>>,
+    /// The name of the stage, and of the platforms where there are several.
+    target: String,
+}
+
+impl Work {
+    fn of(plans: &[Plan]) -> Self {
+        let (graph, roots) = bld_graph::unite(plans);
+        let name = plans.first().map(|plan| plan.target.clone()).unwrap_or_default();
+        let target = match plans {
+            [] | [_] => name,
+            several => {
+                let platforms: Vec<_> =
+                    several.iter().map(|plan| plan.platform.to_string()).collect();
+                format!("{name} {}", platforms.join(","))
+            }
+        };
+        let roots =
+            roots.into_iter().map(|root| root.map(petgraph::graph::NodeIndex::index)).collect();
+        Self { graph: Arc::new(graph), roots, target }
+    }
+}
+
 /// Builds `plans`, which are of one Dockerfile, for several platforms, in one schedule. `source` is
 /// the text their spans point into.
 pub fn solve(plans: &[Plan], source: &str, env: Environment) -> Result<Solved, SolveError> {
+    let work = Work::of(plans);
+    let mut env = env;
+    let mut told = Announced::default();
+    for _ in 0..ATTEMPTS {
+        let (result, back) = attempt(&work, source, env, &mut told);
+        match (result, back) {
+            // What had been believed in is forgotten by now.
+            (Err(SolveError::Step(error)), Some(back))
+                if matches!(error.cause, StepFailure::Elsewhere(_))
+                    && !back.cancel.is_canceled() =>
+            {
+                env = back;
+            }
+            (result, _) => return result,
+        }
+    }
+    Err(SolveError::Runtime(std::io::Error::other("what others have made vanishes all the time")))
+}
+
+/// A build starts again at most so often because files that are elsewhere cannot be had.
+const ATTEMPTS: usize = 64;
+
+/// What readers of the events were told by earlier attempts.
+#[derive(Default)]
+struct Announced {
+    /// The steps, once they are announced.
+    ids: Vec<VertexId>,
+    /// Those that are said to be known.
+    cached: Vec<bool>,
+}
+
+/// Builds once. The environment comes back unless somebody still has it.
+fn attempt(
+    work: &Work,
+    source: &str,
+    env: Environment,
+    announced: &mut Announced,
+) -> (Result<Solved, SolveError>, Option<Environment>) {
     let began = SystemTime::now();
-    let (graph, roots) = bld_graph::unite(plans);
-    let target = target(plans);
-    let steps = step::steps(&graph, &env).map_err(|(index, cause)| {
-        let vertex = &graph[petgraph::graph::NodeIndex::new(index)];
+    let steps = step::steps(&work.graph, &env, &announced.ids).map_err(|(index, cause)| {
+        let vertex = &work.graph[petgraph::graph::NodeIndex::new(index)];
         SolveError::Step(Box::new(StepError {
             name: vertex.name.clone(),
             span: vertex.span,
@@ -76,14 +141,18 @@ pub fn solve(plans: &[Plan], source: &str, env: Environment) -> Result<Solved, S
             left: None,
             before: None,
         }))
-    })?;
+    });
+    let steps = match steps {
+        Ok(steps) => steps,
+        Err(error) => return (Err(error), None),
+    };
     let (cancel, _linked) = env.cancel.child();
     let trees = steps.iter().map(|_| OnceLock::new()).collect();
     let told = steps.iter().map(|_| OnceLock::new()).collect();
     let drifted = steps.iter().map(|_| AtomicBool::new(false)).collect();
     let build = Build {
-        graph,
-        target,
+        graph: Arc::clone(&work.graph),
+        target: work.target.clone(),
         steps,
         trees,
         told,
@@ -93,41 +162,60 @@ pub fn solve(plans: &[Plan], source: &str, env: Environment) -> Result<Solved, S
         began,
         cancel,
         inspected: Mutex::default(),
-        group: Mutex::default(),
+        group: Group::default(),
     };
-    build.announce(source);
+    if announced.ids.is_empty() {
+        build.announce(source);
+        announced.ids = build.steps.iter().map(|step| step.id).collect();
+        announced.cached = vec![false; build.steps.len()];
+    }
+    let build = Arc::new(build);
+    let result = run(&build, &work.roots, &mut announced.cached);
+    (result, Arc::into_inner(build).map(Build::into_environment))
+}
 
-    let roots: Vec<Option<usize>> =
-        roots.into_iter().map(|root| root.map(petgraph::graph::NodeIndex::index)).collect();
-    let known = build.look_up()?;
-    let missing = build.missing(roots.iter().copied().flatten());
-    let _ = build.previous.set(Previous::replace(&build));
+fn run(
+    build: &Arc<Build>,
+    roots: &[Option<usize>],
+    told: &mut [bool],
+) -> Result<Solved, SolveError> {
+    let known = build.look_up(roots, told)?;
+    let missing = build.missing(roots, told);
+    let _ = build.previous.set(Previous::replace(build));
     // Where everything above an image is known, it was kept when that was made.
     if !missing.is_empty() || roots.iter().flatten().any(|&root| build.op(root).is_source()) {
         build.keep_images()?;
     }
     let unknown = missing.iter().filter(|&&step| !build.op(step).is_source()).count();
-    let build = Arc::new(build);
-    let run = if missing.is_empty() { 0 } else { drive(&build, &missing)? };
-    let snapshot = |root: Option<usize>| {
+    let run = if missing.is_empty() { 0 } else { drive(build, &missing)? };
+    let snapshot = |root: &Option<usize>| {
         root.and_then(|root| build.trees[root].get()).and_then(Tree::snapshot)
     };
-    let snapshots = roots.into_iter().map(snapshot).collect();
-    Ok(Solved { snapshots, run, cached: known + unknown - run })
-}
-
-fn target(plans: &[Plan]) -> String {
-    let name = plans.first().map(|plan| plan.target.clone()).unwrap_or_default();
-    match plans {
-        [] | [_] => name,
-        several => {
-            let platforms: Vec<_> = several.iter().map(|plan| plan.platform.to_string()).collect();
-            format!("{name} {}", platforms.join(","))
-        }
-    }
+    let snapshots = roots.iter().map(snapshot).collect();
+    let steps = if build.env.describe { build.describe()? } else { Vec::new() };
+    Ok(Solved { snapshots, run, cached: known + unknown - run, steps })
 }
 
 impl Build {
+    /// What is known of all steps.
+    fn describe(&self) -> Result<Vec<SolvedStep>, SolveError> {
+        self.describe_steps().map_err(|cause| {
+            SolveError::Step(Box::new(StepError {
+                name: "describing the results".to_owned(),
+                span: bld_dockerfile::Span::default(),
+                cause,
+                full: false,
+                log: None,
+                left: None,
+                before: None,
+            }))
+        })
+    }
+
+    fn into_environment(self) -> Environment {
+        self.env
+    }
+
     pub(crate) fn op(&self, step: usize) -> &Op {
         &self.vertex(step).op
     }
@@ -163,7 +251,7 @@ impl Build {
         if limits.together == bld_sandbox::Limits::default() {
             return Ok(None);
         }
-        let mut group = self.group.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut group = self.group.0.lock().unwrap_or_else(PoisonError::into_inner);
         if group.is_none() {
             *group = Some(Cgroup::create(&CgroupSpec {
                 name: format!(
@@ -206,12 +294,14 @@ impl Build {
         }
     }
 
-    /// Finds what is known by definition; gives the number of steps found.
-    fn look_up(&self) -> Result<usize, SolveError> {
+    /// Finds what is known by definition; gives the number of steps found. `told` says of which steps
+    /// the readers know that.
+    fn look_up(&self, roots: &[Option<usize>], told: &mut [bool]) -> Result<usize, SolveError> {
         let mut found = 0;
         // Steps whose results are of former results of their inputs.
         let mut former = vec![false; self.steps.len()];
         for (index, step) in self.steps.iter().enumerate() {
+            let mut hit = Hit::Definition;
             let tree = match self.op(index) {
                 Op::Context(context) => match context_of(&self.env, &context.name) {
                     Ok(context) => Some(Tree::Context(Arc::clone(context))),
@@ -224,7 +314,14 @@ impl Build {
                         None => None,
                     };
                     match id {
-                        Some(id) if self.env.lease.hold(id)? => Some(Tree::Snapshot(id)),
+                        // One that is elsewhere is brought where somebody works on it.
+                        Some(id)
+                            if self.env.lease.hold(id)?
+                                && (roots.contains(&Some(index))
+                                    || self.env.store.is_here(id)?) =>
+                        {
+                            Some(Tree::Snapshot(id))
+                        }
                         _ => None,
                     }
                 }
@@ -238,7 +335,12 @@ impl Build {
                         former[index] = true;
                         None
                     }
-                    Known::Nothing => None,
+                    Known::Nothing => {
+                        shared::by_definition(self, index)?.map(|(snapshot, from)| {
+                            hit = Hit::Imported { from, same: Vec::new() };
+                            Tree::Snapshot(snapshot)
+                        })
+                    }
                 },
             };
             if let Some(tree) = tree {
@@ -246,7 +348,9 @@ impl Build {
                 let is_context = matches!(tree, Tree::Context(_));
                 let _ = self.trees[index].set(tree);
                 if !is_context {
-                    self.emit(index, EventKind::Cached(Hit::Definition));
+                    if !std::mem::replace(&mut told[index], true) {
+                        self.emit(index, EventKind::Cached(hit));
+                    }
                     found += usize::from(!self.op(index).is_source());
                 }
             }
@@ -268,10 +372,10 @@ impl Build {
 
     /// The steps that have to be worked on for `roots`: unknown, and wanted by an unknown one. In
     /// order, inputs first. Unknown steps that nobody wants count as cached.
-    fn missing(&self, roots: impl Iterator<Item = usize>) -> Vec<usize> {
+    fn missing(&self, roots: &[Option<usize>], told: &mut [bool]) -> Vec<usize> {
         let mut wanted = vec![false; self.steps.len()];
-        for root in roots {
-            wanted[root] = true;
+        for root in roots.iter().flatten() {
+            wanted[*root] = true;
         }
         let mut missing = Vec::new();
         for index in (0..self.steps.len()).rev() {
@@ -283,7 +387,7 @@ impl Build {
                 for input in &self.steps[index].inputs {
                     wanted[input.step] = true;
                 }
-            } else {
+            } else if !std::mem::replace(&mut told[index], true) {
                 self.emit(index, EventKind::Cached(Hit::Unneeded));
             }
         }
@@ -310,9 +414,13 @@ impl Build {
     }
 }
 
-impl Drop for Build {
+/// A build's group of control groups ends with it.
+#[derive(Debug, Default)]
+struct Group(Mutex<Option<Cgroup>>);
+
+impl Drop for Group {
     fn drop(&mut self) {
-        let group = self.group.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let group = self.0.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         // What is stuck there is found by the next sweep.
         let _ = group.map(|group| group.remove());
     }

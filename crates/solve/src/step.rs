@@ -93,8 +93,13 @@ pub(crate) struct Step {
 }
 
 /// Works out keys of all steps. Selections of local contexts are hashed here; so a missing source
-/// is found before anything runs.
-pub(crate) fn steps(graph: &Graph, env: &Environment) -> Result<Vec<Step>, (usize, StepFailure)> {
+/// is found before anything runs. `ids` are what the steps are called in the event stream, if they
+/// have been announced.
+pub(crate) fn steps(
+    graph: &Graph,
+    env: &Environment,
+    ids: &[VertexId],
+) -> Result<Vec<Step>, (usize, StepFailure)> {
     let mut steps: Vec<Step> = Vec::with_capacity(graph.node_count());
     let mut places: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     let main = env.contexts.get(ContextOp::MAIN);
@@ -102,8 +107,11 @@ pub(crate) fn steps(graph: &Graph, env: &Environment) -> Result<Vec<Step>, (usiz
     let mut remembered = BTreeMap::new();
     for node in graph.node_indices() {
         let vertex = &graph[node];
-        let step = step(graph, node, vertex, &steps, env, &mut remembered)
+        let mut step = step(graph, node, vertex, &steps, env, &mut remembered)
             .map_err(|cause| (node.index(), cause))?;
+        if let Some(id) = ids.get(node.index()) {
+            step.id = *id;
+        }
         let (stage, kind) = (vertex.stage.as_str(), vertex.op.kind());
         let place = places.entry((stage, kind)).or_default();
         *place += 1;

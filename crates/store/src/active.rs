@@ -256,7 +256,11 @@ impl Inner {
 }
 
 /// Makes the directory of a snapshot, and locks it.
-fn create(inner: &Inner, id: SnapshotId, parent: Option<SnapshotId>) -> rustix::io::Result<Lock> {
+pub(crate) fn create(
+    inner: &Inner,
+    id: SnapshotId,
+    parent: Option<SnapshotId>,
+) -> rustix::io::Result<Lock> {
     let name = layout::snapshot(id);
     rustix::fs::mkdirat(&inner.root, &name, Mode::RWXU)?;
     let upper = Lock::exclusive(rustix::fs::openat(&inner.root, &name, DIRECTORY, Mode::empty())?)?;

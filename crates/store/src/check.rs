@@ -95,6 +95,7 @@ impl Store {
             let mut select = db.prepare(
                 // What was unpacked from an archive made elsewhere gives another archive.
                 "SELECT id, diff_id FROM snapshots WHERE diff_id IS NOT NULL AND container IS NULL
+                 AND NOT absent
                  AND NOT EXISTS (SELECT 1 FROM chains WHERE snapshot = id AND chain = content)",
             )?;
             let rows = select.query_map((), |row| Ok((row.get(0)?, db::digest(row, 1)?)))?;

@@ -70,6 +70,14 @@ pub enum StoreError {
         id: SnapshotId,
     },
 
+    /// The files of a snapshot, or of one that it lies on, are somewhere else. They have to be brought
+    /// first.
+    #[error("the files of snapshot {id} are not in the store")]
+    Elsewhere {
+        /// The lowest snapshot whose files are not here.
+        id: SnapshotId,
+    },
+
     /// The snapshot is a parent, named by an image, or held by a live process.
     #[error("snapshot {id} is in use")]
     SnapshotInUse {

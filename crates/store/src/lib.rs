@@ -98,6 +98,7 @@ mod check;
 mod container;
 mod db;
 mod disk;
+mod elsewhere;
 mod epoch;
 mod error;
 mod flock;
@@ -137,6 +138,7 @@ pub use container::Container;
 pub use disk::{
     DiskEntry, DiskFilter, DiskKind, FilterError, PruneRule, Pruned, SpaceLimits, percent,
 };
+pub use elsewhere::{AbsentLayer, LayerElsewhere, LayerSource};
 pub use error::{Result, StoreError};
 pub use gc::{GcPolicy, GcReport};
 pub use hold::Lease;

@@ -42,6 +42,9 @@ impl Store {
     /// [`StoreError::MissingSnapshot`](crate::StoreError::MissingSnapshot)
     pub fn unmerged(&self, id: SnapshotId) -> Result<Vec<Run>> {
         let inner = self.inner();
+        if !self.is_here(id)? {
+            return Ok(Vec::new());
+        }
         let line = self.ancestry(id)?;
         let (runs, _) = split(&line);
         let missing = runs.filter(|(highest, _)| !inner.is_merged(*highest));

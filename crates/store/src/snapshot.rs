@@ -62,9 +62,12 @@ impl Store {
     /// lower ones may stand for [several layers](crate::Run) at once.
     ///
     /// # Errors
-    /// [`StoreError::MissingSnapshot`]
+    /// [`StoreError::MissingSnapshot`], [`StoreError::Elsewhere`]
     pub fn layers(&self, id: SnapshotId) -> Result<Vec<PathBuf>> {
-        Ok(self.inner().stack(&self.ancestry(id)?))
+        match self.absent_layers(id)?.first() {
+            Some(absent) => Err(StoreError::Elsewhere { id: absent.id }),
+            None => Ok(self.inner().stack(&self.ancestry(id)?)),
+        }
     }
 
     /// A snapshot and all it lies on, lowest first.

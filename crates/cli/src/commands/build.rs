@@ -3,6 +3,7 @@
 mod annotations;
 mod attest;
 mod blame;
+mod caches;
 mod call;
 mod check;
 mod collect;

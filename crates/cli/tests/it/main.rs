@@ -34,6 +34,7 @@ mod sbom;
 mod schemas;
 mod scripts;
 mod shapes;
+mod share;
 mod signatures;
 mod together;
 mod trees;

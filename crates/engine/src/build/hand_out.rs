@@ -13,9 +13,11 @@ use super::annotations::AnnotationScope;
 use super::error::BuildError;
 use super::output::{Made, Wanted, archive, is_on_stdout, pinned, title, write_file};
 use super::request::{
-    BuildRequest, BuildResult, Destination, ImageOptions, Output, StepCounts, WrittenManifest,
+    BuildRequest, BuildResult, Built, Destination, ImageOptions, Output, StepCounts,
+    WrittenManifest,
 };
 use super::verify::image_options;
+use crate::share::{Bringer, CacheTarget, Exporter};
 use crate::{Engine, EngineError};
 
 /// Hands the result of one build out.
@@ -25,7 +27,8 @@ pub(super) struct HandOut<'a> {
     cancel: &'a Cancel,
     /// What was made for each platform, in the order in which they were asked for.
     made: Vec<Made<'a>>,
-    steps: StepCounts,
+    solved: &'a Solved,
+    bringer: &'a Bringer,
     /// The images are needed in any case, in this form.
     verify: Option<ImageOptions>,
 }
@@ -35,20 +38,24 @@ impl<'a> HandOut<'a> {
         engine: &'a Engine,
         request: &BuildRequest,
         plans: &'a [Plan],
-        solved: &Solved,
+        solved: &'a Solved,
+        bringer: &'a Bringer,
         (events, cancel): (&'a Events, &'a Cancel),
     ) -> Result<Self, BuildError> {
         let results = plans.iter().zip(solved.snapshots.iter().copied());
         let made = results
-            .map(|result| Made::new(engine, request, result, cancel))
+            .map(|result| Made::new(engine, request, result, &solved.steps, (bringer, cancel)))
             .collect::<Result<_, _>>()?;
-        let steps = StepCounts { run: solved.run, cached: solved.cached };
         let verify = request.verify.then(|| image_options(&request.outputs));
-        Ok(Self { engine, events, cancel, made, steps, verify })
+        Ok(Self { engine, events, cancel, made, solved, bringer, verify })
     }
 
-    /// To all of `wanted`, one after the other.
-    pub(super) fn all(mut self, wanted: &[Wanted]) -> Result<BuildResult, BuildError> {
+    /// To all of `wanted`, one after the other, then to `caches`.
+    pub(super) fn all(
+        mut self,
+        wanted: &[Wanted],
+        caches: &[CacheTarget],
+    ) -> Result<BuildResult, BuildError> {
         let mut names: Vec<String> = Vec::new();
         let mut manifest = None;
         for wanted in wanted {
@@ -69,17 +76,28 @@ impl<'a> HandOut<'a> {
                 }
             }
         }
-        let mut built = Vec::new();
+        let mut built: Vec<Built> = Vec::new();
         if let Some(options) = &self.verify {
-            for made in &mut self.made {
-                built.push(made.built(options)?);
-            }
+            let task = self.events.task("describing the images");
+            let images = self.made.iter_mut().map(|made| made.built(options, &task));
+            let images: Result<_, _> = images.collect();
+            built = task.finish(images)?;
         }
-        let steps = self.steps;
+        let (engine, events, cancel) = (self.engine, self.events, self.cancel);
+        let exporter =
+            Exporter { engine, solved: self.solved, bringer: self.bringer, events, cancel };
+        let cache = exporter.all(caches)?.map(|written| WrittenManifest {
+            digest: written.digest,
+            media_type: written.media_type.to_owned(),
+            size: written.bytes.len() as u64,
+            platform: None,
+        });
+        let steps = StepCounts { run: self.solved.run, cached: self.solved.cached };
         let main = self.main();
         let image = self.made.into_iter().nth(main).and_then(Made::into_image);
         let image_id = image.as_ref().map(|image| image.id);
-        Ok(BuildResult { image_id, manifest, names, materials: Vec::new(), steps, image, built })
+        let materials = Vec::new();
+        Ok(BuildResult { image_id, manifest, names, materials, steps, image, cache, built })
     }
 
     /// To one output, as a task; gives the manifest or index when one was written.
@@ -112,6 +130,7 @@ impl<'a> HandOut<'a> {
                 self.store_images(&wanted.names, *push, options, task)
             }
             Output::Docker { dest: None, options, .. } => {
+                self.bring(task)?;
                 self.store_images(&wanted.names, false, options, task)
             }
             Output::Oci { dest, tar, options, .. }
@@ -126,6 +145,7 @@ impl<'a> HandOut<'a> {
                 Ok(image.index.as_ref().map(written))
             }
             Output::Local { dest, split, delete } => {
+                self.bring(task)?;
                 for made in &self.made {
                     let options = FilesOptions {
                         mtime: made.plan.epoch,
@@ -137,6 +157,7 @@ impl<'a> HandOut<'a> {
                 Ok(None)
             }
             Output::Tar { dest, .. } => {
+                self.bring(task)?;
                 let trees: Vec<_> =
                     self.made.iter().map(|made| (made.directory(), made.snapshot)).collect();
                 let epoch = self.made.first().and_then(|made| made.plan.epoch);
@@ -193,6 +214,10 @@ impl<'a> HandOut<'a> {
         Ok(Some(written(&index)))
     }
 
+    fn bring(&self, task: &Task) -> Result<(), BuildError> {
+        self.made.iter().try_for_each(|made| made.bring(task))
+    }
+
     /// The index over the images, which are written before it.
     fn index(&mut self, options: &ImageOptions, task: &Task) -> Result<Index, BuildError> {
         let mut entries = Vec::with_capacity(self.made.len());
@@ -214,8 +239,8 @@ impl<'a> HandOut<'a> {
         task: &Task,
     ) -> Result<ArchiveImage, BuildError> {
         let index = self.index(options, task)?;
-        for made in &mut self.made {
-            made.image(options, task)?;
+        for (made, manifest) in self.made.iter_mut().zip(&index.manifests) {
+            made.fetch_blobs(manifest, options, task)?;
         }
         let manifest = index.manifests[self.main()].clone();
         let annotations: BTreeMap<_, _> =

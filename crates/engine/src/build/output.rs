@@ -12,6 +12,7 @@ use bld_export::{
 use bld_graph::Plan;
 use bld_layer::Compression;
 use bld_oci::{Digest, History, Reference, document};
+use bld_solve::SolvedStep;
 use bld_store::{ImageRecord, Lease, SnapshotId, Store};
 
 use super::annotations::{AnnotationScope, Annotations};
@@ -19,6 +20,7 @@ use super::error::BuildError;
 use super::request::{
     BuildRequest, Built, Destination, FixedTimes, ImageOptions, Naming, Output, WrittenManifest,
 };
+use crate::share::{self, Bringer, CacheTarget};
 use crate::{Engine, EngineError};
 
 /// One output and the names of the image there, checked before anything runs.
@@ -155,6 +157,9 @@ pub(super) struct Made<'a> {
     pub(super) snapshot: Option<SnapshotId>,
     squash: bool,
     reproducible: bool,
+    bringer: &'a Bringer,
+    /// What the configuration says of the steps that made the image, if it is to say that.
+    inline: Option<&'a [SolvedStep]>,
     cancel: &'a Cancel,
     /// The images that outputs have needed.
     images: BTreeMap<Variant, ImageRecord>,
@@ -169,21 +174,41 @@ impl<'a> Made<'a> {
         engine: &'a Engine,
         request: &BuildRequest,
         (plan, snapshot): (&'a Plan, Option<SnapshotId>),
-        cancel: &'a Cancel,
+        steps: &'a [SolvedStep],
+        (bringer, cancel): (&'a Bringer, &'a Cancel),
     ) -> Result<Self, BuildError> {
         let store = engine.store()?;
         let (squash, reproducible) = (request.squash, request.reproducible);
         let (images, held) = (BTreeMap::new(), store.lease());
-        let last = None;
-        Ok(Self { engine, store, plan, snapshot, squash, reproducible, cancel, images, last, held })
+        let inline = request.cache_to.contains(&CacheTarget::Inline).then_some(steps);
+        Ok(Self {
+            engine,
+            store,
+            plan,
+            snapshot,
+            squash,
+            reproducible,
+            bringer,
+            inline,
+            cancel,
+            images,
+            last: None,
+            held,
+        })
     }
 
     /// The image as an output with `options` makes it.
-    pub(super) fn built(&mut self, options: &ImageOptions) -> Result<Built, BuildError> {
+    pub(super) fn built(
+        &mut self,
+        options: &ImageOptions,
+        task: &Task,
+    ) -> Result<Built, BuildError> {
+        // It is for somebody who looks at files.
+        self.bring(task)?;
         let variant = self.variant(options);
         let image = match self.images.get(&variant) {
             Some(image) => image.clone(),
-            None => self.describe(variant)?,
+            None => self.describe(variant, task)?,
         };
         self.images.insert(variant, image.clone());
         let fixed = FixedTimes { created: variant.epoch.is_some(), files: variant.rewrite };
@@ -208,6 +233,7 @@ impl<'a> Made<'a> {
                 return self.store_image(names, *push, options, task);
             }
             Output::Docker { dest: None, options, .. } => {
+                self.bring(task)?;
                 return self.store_image(names, false, options, task);
             }
             Output::Oci { dest: Destination::Path(dir), tar: false, options, .. } => {
@@ -231,10 +257,12 @@ impl<'a> Made<'a> {
                 return Ok(Some(self.written(&image.manifest)));
             }
             Output::Local { dest, split, delete } => {
+                self.bring(task)?;
                 let options = self.files(*split, *delete);
                 bld_export::write_rootfs_dir(self.store, self.snapshot, dest, &options)?;
             }
             Output::Tar { dest, split } => {
+                self.bring(task)?;
                 let (store, snapshot, epoch) = (self.store, self.snapshot, self.plan.epoch);
                 let subdir = split.unwrap_or(false).then(|| vec![(self.directory(), snapshot)]);
                 write_file(dest, task, self.cancel, &mut |out| {
@@ -323,10 +351,13 @@ impl<'a> Made<'a> {
     }
 
     /// The topmost layer of a variant.
-    fn top(&self, variant: Variant) -> Result<Option<SnapshotId>, BuildError> {
+    fn top(&self, variant: Variant, task: &Task) -> Result<Option<SnapshotId>, BuildError> {
         let Some(top) = self.snapshot else { return Ok(None) };
         let clamp = variant.epoch.filter(|_| variant.rewrite);
         let derivation = Derivation { squash: self.squash, clamp };
+        if self.squash || clamp.is_some() {
+            self.bring(task)?;
+        }
         let base = self.base_layers();
         Ok(Some(bld_export::derive(self.store, top, base, derivation, &self.held)?))
     }
@@ -347,14 +378,23 @@ impl<'a> Made<'a> {
         if let Some(image) = self.images.get(&variant) {
             return Ok(image.clone());
         }
-        let image = self.describe(variant)?;
+        let image = self.describe(variant, task)?;
         self.images.insert(variant, image.clone());
         Ok(image)
     }
 
-    fn describe(&self, variant: Variant) -> Result<ImageRecord, BuildError> {
+    fn describe(&self, variant: Variant, task: &Task) -> Result<ImageRecord, BuildError> {
         let plan = self.plan;
+        let top = self.top(variant, task)?;
         let mut config = plan.config.clone();
+        // That of the base says nothing of this image.
+        config.extra.remove(bld_cache::inline::FIELD);
+        // Layers that were derived are not those of the steps.
+        if let Some(steps) = self.inline.filter(|_| top == self.snapshot)
+            && let Some(value) = share::inline(self.store, steps, top)?
+        {
+            config.extra.insert(bld_cache::inline::FIELD.to_owned(), value);
+        }
         // The plan's config ends in the entries that `history` lists; times come with them.
         config.history.truncate(config.history.len().saturating_sub(plan.history.len()));
         let mut history: Vec<History> =
@@ -365,20 +405,31 @@ impl<'a> Made<'a> {
         let recipe = Recipe {
             history,
             config,
-            snapshot: self.top(variant)?,
+            snapshot: top,
             platform: plan.platform.clone(),
             epoch: variant.epoch,
         };
         Ok(bld_export::describe(self.store, recipe)?)
     }
 
-    /// Writes the manifest and the layers that are not there yet.
+    /// Brings the files of the result here.
+    pub(super) fn bring(&self, task: &Task) -> Result<(), BuildError> {
+        match self.snapshot {
+            Some(id) => Ok(self.bringer.bring_or_forget(id, task.id())?),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes the manifest and the layers that are not there yet. Layers that are elsewhere stay there.
     pub(super) fn manifest(
         &mut self,
         options: &ImageOptions,
         docker_types: bool,
         task: &Task,
     ) -> Result<Manifest, BuildError> {
+        if options.force_compression {
+            self.bring(task)?;
+        }
         let (variant, platform) = (self.variant(options), &self.plan.platform);
         let rewritten = variant.epoch.filter(|_| variant.rewrite);
         // Docker's media types have no annotations.
@@ -395,11 +446,25 @@ impl<'a> Made<'a> {
             task.progress("exporting layers", done as u64, Some(all as u64), done == all);
         };
         if !self.images.contains_key(&variant) {
-            let top = self.top(variant)?;
+            let top = self.top(variant, task)?;
             bld_export::pack_new_layers(self.store, top, &manifest_options, &progress)?;
         }
         let image = self.image(options, task)?;
         Ok(bld_export::manifest(self.store, &image, &manifest_options, &progress)?)
+    }
+
+    /// Brings the blobs of an image here that are elsewhere.
+    pub(super) fn fetch_blobs(
+        &mut self,
+        manifest: &Manifest,
+        options: &ImageOptions,
+        task: &Task,
+    ) -> Result<(), BuildError> {
+        let layers = self.image(options, task)?.layers;
+        for (diff_id, blob) in layers.iter().zip(&manifest.layers) {
+            self.bringer.fetch_blob(diff_id, &blob.digest, task.id())?;
+        }
+        Ok(())
     }
 
     fn written(&self, manifest: &Manifest) -> WrittenManifest {
@@ -419,6 +484,7 @@ impl<'a> Made<'a> {
         task: &Task,
     ) -> Result<ArchiveImage, BuildError> {
         let manifest = self.manifest(options, docker_types, task)?;
+        self.fetch_blobs(&manifest, options, task)?;
         let scope = AnnotationScope::ManifestDescriptor;
         let annotations = options.annotations.of(scope, &self.plan.platform);
         Ok(ArchiveImage { manifest, index: None, names: names.to_vec(), annotations })

@@ -16,6 +16,7 @@ use super::inspect::OnFailure;
 use super::policy::SourcePolicy;
 use crate::attest::Material;
 use crate::containers::Limits;
+use crate::share::{CacheSource, CacheTarget};
 
 /// Where the files that `COPY` and `ADD` see come from.
 #[derive(Debug, Clone)]
@@ -234,6 +235,10 @@ pub struct BuildRequest {
     pub no_cache_filter: Vec<String>,
     /// `--traced-cache`.
     pub traced: TracedCache,
+    /// `--cache-from`: what others know, the first to be believed in front.
+    pub cache_from: Vec<CacheSource>,
+    /// `--cache-to`: where to say what this build knows.
+    pub cache_to: Vec<CacheTarget>,
     /// `--pull`: ask the registry for every base, also those in the store.
     pub pull: bool,
     /// `--source-policy-file`: the sources that may be used, and what is used in their place.
@@ -289,6 +294,8 @@ pub struct BuildResult {
     pub steps: StepCounts,
     /// The image, also where it is not in the store.
     pub image: Option<ImageRecord>,
+    /// The manifest of the cache that was exported last.
+    pub cache: Option<WrittenManifest>,
     /// The images of all platforms, for [`Engine::verify_build`](crate::Engine::verify_build): if the
     /// request says that there will be one.
     pub built: Vec<Built>,

@@ -19,6 +19,7 @@ use super::policy::PolicyError;
 use super::request::{BuildRequest, NamedContext};
 use crate::error::in_one_line;
 use crate::images::variants::variant;
+use crate::share::Bringer;
 use crate::{Engine, EngineError, images};
 
 /// The images a build resolved, by the identity their operations have.
@@ -56,7 +57,7 @@ impl BuildResolver<'_> {
                 return Ok(self.remember(request.reference.clone(), image, config));
             }
         }
-        let image = self.engine.pull(&request.reference, Some(&request.platform), self.events)?;
+        let image = self.engine.find_remote(&request.reference, &request.platform, self.events)?;
         let config = config(store, &image)?;
         Ok(self.remember(request.reference.clone(), image, config))
     }
@@ -199,8 +200,8 @@ fn denied(error: &PolicyError) -> ResolveError {
 /// Unpacks the images that a build resolved.
 pub(super) struct BuildImages {
     pub(super) store: Store,
-    pub(super) events: Events,
     pub(super) found: Found,
+    pub(super) bringer: Bringer,
 }
 
 impl Images for BuildImages {
@@ -215,6 +216,8 @@ impl Images for BuildImages {
         drop(found);
         let record =
             record.ok_or_else(|| EngineError::NoSuchImage { name: image.reference.familiar() })?;
-        Ok(images::ensure_unpacked(&self.store, &record, &self.events, vertex)?)
+        // The store may know more by now.
+        let record = self.store.image(&record.id)?.unwrap_or(record);
+        Ok(self.bringer.bring_image(&record, vertex)?)
     }
 }

@@ -224,6 +224,8 @@ fn anew(request: &BuildRequest) -> BuildRequest {
     BuildRequest {
         no_cache: false,
         no_cache_filter: Vec::new(),
+        cache_from: Vec::new(),
+        cache_to: Vec::new(),
         traced: TracedCache::default(),
         pull: false,
         no_stat_cache: true,

@@ -105,7 +105,7 @@ impl Engine {
         check(request)?;
         let snapshot = match &base {
             Base::Image(image) => self.unpack_image(image, events)?,
-            Base::Step(step) => step.snapshot,
+            Base::Step(step) => self.bring_step(step, events)?,
         };
         let id = names::id().at("read", "/dev/urandom")?;
         let mut container = Container {
@@ -149,12 +149,28 @@ impl Engine {
         image: &ImageRecord,
         events: &Events,
     ) -> Result<bld_store::SnapshotId> {
-        if let Some(snapshot) = image.snapshot {
+        let store = self.store()?;
+        if let Some(snapshot) = image.snapshot
+            && store.is_here(snapshot)?
+        {
             return Ok(snapshot);
         }
         let task = events.task(format!("unpacking {}", image.id));
-        let unpacked = images::ensure_unpacked(self.store()?, image, events, task.id());
+        let unpacked = self.bringer(events)?.bring_image(image, task.id());
+        // What a container lies on has to last as long as it does.
+        let unpacked = unpacked.and_then(|id| store.sync().map(|()| id).map_err(Into::into));
         task.finish(unpacked)
+    }
+
+    /// The snapshot of a step, with its files here.
+    fn bring_step(&self, step: &BuildStep, events: &Events) -> Result<bld_store::SnapshotId> {
+        let store = self.store()?;
+        if !store.is_here(step.snapshot)? {
+            let task = events.task(format!("bringing the files of {}", step.name));
+            let brought = self.bringer(events)?.bring(step.snapshot, task.id());
+            task.finish(brought.and_then(|()| store.sync().map_err(Into::into)))?;
+        }
+        Ok(step.snapshot)
     }
 
     /// Writes the container's document, under the name asked for or a new one.

@@ -48,8 +48,8 @@ impl Engine {
         let record = find::find(store, name)?.record;
         let tags = store.tags_of(&record.id)?;
         let layer_dirs = match record.snapshot {
-            Some(snapshot) => store.ancestry(snapshot)?,
-            None => Vec::new(),
+            Some(snapshot) if store.is_here(snapshot)? => store.ancestry(snapshot)?,
+            _ => Vec::new(),
         };
         let layer_dirs = layer_dirs.into_iter().map(|id| store.layer(id)).collect();
         Ok(ImageDetails {
@@ -116,7 +116,15 @@ pub(super) fn layer_sizes(store: &Store, image: &ImageRecord) -> Result<Vec<u64>
     match image.snapshot {
         Some(snapshot) => {
             for id in store.ancestry(snapshot)? {
-                sizes.push(store.snapshot(id)?.and_then(|info| info.diff_size).unwrap_or(0));
+                let info = store.snapshot(id)?;
+                let source = match info.as_ref().and_then(|info| info.diff_id) {
+                    Some(diff_id) if info.as_ref().is_some_and(|info| info.diff_size.is_none()) => {
+                        store.layer_sources(&diff_id)?.into_iter().next()
+                    }
+                    _ => None,
+                };
+                let elsewhere = source.map(|source| source.blob.size);
+                sizes.push(info.and_then(|info| info.diff_size).or(elsewhere).unwrap_or(0));
             }
         }
         None => {

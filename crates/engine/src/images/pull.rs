@@ -7,10 +7,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::thread;
 
+use bld_cache::Place;
 use bld_event::{Events, Task};
 use bld_oci::{Digest, Platform, Reference};
 use bld_registry::{Arriving, Client, PulledImage, Reporter};
-use bld_store::{ImageRecord, LayerBlob, SnapshotId, Store};
+use bld_store::{ImageRecord, LayerBlob, LayerElsewhere, SnapshotId, Store};
 use futures_util::future::try_join_all;
 use tokio::sync::Semaphore;
 
@@ -70,6 +71,58 @@ impl Engine {
         Ok(pulled)
     }
 
+    /// Finds the image `reference` for `platform` and gives it its name, as [`pull`](Self::pull) does,
+    /// but leaves its layers where they are until somebody needs them.
+    pub(crate) fn find_remote(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        events: &Events,
+    ) -> Result<ImageRecord> {
+        let (store, client) = (self.store()?, self.client()?);
+        let remote =
+            self.block_on(client.find_image(store, reference, platform, &Reporter::none()))??;
+        check_platform(&remote, reference, platform)?;
+        if remote.layers.is_empty() {
+            return self.pull(reference, Some(platform), events);
+        }
+        let blobs = layer_blobs(&remote)?;
+        let image = record::describe(store, &remote.id, Some(remote.manifest.digest), &blobs)?;
+        let image = self.leave_there(reference, &image, &blobs)?;
+        if reference.digest().is_none() {
+            store.tag(&reference.to_string(), &image.id, Some(remote.digest))?;
+        } else {
+            store.add_repo_digest(&reference.name(), &remote.digest, &image.id)?;
+        }
+        Ok(image)
+    }
+
+    /// Notes where the layers of an image are, and enters it.
+    fn leave_there(
+        &self,
+        reference: &Reference,
+        image: &ImageRecord,
+        blobs: &[LayerBlob],
+    ) -> Result<ImageRecord> {
+        let store = self.store()?;
+        let place = Place::Registry { repository: reference.name() }.to_text();
+        let chains = bld_oci::chain_ids(&image.layers);
+        let layers = image.layers.iter().zip(chains).zip(blobs).map(|((diff_id, chain), blob)| {
+            LayerElsewhere {
+                diff_id: *diff_id,
+                blob: blob.clone(),
+                place: place.clone(),
+                // What a pulled layer holds is what its publisher says, times included.
+                content: Some(chain),
+                created: None,
+            }
+        });
+        let snapshot = store.put_elsewhere(&layers.collect::<Vec<_>>())?;
+        let image = ImageRecord { snapshot: Some(snapshot), ..image.clone() };
+        store.put_image(&image)?;
+        Ok(image)
+    }
+
     fn pull_reference(
         &self,
         reference: &Reference,
@@ -85,7 +138,11 @@ impl Engine {
         let (image, digest) = self.mending(events, || {
             let task = events.task(format!("pull {}", reference.familiar()));
             let fetched = self.block_on(fetch(store, client, reference, &platform, &task));
-            task.finish(fetched.and_then(|fetched| fetched))
+            let brought = fetched.and_then(|fetched| fetched).and_then(|(image, digest)| {
+                self.bringer(events)?.bring_image(&image, task.id())?;
+                Ok((store.image(&image.id)?.unwrap_or(image), digest))
+            });
+            task.finish(brought)
         })?;
         if reference.digest().is_none() {
             store.tag(&reference.to_string(), &image.id, Some(digest))?;
@@ -107,14 +164,7 @@ async fn fetch(
     let reporter = Reporter::from(task);
     // The configuration is no layer, and nobody waits for it.
     let remote = client.find_image(store, reference, platform, &Reporter::none()).await?;
-    let found = remote.platform();
-    if !found.satisfies(platform) {
-        return Err(EngineError::WrongPlatform {
-            reference: reference.familiar(),
-            found: found.to_string(),
-            wanted: platform.to_string(),
-        });
-    }
+    check_platform(&remote, reference, platform)?;
     let blobs = layer_blobs(&remote)?;
     let image = record::describe(store, &remote.id, Some(remote.manifest.digest), &blobs)?;
     let snapshot = fetch_layers(store, client, &remote, &image, &blobs, &reporter, task).await?;
@@ -123,6 +173,18 @@ async fn fetch(
     let image =
         store.image(&image.id)?.unwrap_or(ImageRecord { snapshot: Some(snapshot), ..image });
     Ok((image, remote.digest))
+}
+
+fn check_platform(remote: &PulledImage, reference: &Reference, platform: &Platform) -> Result<()> {
+    let found = remote.platform();
+    if found.satisfies(platform) {
+        return Ok(());
+    }
+    Err(EngineError::WrongPlatform {
+        reference: reference.familiar(),
+        found: found.to_string(),
+        wanted: platform.to_string(),
+    })
 }
 
 /// Fetches the layers that are not in the store and unpacks those that are not unpacked.
@@ -136,6 +198,12 @@ async fn fetch_layers(
     task: &Task,
 ) -> Result<SnapshotId> {
     let missing = match plan(store, image)? {
+        Plan::Ready(snapshot) if store.is_here(snapshot)? => {
+            let lease = &remote.lease;
+            client.fetch_blobs(store, lease, &remote.reference, &remote.layers, reporter).await?;
+            return Ok(snapshot);
+        }
+        // Known to be elsewhere: its layers are brought once the blobs are here.
         Plan::Ready(snapshot) => {
             let lease = &remote.lease;
             client.fetch_blobs(store, lease, &remote.reference, &remote.layers, reporter).await?;

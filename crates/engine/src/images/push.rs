@@ -6,10 +6,11 @@ use bld_event::{EventKind, Events, Task, VertexId};
 use bld_export::{Index, ManifestOptions};
 use bld_oci::{Digest, Reference, media_type};
 use bld_registry::{Manifest, Pushed, Reporter};
-use bld_store::{ImageRecord, Store};
+use bld_store::{ImageRecord, Store, StoreError};
 
 use super::find;
 use super::variants::{index_entries, records};
+use crate::share::{lenders, providing};
 use crate::{Engine, EngineError, Result};
 
 impl Engine {
@@ -120,14 +121,22 @@ impl Engine {
         vertex: VertexId,
     ) -> Result<Pushed> {
         let (store, client) = (self.store()?, self.client()?);
-        let mut lenders_of_all = Vec::new();
-        for image in images {
-            lenders_of_all.extend(lenders(store, image)?);
-        }
+        let layers = images.iter().flat_map(|image| image.layers.iter().copied());
+        let lenders = lenders(store, layers)?;
         let configs = images.iter().map(|image| image.id.to_string()).collect();
         let reporter = Reporter::new(&without(events, configs), vertex);
-        let pushed =
-            self.block_on(client.push(store, reference, manifest, &lenders_of_all, &reporter))??;
+        let bringer = self.bringer(events)?;
+        let pushed = providing(
+            || Ok(self.block_on(client.push(store, reference, manifest, &lenders, &reporter))??),
+            |missing| {
+                let mut layer = None;
+                for image in images {
+                    layer = layer.or(layer_of(store, image, missing)?);
+                }
+                let layer = layer.ok_or(StoreError::MissingBlob { digest: *missing })?;
+                bringer.fetch_blob(&layer, missing, vertex)
+            },
+        )?;
         if let Some(image) = images.first() {
             store.add_repo_digest(&reference.name(), &pushed.digest, &image.id)?;
         }
@@ -155,23 +164,32 @@ fn as_it_came(store: &Store, image: &ImageRecord) -> Result<Option<Manifest>> {
         bld_oci::DescriptorExt::sha256(descriptor)
             .is_ok_and(|digest: Digest| store.has_blob(&digest))
     };
-    if !document.layers().iter().chain([document.config()]).all(has) {
-        return Ok(None);
+    // A layer that is elsewhere is as good as one that is here.
+    let is_elsewhere = |descriptor: &bld_oci::Descriptor| -> Result<bool> {
+        let Ok(digest) = bld_oci::DescriptorExt::sha256(descriptor) else { return Ok(false) };
+        Ok(layer_of(store, image, &digest)?.is_some())
+    };
+    for descriptor in document.layers().iter().chain([document.config()]) {
+        if !has(descriptor) && !is_elsewhere(descriptor)? {
+            return Ok(None);
+        }
     }
     let stated = document.media_type().as_ref().map(ToString::to_string);
     let media_type = stated.unwrap_or_else(|| media_type::OCI_MANIFEST.to_owned());
     Ok(Some(Manifest { bytes, digest, media_type }))
 }
 
-/// Where the image, or one it was built upon, came from: those repositories may lend their layers.
-fn lenders(store: &Store, image: &ImageRecord) -> Result<Vec<Reference>> {
-    let mut lenders = Vec::new();
-    for other in store.images()? {
-        if other.layers.iter().any(|layer| image.layers.contains(layer)) {
-            for known in store.repo_digests_of(&other.id)? {
-                lenders.extend(Reference::parse(&known.repo));
-            }
+/// The layer of an image that is in the blob `digest` elsewhere.
+pub(crate) fn layer_of(
+    store: &Store,
+    image: &ImageRecord,
+    digest: &Digest,
+) -> Result<Option<Digest>> {
+    for diff_id in &image.layers {
+        let sources = store.layer_sources(diff_id)?;
+        if sources.iter().any(|source| source.blob.digest == *digest) {
+            return Ok(Some(*diff_id));
         }
     }
-    Ok(lenders)
+    Ok(None)
 }

@@ -126,7 +126,11 @@ pub(super) fn stack(
 }
 
 /// Notes the snapshot, and the size that is known now, in the image's record.
-fn remember(store: &Store, image: &ImageRecord, snapshot: SnapshotId) -> Result<SnapshotId> {
+pub(crate) fn remember(
+    store: &Store,
+    image: &ImageRecord,
+    snapshot: SnapshotId,
+) -> Result<SnapshotId> {
     let mut size = 0;
     for id in store.ancestry(snapshot)? {
         size += store.snapshot(id)?.and_then(|info| info.diff_size).unwrap_or(0);
@@ -136,10 +140,10 @@ fn remember(store: &Store, image: &ImageRecord, snapshot: SnapshotId) -> Result<
 }
 
 /// A layer that lies in a snapshot of its own.
-pub(super) struct Unpacked {
-    active: Active,
+pub(crate) struct Unpacked {
+    pub(crate) active: Active,
     /// Bytes of the uncompressed archive.
-    size: u64,
+    pub(crate) size: u64,
     /// Directories the archive did not list.
     implied: Vec<PathBuf>,
 }
@@ -189,7 +193,7 @@ pub(super) fn blaming(store: &Store, blob: &LayerBlob, error: EngineError) -> En
 }
 
 /// Unpacks one layer into a snapshot of its own, from the `contents` of its blob.
-pub(super) fn unpack(
+pub(crate) fn unpack(
     store: &Store,
     diff_id: &Digest,
     blob: &LayerBlob,
@@ -239,7 +243,7 @@ fn adopt(store: &Store, parent: Option<SnapshotId>, layer: Unpacked) -> Result<(
 }
 
 /// Gives directories that the archive did not list the owner and mode they have below.
-fn inherit(below: &View, layer: &Unpacked) -> Result<()> {
+pub(crate) fn inherit(below: &View, layer: &Unpacked) -> Result<()> {
     for path in &layer.implied {
         let node = below
             .lookup(path)

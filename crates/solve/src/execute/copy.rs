@@ -185,7 +185,7 @@ fn previous(build: &Build, index: usize) -> Result<Option<Previous>, StepFailure
     candidates.retain(|record| record.op == step.op);
     candidates.extend(store.find_by_op(&step.op, 1)?);
     for snapshot in candidates.into_iter().filter_map(|record| record.snapshot) {
-        if build.env.lease.hold(snapshot)? {
+        if build.env.lease.hold(snapshot)? && store.is_here(snapshot)? {
             let known = Remembered::of_layer(&build.env, snapshot);
             return Ok(Some(Previous { upper: store.layer(snapshot), known }));
         }

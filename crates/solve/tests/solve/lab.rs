@@ -140,6 +140,8 @@ impl Lab {
             sink.lock().unwrap().push(event);
         });
         let environment = Environment {
+            describe: false,
+            shared: Arc::new(bld_solve::Alone),
             store: self.store.clone(),
             lease: self.store.lease(),
             images: Arc::new(Unpacked),

@@ -207,7 +207,7 @@ fn snapshots(db: &Connection) -> Result<Vec<Item>> {
          SELECT id, parent, container, created,
              coalesce(of_records.used, iif(failed, ended, NULL)), coalesce(uses, 0),
              coalesce(git, 0), name, coalesce(failed, 0),
-             (SELECT name FROM containers WHERE containers.id = container)
+             (SELECT name FROM containers WHERE containers.id = container), absent
          FROM snapshots
          LEFT JOIN of_records ON of_records.snapshot = id
          LEFT JOIN of_steps ON of_steps.snapshot = id
@@ -237,6 +237,9 @@ fn snapshots(db: &Connection) -> Result<Vec<Item>> {
         item.entry.description = match (container, row.get::<_, Option<String>>(9)?) {
             (Some(id), name) => format!("layer of container {}", name.unwrap_or(id)),
             (None, _) if failed => format!("{} (failed)", name.unwrap_or_default()),
+            (None, _) if row.get(10)? => {
+                format!("{} (not downloaded)", name.unwrap_or_default()).trim().to_owned()
+            }
             (None, _) => name.unwrap_or_default(),
         };
         item.paths.push(Path::Tree(layout::snapshot(id)));

@@ -99,6 +99,7 @@ impl Store {
             self.remove_logs()?;
             self.remove_listings()?;
             inner.forget_builds()?;
+            inner.forget_layer_sources()?;
             if let Some(until) = doomed.journals_until {
                 self.remove_journals_older(until.elapsed().unwrap_or_default())?;
             }

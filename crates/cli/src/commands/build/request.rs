@@ -8,13 +8,16 @@ use bld_dockerfile::suggest;
 use bld_engine::build::{BuildRequest, NetworkMode, OnFailure, SourcePolicy};
 use bld_oci::Platform;
 
-use super::{Args, contexts, limits, outputs, secrets};
+use super::{Args, caches, contexts, limits, outputs, secrets};
 use crate::commands::options::parse_host;
 use crate::error::{Failure, describe};
 
 /// The request that `args` make.
 pub(super) fn build(args: &Args) -> Result<BuildRequest, Failure> {
     let (context, dockerfile) = contexts::main(&args.context, args.file.as_deref())?;
+    let build_args = build_args(args)?;
+    // Older than `--cache-to`, and still written down in many places.
+    let is_inline = build_args.get("BUILDKIT_INLINE_CACHE").is_some_and(|value| value == "1");
     Ok(BuildRequest {
         context,
         dockerfile,
@@ -25,7 +28,7 @@ pub(super) fn build(args: &Args) -> Result<BuildRequest, Failure> {
             .collect::<Result<_, _>>()?,
         tags: args.tag.clone(),
         target: args.target.clone().filter(|target| !target.is_empty()),
-        build_args: build_args(args)?,
+        build_args,
         labels: args.label.iter().map(|word| pair(word)).collect::<Result<_, _>>()?,
         platforms: platforms(&args.platform)?,
         no_cache: args.no_cache,
@@ -48,6 +51,8 @@ pub(super) fn build(args: &Args) -> Result<BuildRequest, Failure> {
         squash: args.squash,
         reproducible: args.reproducible,
         verify: args.verify,
+        cache_from: caches::sources(&args.cache_from)?,
+        cache_to: caches::targets(&args.cache_to, is_inline)?,
         jobs: args.jobs,
         on_failure: OnFailure::default(),
     })
@@ -58,8 +63,6 @@ pub(super) fn without_effect(args: &Args) -> Vec<String> {
     let classic = &args.classic;
     let notes = [
         (args.builder.is_some(), "--builder", "there is one builder"),
-        (!args.cache_from.is_empty(), "--cache-from", "only the local cache is used so far"),
-        (!args.cache_to.is_empty(), "--cache-to", "only the local cache is used so far"),
         (
             !args.policy.is_empty(),
             "--policy",

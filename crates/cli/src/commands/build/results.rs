@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use bld_engine::build::{BuildResult, Output};
+use bld_engine::build::{BuildResult, Output, WrittenManifest};
 use bld_oci::Reference;
 use serde_json::{Value, json};
 
@@ -122,6 +122,11 @@ fn metadata(result: &BuildResult) -> Value {
                 metadata.as_object_mut().map(|all| all.remove("containerimage.config.digest"));
             }
         }
+    }
+    if let Some(cache) = &result.cache {
+        let WrittenManifest { media_type, digest, size, .. } = cache;
+        metadata["cache.manifest"] =
+            json!({ "mediaType": media_type, "digest": digest, "size": size });
     }
     if !result.names.is_empty() {
         metadata["image.name"] = json!(result.names.join(","));

@@ -1,0 +1,221 @@
+//! `--cache-from` and `--cache-to`.
+
+use std::collections::BTreeMap;
+
+use bld_engine::share::{
+    CacheForm, CacheOptions, CacheSource, CacheTarget, ExportMode, LocalTarget,
+};
+use bld_layer::Compression;
+use bld_oci::Digest;
+
+use super::outputs::{compression, fields};
+use crate::error::Failure;
+
+/// What one flag says.
+struct Words<'a> {
+    flag: &'static str,
+    word: &'a str,
+    kind: String,
+    keys: BTreeMap<String, String>,
+}
+
+/// All caches to read.
+pub(super) fn sources(words: &[String]) -> Result<Vec<CacheSource>, Failure> {
+    words.iter().filter(|word| !word.is_empty()).map(|word| source(word)).collect()
+}
+
+/// All caches to write. `inline` asks for one in the image, as the older spelling does.
+pub(super) fn targets(words: &[String], inline: bool) -> Result<Vec<CacheTarget>, Failure> {
+    let words = words.iter().filter(|word| !word.is_empty());
+    let mut targets = words.map(|word| target(word)).collect::<Result<Vec<_>, _>>()?;
+    if inline && !targets.contains(&CacheTarget::Inline) {
+        targets.push(CacheTarget::Inline);
+    }
+    Ok(targets)
+}
+
+impl<'a> Words<'a> {
+    fn parse(flag: &'static str, word: &'a str) -> Result<Self, Failure> {
+        let mut words = Self { flag, word, kind: "registry".to_owned(), keys: BTreeMap::new() };
+        // A reference alone stands for itself.
+        if !word.contains('=') && !word.contains(',') {
+            words.keys.insert("ref".to_owned(), word.to_owned());
+            return Ok(words);
+        }
+        for field in fields(word) {
+            let Some((key, value)) = field.split_once('=') else {
+                return Err(words.invalid(&format!("{field:?} is no key=value")));
+            };
+            words.keys.insert(key.trim().to_ascii_lowercase(), value.trim().to_owned());
+        }
+        match words.keys.remove("type") {
+            Some(kind) => words.kind = kind,
+            None => return Err(words.invalid("type is required")),
+        }
+        Ok(words)
+    }
+
+    fn invalid(&self, why: &str) -> Failure {
+        Failure::new(format!("invalid {} {:?}: {why}", self.flag, self.word))
+    }
+
+    fn take(&mut self, key: &str) -> Option<String> {
+        self.keys.remove(key).filter(|value| !value.is_empty())
+    }
+
+    fn need(&mut self, key: &str) -> Result<String, Failure> {
+        let missing = format!("{key} is required for type={}", self.kind);
+        self.take(key).ok_or_else(|| self.invalid(&missing))
+    }
+
+    fn flag(&mut self, key: &str) -> Result<Option<bool>, Failure> {
+        match self.keys.remove(key).as_deref() {
+            None => Ok(None),
+            Some("true" | "1" | "") => Ok(Some(true)),
+            Some("false" | "0") => Ok(Some(false)),
+            Some(other) => Err(self.invalid(&format!("invalid value for {key}: {other}"))),
+        }
+    }
+
+    /// What the kind does not know.
+    fn end<T>(self, value: T) -> Result<T, Failure> {
+        match self.keys.keys().next() {
+            Some(key) => {
+                Err(self.invalid(&format!("{key} is not supported for type={}", self.kind)))
+            }
+            None => Ok(value),
+        }
+    }
+}
+
+fn source(word: &str) -> Result<CacheSource, Failure> {
+    let mut words = Words::parse("--cache-from", word)?;
+    let source = match words.kind.as_str() {
+        "registry" => {
+            words.take("registry.insecure");
+            CacheSource::Registry { reference: words.need("ref")? }
+        }
+        "local" => {
+            let dir = words.need("src")?.into();
+            let digest = words.take("digest").map(|digest| digest.parse::<Digest>()).transpose();
+            let digest = digest.map_err(|error| words.invalid(&error.to_string()))?;
+            let tag = words.take("tag").unwrap_or_else(|| "latest".to_owned());
+            CacheSource::Local { dir, tag, digest }
+        }
+        other => return Err(words.invalid(&unknown(other))),
+    };
+    words.end(source)
+}
+
+fn target(word: &str) -> Result<CacheTarget, Failure> {
+    let mut words = Words::parse("--cache-to", word)?;
+    let target = match words.kind.as_str() {
+        "inline" => {
+            let mode = words.take("mode");
+            if mode.is_some_and(|mode| mode != "min") {
+                return Err(words.invalid("an image has room for mode=min only"));
+            }
+            CacheTarget::Inline
+        }
+        "registry" => {
+            words.take("registry.insecure");
+            let reference = words.need("ref")?;
+            CacheTarget::Registry { reference, options: options(&mut words)? }
+        }
+        "local" => {
+            let dir = words.need("dest")?.into();
+            let tag = words.take("tag").unwrap_or_else(|| "latest".to_owned());
+            // BuildKit's way to get rid of what is of no use is to throw all away first.
+            words.take("reset");
+            let prune = words.flag("prune")?.unwrap_or(true);
+            let local = LocalTarget { dir, tag, prune };
+            CacheTarget::Local { local, options: options(&mut words)? }
+        }
+        other => return Err(words.invalid(&unknown(other))),
+    };
+    words.end(target)
+}
+
+fn unknown(kind: &str) -> String {
+    format!("unknown type {kind:?}: the types are registry, local and inline")
+}
+
+fn options(words: &mut Words<'_>) -> Result<CacheOptions, Failure> {
+    let mode = match words.take("mode").as_deref() {
+        None | Some("min") => ExportMode::Min,
+        Some("max") => ExportMode::Max,
+        Some(other) => return Err(words.invalid(&format!("unknown mode {other:?}"))),
+    };
+    let oci = words.flag("oci-mediatypes")?.unwrap_or(true);
+    let image = words.flag("image-manifest")?.unwrap_or(oci);
+    if image && !oci {
+        return Err(words.invalid("image-manifest=true needs oci-mediatypes=true"));
+    }
+    let (kind, level) = (words.take("compression"), words.take("compression-level"));
+    let compression: Compression =
+        compression(kind.as_deref(), level.as_deref()).map_err(|why| words.invalid(&why))?;
+    Ok(CacheOptions {
+        mode,
+        form: CacheForm { image, oci },
+        compression,
+        force_compression: words.flag("force-compression")?.unwrap_or(false),
+        ignore_error: words.flag("ignore-error")?.unwrap_or(false),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(word: &str) -> String {
+        match source(word) {
+            Ok(source) => format!("{source:?}"),
+            Err(failure) => failure.text().unwrap_or_default().to_owned(),
+        }
+    }
+
+    fn to(word: &str) -> String {
+        match target(word) {
+            Ok(target) => format!("{target:?}"),
+            Err(failure) => failure.text().unwrap_or_default().to_owned(),
+        }
+    }
+
+    #[test]
+    fn caches_in_all_their_forms() {
+        assert_eq!(from("user/app:cache"), "Registry { reference: \"user/app:cache\" }");
+        assert_eq!(from("type=registry,ref=a/b"), "Registry { reference: \"a/b\" }");
+        assert!(from("type=local,src=d").contains("tag: \"latest\", digest: None"));
+        assert!(to("user/app:cache").contains("mode: Min"));
+        assert!(to("type=registry,ref=a,mode=max").contains("mode: Max"));
+        assert!(to("type=registry,ref=a").contains("Form { image: true, oci: true }"));
+        let docker = to("type=registry,ref=a,oci-mediatypes=false");
+        assert!(docker.contains("Form { image: false, oci: false }"), "{docker}");
+        assert!(to("type=local,dest=d,compression=zstd,ignore-error=true").contains("Zstd"));
+        assert_eq!(to("type=inline"), "Inline");
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (word, part) in [
+            ("type=registry", "ref is required for type=registry"),
+            ("type=local,src=d,nosuch=1", "nosuch is not supported for type=local"),
+            ("type=nosuch", "unknown type \"nosuch\""),
+            ("ref=a", "type is required"),
+            ("type=local,src=d,digest=x", "invalid --cache-from"),
+        ] {
+            assert!(from(word).contains(part), "{word}: {}", from(word));
+        }
+        for (word, part) in [
+            ("type=local", "dest is required"),
+            ("type=inline,mode=max", "mode=min only"),
+            ("type=registry,ref=a,mode=all", "unknown mode \"all\""),
+            (
+                "type=registry,ref=a,image-manifest=true,oci-mediatypes=false",
+                "needs oci-mediatypes",
+            ),
+        ] {
+            assert!(to(word).contains(part), "{word}: {}", to(word));
+        }
+    }
+}

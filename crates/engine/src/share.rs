@@ -1,0 +1,17 @@
+//! What machines share: caches of builds, and layers that stay where they are until somebody needs
+//! them.
+//!
+//! An import reads what others say of their results; the solver asks for them by its keys.
+//! Their layers are noted down with the places where their blobs are, and brought here only
+//! for a step or an output that needs files. An export says what this build knows.
+
+mod bring;
+mod export;
+mod import;
+mod request;
+
+pub use bld_cache::manifest::Form as CacheForm;
+pub(crate) use bring::Bringer;
+pub(crate) use export::{Exporter, inline, lenders, providing};
+pub(crate) use import::{Imports, import};
+pub use request::{CacheOptions, CacheSource, CacheTarget, ExportMode, LocalTarget};

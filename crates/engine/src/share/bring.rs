@@ -1,0 +1,382 @@
+//! Bringing layers from where they are: into the store, and into their snapshots.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read, Write as _};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use bld_cache::{Place, layout};
+use bld_event::{Events, VertexId};
+use bld_layer::View;
+use bld_oci::{Digest, Reference, descriptor};
+use bld_registry::{Arriving, Reporter};
+use bld_store::{
+    AbsentLayer, ImageRecord, LayerBlob, LayerElsewhere, LayerSource, SnapshotId, Store, StoreError,
+};
+use futures_util::future::join_all;
+use tokio::sync::Semaphore;
+
+use crate::error::{IoContext as _, in_one_line};
+use crate::images::ensure_unpacked;
+use crate::images::record::note_layer;
+use crate::images::unpack::{Unpacked, inherit, remember, unpack};
+use crate::{Engine, EngineError, Net, Result};
+
+/// Layers that are fetched at the same time.
+const AT_ONCE: usize = 6;
+
+/// Brings layers here. Clones share what they know to be lost.
+#[derive(Clone)]
+pub(crate) struct Bringer {
+    store: Store,
+    net: Arc<Net>,
+    events: Events,
+    lost: Arc<Mutex<HashSet<Digest>>>,
+}
+
+impl Engine {
+    /// Brings layers of the store here, and tells `events`.
+    pub(crate) fn bringer(&self, events: &Events) -> Result<Bringer> {
+        Ok(Bringer {
+            store: self.store()?.clone(),
+            net: Arc::clone(self.net()),
+            events: events.clone(),
+            lost: Arc::default(),
+        })
+    }
+}
+
+impl Bringer {
+    /// The blobs that turned out not to be had.
+    pub(super) fn lost(&self) -> HashSet<Digest> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Brings the files of a snapshot and of all it lies on. Progress is reported on `vertex`.
+    ///
+    /// # Errors
+    /// [`EngineError::LayerGone`]; what came until then stays.
+    pub(crate) fn bring(&self, id: SnapshotId, vertex: VertexId) -> Result<()> {
+        self.try_bring(id, vertex, &mut Vec::new())
+    }
+
+    /// The same; layers that cannot be had are forgotten, with all that lies on them.
+    ///
+    /// # Errors
+    /// As [`bring`](Self::bring).
+    pub(crate) fn bring_or_forget(&self, id: SnapshotId, vertex: VertexId) -> Result<()> {
+        let mut lost = Vec::new();
+        let brought = self.try_bring(id, vertex, &mut lost);
+        for layer in lost {
+            // What is not forgotten now is not had the next time, too.
+            let _ = self.forget(&layer);
+        }
+        brought
+    }
+
+    /// The snapshot of an image's topmost layer, with its files here. Progress is reported on `vertex`.
+    ///
+    /// # Errors
+    /// [`EngineError::LayerGone`], and what unpacking meets.
+    pub(crate) fn bring_image(&self, image: &ImageRecord, vertex: VertexId) -> Result<SnapshotId> {
+        let known = match image.snapshot {
+            Some(id) if self.store.snapshot(id)?.is_some() => Some(id),
+            _ => None,
+        };
+        let id = match known {
+            Some(id) => id,
+            None => match ensure_unpacked(&self.store, image, &self.events, vertex) {
+                Err(EngineError::MissingLayer { .. }) => self.stand_in(&image.layers)?,
+                unpacked => return unpacked,
+            },
+        };
+        if !self.store.is_here(id)? {
+            self.bring(id, vertex)?;
+            return remember(&self.store, image, id);
+        }
+        Ok(id)
+    }
+
+    fn forget(&self, layer: &AbsentLayer) -> Result<()> {
+        for source in self.store.layer_sources(&layer.diff_id)? {
+            let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+            lost.insert(source.blob.digest);
+            drop(lost);
+            self.store.forget_layer_source(&layer.diff_id, &source)?;
+        }
+        Ok(self.store.forget_absent(layer.id)?)
+    }
+
+    /// The layers that cannot be had are added to `lost`.
+    fn try_bring(
+        &self,
+        id: SnapshotId,
+        vertex: VertexId,
+        lost: &mut Vec<AbsentLayer>,
+    ) -> Result<()> {
+        let mut locks = Vec::new();
+        // From below, as everybody does: so nobody waits in a circle.
+        for layer in self.store.absent_layers(id)? {
+            locks.push(self.store.lock(&format!("bring {}", layer.id))?);
+        }
+        let wanted = self.store.absent_layers(id)?;
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let slots = Slots::new();
+        let work = wanted.iter().map(|layer| self.obtain(layer, vertex, &slots));
+        let obtained = self.net.block_on(join_all(work))?;
+        let mut first = None;
+        for (layer, obtained) in wanted.into_iter().zip(obtained) {
+            match obtained {
+                Ok(unpacked) if first.is_none() => self.place(&layer, &unpacked)?,
+                Ok(_) => {}
+                Err(error) => {
+                    lost.push(layer);
+                    first.get_or_insert(error);
+                }
+            }
+        }
+        first.map_or(Ok(()), Err)
+    }
+
+    /// Puts an unpacked layer into its place. Those below are here.
+    fn place(&self, layer: &AbsentLayer, unpacked: &Unpacked) -> Result<()> {
+        let id = layer.id;
+        let info = self.store.snapshot(id)?.ok_or(StoreError::MissingSnapshot { id })?;
+        if let Some(parent) = info.parent {
+            inherit(&View::new(self.store.layers(parent)?), unpacked)?;
+        }
+        Ok(self.store.fill(id, &unpacked.active, unpacked.size)?)
+    }
+
+    /// Fetches and unpacks one layer.
+    async fn obtain(
+        &self,
+        layer: &AbsentLayer,
+        vertex: VertexId,
+        slots: &Slots,
+    ) -> Result<Unpacked> {
+        let diff_id = layer.diff_id;
+        let here = self.store.any_layer_blob(&diff_id)?;
+        if let Some(blob) = here.filter(|blob| self.store.has_blob(&blob.digest)) {
+            let contents = Contents::Blob(self.store.open_blob(&blob.digest)?);
+            if let Ok(unpacked) = self.unpack(diff_id, blob, contents, vertex, slots).await {
+                return Ok(unpacked);
+            }
+        }
+        let mut gone = Gone::new(diff_id);
+        for source in self.store.layer_sources(&diff_id)? {
+            match self.obtain_from(diff_id, &source, vertex, slots).await {
+                Ok(unpacked) => return Ok(unpacked),
+                Err(error) => gone.from(&source, &error),
+            }
+        }
+        Err(gone.into())
+    }
+
+    async fn obtain_from(
+        &self,
+        diff_id: Digest,
+        source: &LayerSource,
+        vertex: VertexId,
+        slots: &Slots,
+    ) -> Result<Unpacked> {
+        let blob = &source.blob;
+        let permit = slots.fetch.acquire().await;
+        // It is unpacked while it arrives, if there is a core for that.
+        let slot = slots.unpack.try_acquire().ok();
+        let (tap, arriving) = bld_registry::tap();
+        let early = slot.is_some().then(|| {
+            let (store, events, blob) = (self.store.clone(), self.events.clone(), blob.clone());
+            let contents = Contents::Arriving(arriving);
+            let work = move || unpack(&store, &diff_id, &blob, contents, &events, vertex);
+            tokio::task::spawn_blocking(work)
+        });
+        self.fetch(source, vertex, Some(tap)).await?;
+        note_layer(&self.store, &diff_id, blob)?;
+        drop(permit);
+        if let Some(early) = early
+            && let Ok(Ok(unpacked)) = early.await
+        {
+            return Ok(unpacked);
+        }
+        drop(slot);
+        let contents = Contents::Blob(self.store.open_blob(&blob.digest)?);
+        self.unpack(diff_id, blob.clone(), contents, vertex, slots).await
+    }
+
+    async fn unpack(
+        &self,
+        diff_id: Digest,
+        blob: LayerBlob,
+        contents: Contents,
+        vertex: VertexId,
+        slots: &Slots,
+    ) -> Result<Unpacked> {
+        let _slot = slots.unpack.acquire().await;
+        let (store, events) = (self.store.clone(), self.events.clone());
+        let work = move || unpack(&store, &diff_id, &blob, contents, &events, vertex);
+        tokio::task::spawn_blocking(work).await.map_err(|_| EngineError::Canceled)?
+    }
+
+    /// Brings the blob of a layer into the store.
+    async fn fetch(
+        &self,
+        source: &LayerSource,
+        vertex: VertexId,
+        tap: Option<bld_registry::Tap>,
+    ) -> Result<()> {
+        let LayerBlob { digest, size, media_type } = &source.blob;
+        match Place::from_text(&source.place) {
+            Some(Place::Registry { repository }) => {
+                let reference = Reference::parse(&repository)
+                    .map_err(|source| EngineError::Reference { reference: repository, source })?;
+                let described = descriptor(media_type, *digest, *size);
+                let reporter = Reporter::new(&self.events, vertex);
+                let (store, tap) = (&self.store, tap.unwrap_or_default());
+                let lease = store.lease();
+                let client = self.net.client()?;
+                client.fetch_tapped(store, &lease, &reference, &described, &reporter, tap).await?;
+                Ok(())
+            }
+            Some(Place::Local { dir }) => {
+                let (store, digest) = (self.store.clone(), *digest);
+                let work = move || copy(&store, &layout::blob_path(&dir, &digest), &digest);
+                tokio::task::spawn_blocking(work).await.map_err(|_| EngineError::Canceled)?
+            }
+            None => Err(EngineError::Invalid { what: format!("unknown place {}", source.place) }),
+        }
+    }
+
+    /// Brings the blob `digest` of a layer into the store, without unpacking it.
+    ///
+    /// # Errors
+    /// [`EngineError::LayerGone`]
+    pub(crate) fn fetch_blob(
+        &self,
+        diff_id: &Digest,
+        digest: &Digest,
+        vertex: VertexId,
+    ) -> Result<()> {
+        if self.store.has_blob(digest) {
+            return Ok(());
+        }
+        let mut gone = Gone::new(*diff_id);
+        for source in self.store.layer_sources(diff_id)? {
+            if source.blob.digest != *digest {
+                continue;
+            }
+            match self.net.block_on(self.fetch(&source, vertex, None))? {
+                Ok(()) => return note_layer(&self.store, diff_id, &source.blob),
+                Err(error) => gone.from(&source, &error),
+            }
+        }
+        Err(gone.into())
+    }
+
+    /// A snapshot of the layers `diff_ids`, some of which are blobs here or known to be elsewhere.
+    ///
+    /// # Errors
+    /// [`EngineError::LayerGone`]
+    pub(crate) fn stand_in(&self, diff_ids: &[Digest]) -> Result<SnapshotId> {
+        let chains = bld_oci::chain_ids(diff_ids);
+        let layers = diff_ids.iter().zip(chains).map(|(diff_id, chain)| {
+            let source = match self.store.layer_sources(diff_id)?.into_iter().next() {
+                Some(source) => source,
+                None => self.here(diff_id)?.ok_or_else(|| Gone::new(*diff_id))?,
+            };
+            let LayerSource { blob, place } = source;
+            let (content, created) = (Some(chain), None);
+            Ok(LayerElsewhere { diff_id: *diff_id, blob, place, content, created })
+        });
+        Ok(self.store.put_elsewhere(&layers.collect::<Result<Vec<_>>>()?)?)
+    }
+
+    /// A blob of the store as if it was elsewhere.
+    fn here(&self, diff_id: &Digest) -> Result<Option<LayerSource>> {
+        let blob = self.store.any_layer_blob(diff_id)?;
+        let blob = blob.filter(|blob| self.store.has_blob(&blob.digest));
+        Ok(blob.map(|blob| LayerSource { blob, place: String::new() }))
+    }
+}
+
+/// How much is done at the same time.
+struct Slots {
+    fetch: Semaphore,
+    unpack: Semaphore,
+}
+
+impl Slots {
+    fn new() -> Self {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        Self { fetch: Semaphore::new(AT_ONCE), unpack: Semaphore::new(cores) }
+    }
+}
+
+/// Why a layer cannot be had.
+struct Gone {
+    diff_id: Digest,
+    places: Vec<String>,
+    reason: String,
+}
+
+impl Gone {
+    fn new(diff_id: Digest) -> Self {
+        Self { diff_id, places: Vec::new(), reason: "nothing is known of where it is".to_owned() }
+    }
+
+    fn from(&mut self, source: &LayerSource, error: &EngineError) {
+        let place = Place::from_text(&source.place);
+        self.places.push(place.map_or_else(|| source.place.clone(), |place| place.to_string()));
+        self.reason = in_one_line(error);
+    }
+}
+
+impl From<Gone> for EngineError {
+    fn from(gone: Gone) -> Self {
+        let Gone { diff_id, mut places, reason } = gone;
+        places.dedup();
+        if places.is_empty() {
+            places.push("anywhere".to_owned());
+        }
+        Self::LayerGone { diff_id, places, reason }
+    }
+}
+
+/// Where the bytes of a layer come from.
+enum Contents {
+    /// Somewhere else, now.
+    Arriving(Arriving),
+    /// The store.
+    Blob(File),
+}
+
+impl Read for Contents {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Arriving(arriving) => arriving.read(buffer),
+            Self::Blob(file) => file.read(buffer),
+        }
+    }
+}
+
+/// Takes a file in as a blob, if it is what it should be.
+fn copy(store: &Store, from: &Path, digest: &Digest) -> Result<()> {
+    if store.has_blob(digest) {
+        return Ok(());
+    }
+    let mut file = File::open(from).at("open", from)?;
+    let mut blob = store.blob_writer()?;
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match file.read(&mut buffer).at("read", from)? {
+            0 => break,
+            length => blob.write_all(&buffer[..length]).at("write a blob of", store.root())?,
+        }
+    }
+    blob.commit(Some(*digest))?;
+    Ok(())
+}

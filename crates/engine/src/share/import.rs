@@ -1,0 +1,258 @@
+//! Reading caches that others have written.
+
+use std::collections::{HashMap, HashSet};
+use std::error::Error;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use bld_cache::manifest::{self, Found};
+use bld_cache::{Cache, CacheError, Parsed, Place, inline, layout};
+use bld_event::{EventKind, Events, Task, VertexId};
+use bld_oci::{Descriptor, DescriptorExt as _, Digest, ImageConfig, Reference, chain_ids};
+use bld_registry::Reporter;
+use bld_solve::{Offer, Shared};
+use bld_store::{LayerElsewhere, RecordInput, SnapshotId};
+
+use super::{Bringer, CacheSource};
+use crate::images::find;
+use crate::{Engine, EngineError, Result};
+
+/// The largest configuration of an image that is read.
+const CONFIG_MAX: u64 = 16 << 20;
+
+/// What others have made, and the way to their files.
+pub(crate) struct Imports {
+    caches: Vec<Arc<Imported>>,
+    bringer: Bringer,
+}
+
+/// One cache.
+#[derive(Debug)]
+pub(crate) struct Imported {
+    /// As users call it.
+    from: String,
+    place: Place,
+    cache: Cache,
+    by_definition: HashMap<Digest, usize>,
+    by_op: HashMap<Digest, Vec<usize>>,
+    /// The content up to each layer that is the result of a step.
+    contents: HashMap<usize, Option<Digest>>,
+}
+
+impl Imported {
+    fn new(from: &str, place: &Place, cache: Cache) -> Self {
+        let (mut by_definition, mut contents) = (HashMap::new(), HashMap::new());
+        let mut by_op: HashMap<Digest, Vec<usize>> = HashMap::new();
+        for (index, record) in cache.records.iter().enumerate() {
+            by_definition.entry(record.definition).or_insert(index);
+            by_op.entry(record.op).or_default().push(index);
+            let content = contents.entry(record.layer).or_insert(record.content);
+            *content = content.or(record.content);
+        }
+        Self { from: from.to_owned(), place: place.clone(), cache, by_definition, by_op, contents }
+    }
+
+    fn offer(&self, record: usize, lost: &HashSet<Digest>) -> Option<Offer> {
+        let record = self.cache.records.get(record)?;
+        let line = self.cache.line(record.layer);
+        let diff_ids: Vec<Digest> =
+            line.iter().map(|&index| self.cache.layers[index].diff_id).collect();
+        let layers = line.iter().zip(chain_ids(&diff_ids)).map(|(index, chain)| {
+            let layer = &self.cache.layers[*index];
+            let is_top = *index == record.layer;
+            LayerElsewhere {
+                diff_id: layer.diff_id,
+                blob: layer.blob.clone(),
+                place: self.place.to_text(),
+                // What is no result of a step was pulled, and is known by its chain.
+                content: self.contents.get(index).copied().unwrap_or(Some(chain)),
+                created: if is_top { Some(record.created) } else { layer.created },
+            }
+        });
+        let layers: Vec<LayerElsewhere> = layers.collect();
+        if layers.is_empty() || layers.iter().any(|layer| lost.contains(&layer.blob.digest)) {
+            return None;
+        }
+        let inputs = record.inputs.iter().map(|input| RecordInput {
+            name: input.name.clone(),
+            definition: input.definition,
+            snapshot: None,
+            content: input.content,
+        });
+        Some(Offer { inputs: inputs.collect(), layers, from: self.from.clone() })
+    }
+}
+
+impl Imports {
+    /// What `caches` say; files come by way of `bringer`.
+    pub(crate) fn new(caches: Vec<Arc<Imported>>, bringer: Bringer) -> Self {
+        Self { caches, bringer }
+    }
+}
+
+impl Shared for Imports {
+    fn find(&self, definition: &Digest) -> Option<Offer> {
+        let lost = self.bringer.lost();
+        self.caches.iter().find_map(|cache| {
+            cache.by_definition.get(definition).and_then(|&record| cache.offer(record, &lost))
+        })
+    }
+
+    fn find_by_op(&self, op: &Digest) -> Vec<Offer> {
+        let lost = self.bringer.lost();
+        let records = self.caches.iter().flat_map(|cache| {
+            cache.by_op.get(op).into_iter().flatten().map(move |&record| (cache, record))
+        });
+        records.filter_map(|(cache, record)| cache.offer(record, &lost)).collect()
+    }
+
+    fn bring(&self, id: SnapshotId, vertex: VertexId) -> Result<(), Box<dyn Error + Send + Sync>> {
+        Ok(self.bringer.bring_or_forget(id, vertex)?)
+    }
+}
+
+/// Reads all `sources`, at the same time. What cannot be read is told, and does without.
+pub(crate) fn import(
+    engine: &Engine,
+    sources: &[CacheSource],
+    events: &Events,
+) -> Vec<Arc<Imported>> {
+    let found = Mutex::new(vec![Vec::new(); sources.len()]);
+    let read = |(index, source): (usize, &CacheSource)| {
+        let name = name_of(source);
+        let task = events.task(format!("importing cache manifest from {name}"));
+        let caches = read(engine, source, &name, &task);
+        // What cannot be read is shown as a step that failed, and the build does without.
+        if let Ok(caches) = task.finish(caches) {
+            let caches = caches.into_iter().map(Arc::new).collect();
+            found.lock().unwrap_or_else(PoisonError::into_inner)[index] = caches;
+        }
+    };
+    match sources {
+        [source] => read((0, source)),
+        _ => thread::scope(|scope| {
+            for source in sources.iter().enumerate() {
+                let read = &read;
+                scope.spawn(move || read(source));
+            }
+        }),
+    }
+    found.into_inner().unwrap_or_else(PoisonError::into_inner).concat()
+}
+
+/// What a source is called.
+fn name_of(source: &CacheSource) -> String {
+    match source {
+        CacheSource::Registry { reference } => reference.clone(),
+        CacheSource::Local { dir, tag, digest: None } if tag == "latest" => {
+            dir.display().to_string()
+        }
+        CacheSource::Local { dir, tag, digest: None } => format!("{}:{tag}", dir.display()),
+        CacheSource::Local { dir, digest: Some(digest), .. } => {
+            format!("{}@{digest}", dir.display())
+        }
+    }
+}
+
+fn read(engine: &Engine, source: &CacheSource, name: &str, task: &Task) -> Result<Vec<Imported>> {
+    let (place, parsed) = match source {
+        CacheSource::Registry { reference } => from_registry(engine, reference)?,
+        CacheSource::Local { dir, tag, digest } => from_layout(dir, tag, *digest)?,
+    };
+    let foreign: usize = parsed.iter().map(|parsed| parsed.foreign).sum();
+    let own: usize = parsed.iter().map(|parsed| parsed.cache.records.len()).sum();
+    if own == 0 && foreign > 0 {
+        let message = format!(
+            "the {foreign} results in {name} were written by another builder, whose keys are other \
+             ones: none of them is used"
+        );
+        task.events().emit(task.id(), EventKind::Warning { message, url: None });
+    }
+    task.progress(format!("found {own} results"), 1, Some(1), true);
+    Ok(parsed.into_iter().map(|parsed| Imported::new(name, &place, parsed.cache)).collect())
+}
+
+fn from_registry(engine: &Engine, reference: &str) -> Result<(Place, Vec<Parsed>)> {
+    let reference = find::parse(reference)?;
+    let place = Place::Registry { repository: reference.name() };
+    let client = engine.client()?;
+    let manifest = engine.block_on(client.resolve(&reference))??;
+    let read_blob = |descriptor: &Descriptor| blob(engine, &reference, descriptor);
+    let read_manifest = |descriptor: &Descriptor| {
+        let digest = sha256(descriptor)?;
+        Ok(engine.block_on(client.manifest(&reference, digest))??.bytes)
+    };
+    let found = manifest::read(&manifest.bytes, manifest.is_index())?;
+    Ok((place, parse(found, &read_blob, &read_manifest)?))
+}
+
+/// Reads a small blob of a registry, by way of the store.
+fn blob(engine: &Engine, reference: &Reference, descriptor: &Descriptor) -> Result<Vec<u8>> {
+    let (store, client) = (engine.store()?, engine.client()?);
+    let lease = store.lease();
+    let reporter = Reporter::none();
+    let fetch = client.fetch_blob(store, &lease, reference, descriptor, &reporter);
+    let digest = engine.block_on(fetch)??;
+    Ok(store.read_blob(&digest)?)
+}
+
+fn from_layout(dir: &Path, tag: &str, digest: Option<Digest>) -> Result<(Place, Vec<Parsed>)> {
+    let descriptor = layout::find(dir, tag, digest)?;
+    let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    let place = Place::Local { dir: dir.clone() };
+    let read_blob =
+        |descriptor: &Descriptor| layout::read_blob(&dir, descriptor).map_err(EngineError::from);
+    let bytes = read_blob(&descriptor)?;
+    let is_index = bld_oci::media_type::is_index(descriptor.media_type().as_ref());
+    let found = manifest::read(&bytes, is_index)?;
+    Ok((place, parse(found, &read_blob, &read_blob)?))
+}
+
+type ReadBlob<'a> = &'a dyn Fn(&Descriptor) -> Result<Vec<u8>>;
+
+/// What there is in a cache, an image or several of them.
+fn parse(found: Found, blob: ReadBlob<'_>, manifest: ReadBlob<'_>) -> Result<Vec<Parsed>> {
+    Ok(match found {
+        Found::Cache { config, layers } => {
+            check_size(&config, bld_cache::MAX_SIZE)?;
+            vec![Cache::parse(&blob(&config)?, &layers)?]
+        }
+        Found::Image { config, layers } => {
+            check_size(&config, CONFIG_MAX)?;
+            let config = ImageConfig::parse(&blob(&config)?)
+                .map_err(|error| malformed("the configuration of the image", &error))?;
+            match inline::read(&config, &layers)? {
+                Some(parsed) => vec![parsed],
+                None => return Err(malformed("the image", &"it has no cache in it")),
+            }
+        }
+        Found::Images(images) => {
+            let mut all = Vec::new();
+            for image in images.iter().filter(|image| !image.is_attestation()) {
+                let found = manifest::read(&manifest(image)?, false)?;
+                // Of several platforms, not all need to have a cache.
+                all.extend(parse(found, blob, manifest).unwrap_or_default());
+            }
+            if all.is_empty() {
+                return Err(malformed("the index", &"none of its images has a cache in it"));
+            }
+            all
+        }
+    })
+}
+
+fn check_size(descriptor: &Descriptor, most: u64) -> Result<()> {
+    if descriptor.size() <= most {
+        return Ok(());
+    }
+    Err(malformed("the cache", &format!("its document is larger than {most} bytes")))
+}
+
+fn sha256(descriptor: &Descriptor) -> Result<Digest> {
+    descriptor.sha256().map_err(|error| malformed("the cache", &error))
+}
+
+fn malformed(what: &str, reason: &dyn std::fmt::Display) -> EngineError {
+    CacheError::Malformed { what: what.to_owned(), reason: reason.to_string() }.into()
+}
