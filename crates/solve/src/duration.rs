@@ -9,9 +9,6 @@ use bld_store::StoreError;
 
 use crate::solver::Build;
 
-/// Where the store keeps them, in milliseconds as text.
-const BUCKET: &str = "durations";
-
 /// What is shorter is not worth a transaction.
 const WORTH: Duration = Duration::from_millis(100);
 
@@ -20,16 +17,14 @@ pub(crate) fn remember(build: &Build, index: usize, took: Duration) -> Result<()
     if took < WORTH {
         return Ok(());
     }
-    let text = took.as_millis().to_string();
-    build.env.store.put(BUCKET, &build.steps[index].scope, text.as_bytes())
+    build.env.store.put_duration(&build.steps[index].scope, took)
 }
 
 /// How long `steps` will take, in milliseconds. What has never taken long counts as one.
 pub(crate) fn expected(build: &Build, steps: &[usize]) -> Result<Vec<u64>, StoreError> {
     let expected = steps.iter().map(|&step| {
-        let text = build.env.store.get(BUCKET, &build.steps[step].scope)?;
-        let known = text.and_then(|text| String::from_utf8(text).ok()?.parse().ok());
-        Ok(known.unwrap_or(1))
+        let known = build.env.store.duration(&build.steps[step].scope)?;
+        Ok(known.map_or(1, |known| u64::try_from(known.as_millis()).unwrap_or(u64::MAX)))
     });
     expected.collect()
 }

@@ -20,6 +20,9 @@ const USE_GRAIN: Duration = Duration::from_hours(1);
 /// The bucket of notes that has the steps of the last build of each project.
 const LAST_BUILDS: &str = "last-builds";
 
+/// The bucket of notes that has how long operations took, by scope, in milliseconds as text.
+const DURATIONS: &str = "durations";
+
 /// The columns of [`Record::read`], and those of its caller.
 const SELECT: &str = "SELECT id, used, definition, op, scope, snapshot, inputs, fields, created
                       FROM records";
@@ -145,6 +148,19 @@ impl Store {
         self.put(LAST_BUILDS, project, &steps.iter().flat_map(bytes).copied().collect::<Vec<u8>>())
     }
 
+    /// How long the last operation of `scope` took that was worth a note.
+    pub fn duration(&self, scope: &str) -> Result<Option<Duration>> {
+        let text = self.get(DURATIONS, scope)?;
+        let known = text.and_then(|text| String::from_utf8(text).ok()?.parse().ok());
+        Ok(known.map(Duration::from_millis))
+    }
+
+    /// Sets how long the operation of `scope` took, to the millisecond. It is a hint: garbage
+    /// collection drops those of scopes without a record once there are many.
+    pub fn put_duration(&self, scope: &str, took: Duration) -> Result<()> {
+        self.put(DURATIONS, scope, took.as_millis().to_string().as_bytes())
+    }
+
     fn select(&self, which: &str, params: impl Params) -> Result<Vec<Found>> {
         self.inner().db.with(|db| {
             let mut select = db.prepare_cached(&format!("{SELECT} {which}"))?;
@@ -190,17 +206,26 @@ impl Inner {
         })
     }
 
-    /// Forgets the last builds of projects whose first step has no record any more, if there are many
-    /// of them: of a few it is of use to know that their results were there.
+    /// Forgets notes on builds that no record backs any more, if there are many of them: of a few it
+    /// is of use to know that their results were there, or how long they will take again.
     pub(crate) fn forget_builds(&self) -> Result<()> {
+        // Last builds count as lost when their first step is.
+        self.forget_notes(
+            LAST_BUILDS,
+            "substr(value, 1, 32) NOT IN (SELECT definition FROM records)",
+        )?;
+        self.forget_notes(DURATIONS, "key NOT IN (SELECT scope FROM records)")
+    }
+
+    /// Removes the notes in `bucket` for which the SQL condition `lost` holds, if they are many.
+    fn forget_notes(&self, bucket: &str, lost: &str) -> Result<()> {
         const MANY: i64 = 256;
-        const LOST: &str = "FROM notes WHERE bucket = ?1
-                            AND substr(value, 1, 32) NOT IN (SELECT definition FROM records)";
+        let lost = format!("FROM notes WHERE bucket = ?1 AND {lost}");
         self.db.with(|db| {
-            let count = format!("SELECT count(*) {LOST}");
-            let lost: i64 = db.query_row(&count, (LAST_BUILDS,), |row| row.get(0))?;
-            if lost > MANY {
-                db.execute(&format!("DELETE {LOST}"), (LAST_BUILDS,))?;
+            let count: i64 =
+                db.query_row(&format!("SELECT count(*) {lost}"), (bucket,), |row| row.get(0))?;
+            if count > MANY {
+                db.execute(&format!("DELETE {lost}"), (bucket,))?;
             }
             Ok(())
         })

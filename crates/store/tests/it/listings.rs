@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use bld_store::{GcPolicy, Record, RecordInput};
 
 use crate::support::{Place, digest, record, snapshot};
@@ -47,4 +49,27 @@ fn the_last_build_of_a_project_is_known() {
     }
     store.gc(&GcPolicy::default()).unwrap();
     assert_eq!(store.steps_of_last_build("/app:image").unwrap(), []);
+}
+
+#[test]
+fn durations_go_with_the_records_of_their_scopes() {
+    let place = Place::new();
+    let store = place.open();
+    let took = Duration::from_millis(1500);
+    store.put_record(&Record { scope: "kept".to_owned(), ..record("a", None) }).unwrap();
+    for scope in ["kept", "lost"] {
+        store.put_duration(scope, took).unwrap();
+    }
+    assert_eq!(store.duration("never").unwrap(), None);
+    // A few are kept without a record: what is made again after pruning takes as long.
+    store.gc(&GcPolicy::default()).unwrap();
+    assert_eq!(place.open().duration("lost").unwrap(), Some(took));
+    for scope in 0..300 {
+        store.put_duration(&scope.to_string(), took).unwrap();
+    }
+    store.gc(&GcPolicy { dry_run: true, ..GcPolicy::default() }).unwrap();
+    assert_eq!(store.duration("lost").unwrap(), Some(took));
+    store.gc(&GcPolicy::default()).unwrap();
+    assert_eq!(store.duration("lost").unwrap(), None);
+    assert_eq!(store.duration("kept").unwrap(), Some(took));
 }
