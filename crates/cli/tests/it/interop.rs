@@ -2,9 +2,9 @@
 
 use std::{path::Path, time::Duration};
 
-use bld_testkit::{Archive, Cmd, PODMAN_LIMITS, Registry, TestEnv, peer, rootfs, write_archive};
+use bld_testkit::{Archive, Cmd, Registry, peer, rootfs, write_archive};
 
-use crate::env;
+use crate::{env, podman};
 
 pub(crate) const HELLO: &str = r#"#include <stdio.h>
 int main(int argc, char **argv) {
@@ -42,16 +42,6 @@ pub(crate) fn debian() -> Registry {
     write_archive(archive.path(), "debian:1", &bytes, &["bash"]).unwrap();
     registry.upload(archive.path(), "debian:1");
     registry
-}
-
-/// Runs an image with podman, in a store of its own.
-fn podman(env: &TestEnv, image: &str) -> String {
-    let mut command = peer("podman");
-    let place = env.path("podman");
-    command.arg("--root").arg(place.join("root")).arg("--runroot").arg(place.join("run"));
-    command.args(["run", "--rm", "--network", "none", "--tls-verify=false"]);
-    command.args(PODMAN_LIMITS).arg(image);
-    Cmd::from(command).ok().stdout
 }
 
 #[test]

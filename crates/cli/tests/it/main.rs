@@ -41,11 +41,21 @@ mod trees;
 mod trust;
 mod words;
 
-use bld_testkit::TestEnv;
+use bld_testkit::{Cmd, PODMAN_LIMITS, TestEnv, peer};
 
 const BLD: &str = env!("CARGO_BIN_EXE_bld");
 
 /// An environment with a busybox in its store.
 fn env() -> TestEnv {
     TestEnv::with_busybox(BLD)
+}
+
+/// Runs an image with podman, in a store of its own.
+fn podman(env: &TestEnv, image: &str) -> String {
+    let mut command = peer("podman");
+    let place = env.path("podman");
+    command.arg("--root").arg(place.join("root")).arg("--runroot").arg(place.join("run"));
+    command.args(["run", "--rm", "--network", "none", "--tls-verify=false"]);
+    command.args(PODMAN_LIMITS).arg(image);
+    Cmd::from(command).ok().stdout
 }

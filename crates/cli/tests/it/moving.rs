@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use bld_testkit::{Archive, Cmd, PODMAN_LIMITS, Registry, TestEnv, WebServer, peer};
+use bld_testkit::{Archive, Cmd, Registry, TestEnv, WebServer};
 use serde_json::Value;
 
-use crate::env;
+use crate::{env, podman};
 
 const DOCKERFILE: &str = "FROM busybox
 RUN echo made > /made
@@ -18,16 +18,6 @@ CMD [\"cat\", \"/made\"]
 fn inspect(name: &str) -> Value {
     let seen = Cmd::new("skopeo").args(["inspect", "--tls-verify=false", name]).ok();
     serde_json::from_str(&seen.stdout).unwrap()
-}
-
-/// Runs an image with podman, in a store of its own.
-fn podman(env: &TestEnv, image: &str) -> String {
-    let mut command = peer("podman");
-    let place = env.path("podman");
-    command.arg("--root").arg(place.join("root")).arg("--runroot").arg(place.join("run"));
-    command.args(["run", "--rm", "--network", "none", "--tls-verify=false"]);
-    command.args(PODMAN_LIMITS).arg(image);
-    Cmd::from(command).ok().stdout
 }
 
 /// Every kind of archive, with every compression, is run by podman, copied by skopeo and unpacked by

@@ -3,19 +3,17 @@
 //! A layer is unpacked while it arrives, as long as there are cores that have nothing to do, else
 //! as soon as it has arrived.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::thread;
 
 use bld_cache::Place;
 use bld_event::{Events, Task};
 use bld_oci::{Digest, Platform, Reference};
-use bld_registry::{Arriving, Client, PulledImage, Reporter};
+use bld_registry::{Client, PulledImage, Reporter};
 use bld_store::{ImageRecord, LayerBlob, LayerElsewhere, SnapshotId, Store};
 use futures_util::future::try_join_all;
 use tokio::sync::Semaphore;
 
-use super::unpack::{Plan, blaming, plan, stack, unpack};
+use super::unpack::{Contents, Plan, blaming, plan, stack, unpack};
 use super::{find, record};
 use crate::{Engine, EngineError, Result};
 
@@ -251,23 +249,6 @@ async fn fetch_layers(
     });
     let unpacked = try_join_all(layers).await?;
     stack(store, image, &missing, unpacked.into_iter().flatten().collect())
-}
-
-/// Where the bytes of a layer come from.
-enum Contents {
-    /// The registry, now.
-    Arriving(Arriving),
-    /// The store.
-    Blob(File),
-}
-
-impl Read for Contents {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Arriving(arriving) => arriving.read(buffer),
-            Self::Blob(file) => file.read(buffer),
-        }
-    }
 }
 
 fn layer_blobs(remote: &PulledImage) -> Result<Vec<LayerBlob>> {

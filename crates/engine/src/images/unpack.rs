@@ -5,7 +5,7 @@
 //! of each other in order. Only directories that an archive does not list, but has files in, take
 //! their owner and mode from below, which is made good in that second pass.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
@@ -15,6 +15,7 @@ use std::thread;
 use bld_event::{EventKind, Events, Progress, VertexId};
 use bld_layer::{ApplyOptions, View};
 use bld_oci::{Digest, HashingReader, chain_ids};
+use bld_registry::Arriving;
 use bld_store::{Active, ImageRecord, KeyLock, LayerBlob, SnapshotId, Store};
 
 use crate::EngineError;
@@ -256,4 +257,21 @@ pub(crate) fn inherit(below: &View, layer: &Unpacked) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Where the bytes of a layer come from.
+pub(crate) enum Contents {
+    /// Somewhere else, now.
+    Arriving(Arriving),
+    /// The store.
+    Blob(File),
+}
+
+impl Read for Contents {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Arriving(arriving) => arriving.read(buffer),
+            Self::Blob(file) => file.read(buffer),
+        }
+    }
 }

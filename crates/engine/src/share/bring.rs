@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, Read, Write as _};
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -11,7 +11,7 @@ use bld_cache::{Place, layout};
 use bld_event::{Events, VertexId};
 use bld_layer::View;
 use bld_oci::{Digest, Reference, descriptor};
-use bld_registry::{Arriving, Reporter};
+use bld_registry::Reporter;
 use bld_store::{
     AbsentLayer, ImageRecord, LayerBlob, LayerElsewhere, LayerSource, SnapshotId, Store, StoreError,
 };
@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use crate::error::{IoContext as _, in_one_line};
 use crate::images::ensure_unpacked;
 use crate::images::record::note_layer;
-use crate::images::unpack::{Unpacked, inherit, remember, unpack};
+use crate::images::unpack::{Contents, Unpacked, inherit, remember, unpack};
 use crate::{Engine, EngineError, Net, Result};
 
 /// Layers that are fetched at the same time.
@@ -343,23 +343,6 @@ impl From<Gone> for EngineError {
             places.push("anywhere".to_owned());
         }
         Self::LayerGone { diff_id, places, reason }
-    }
-}
-
-/// Where the bytes of a layer come from.
-enum Contents {
-    /// Somewhere else, now.
-    Arriving(Arriving),
-    /// The store.
-    Blob(File),
-}
-
-impl Read for Contents {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Arriving(arriving) => arriving.read(buffer),
-            Self::Blob(file) => file.read(buffer),
-        }
     }
 }
 
