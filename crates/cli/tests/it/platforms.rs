@@ -81,6 +81,11 @@ fn a_name_stands_for_all_platforms() {
     // What was stored goes out as the same index, and comes in by platform.
     let pushed = env.bld(["push", &name]).ok();
     assert!(pushed.stdout.contains(digest), "{}", pushed.stdout);
+    let again = format!("{}/team/again:1", registry.host());
+    env.bld(["tag", &name, &again]).ok();
+    let pushed = env.bld(["push", &again]).ok();
+    assert!(pushed.stdout.contains(digest), "{}", pushed.stdout);
+    env.bld(["rmi", &again]).ok();
     let other = TestEnv::new(crate::BLD);
     other.bld(["pull", "-q", "--platform", "linux/arm64", &name]).ok();
     let format = ["inspect", "--format", "{{.Architecture}} {{.Config.Labels.arch}}", &name];

@@ -4,14 +4,20 @@ use super::find;
 use crate::{Engine, EngineError, Result};
 
 impl Engine {
-    /// Gives the image `source` the name `target`, which another image loses if it has it.
+    /// Gives the image `source`, or all those of several platforms that it stands for, the name
+    /// `target`, which another image loses if it has it.
     pub fn tag_image(&self, source: &str, target: &str) -> Result<()> {
         let reference = find::parse(target)?;
         if reference.digest().is_some() {
             return Err(EngineError::TagWithDigest { reference: target.to_owned() });
         }
         let store = self.store()?;
-        let image = find::find(store, source)?.record;
-        Ok(store.tag(&reference.to_string(), &image.id, None)?)
+        let found = find::find(store, source)?;
+        let source = found.reference.map(|reference| reference.to_string()).unwrap_or_default();
+        let (name, id) = (reference.to_string(), found.record.id);
+        match store.variants(&source)?.as_slice() {
+            [] => Ok(store.tag(&name, &id, None)?),
+            variants => Ok(store.tag_variants(&name, variants, &id)?),
+        }
     }
 }
