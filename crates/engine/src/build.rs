@@ -24,9 +24,7 @@ use bld_event::{Cancel, Events, VertexId};
 use bld_graph::{LowerOptions, Plan};
 use bld_oci::Platform;
 use bld_remote::Remote as RemoteSources;
-use bld_solve::{
-    Devices, Environment, Granted, Limits, LocalContext, NetworkSetup, Shared, SolveError,
-};
+use bld_solve::{Devices, Environment, Granted, Limits, NetworkSetup, Shared, SolveError};
 
 pub use annotations::{Annotation, AnnotationScope, Annotations};
 pub use bld_graph::{Outline, OutlineMount, Remote, Target};
@@ -221,7 +219,8 @@ struct Outside<'a> {
     cancel: &'a Cancel,
     found: Found,
     remote: RemoteSources,
-    contexts: BTreeMap<String, Arc<LocalContext>>,
+    /// They keep what was brought here while the build lasts.
+    contexts: BTreeMap<String, Files>,
     bringer: Bringer,
     shared: Arc<Imports>,
 }
@@ -238,7 +237,6 @@ impl<'a> Outside<'a> {
         let bringer = engine.bringer(events)?;
         let caches = share::import(engine, &request.cache_from, events);
         let shared = Arc::new(Imports::new(caches, bringer.clone()));
-        let contexts = contexts.into_iter().map(|(name, files)| (name, files.local)).collect();
         Ok(Self { engine, request, events, cancel, found, remote, contexts, bringer, shared })
     }
 
@@ -259,7 +257,11 @@ impl<'a> Outside<'a> {
             }),
             shared: Arc::clone(&self.shared) as Arc<dyn Shared>,
             describe: !request.cache_to.is_empty(),
-            contexts: self.contexts.clone(),
+            contexts: self
+                .contexts
+                .iter()
+                .map(|(name, files)| (name.clone(), Arc::clone(&files.local)))
+                .collect(),
             stat_cache: !request.no_stat_cache,
             secrets: request
                 .secrets
