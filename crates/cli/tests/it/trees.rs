@@ -95,7 +95,8 @@ fn mounted(env: &TestEnv, image: &str) -> Tree {
     mount(Some("overlay"), &target, Some("overlay"), MsFlags::MS_RDONLY, Some(options.as_str()))
         .unwrap();
     let tree = read_tree(&target).unwrap();
-    nix::mount::umount(&target).unwrap();
+    // Somebody may look through all mounts at this moment.
+    nix::mount::umount2(&target, nix::mount::MntFlags::MNT_DETACH).unwrap();
     tree
 }
 

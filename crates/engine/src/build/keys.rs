@@ -5,7 +5,10 @@
 //! parent's death is nothing to rely on here: programs that are installed with a group of their own,
 //! as the agent is on Debian, lose it.
 
+use std::fs::File;
 use std::io::{ErrorKind, Read as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -68,7 +71,10 @@ impl KeyAgent {
 
     fn wait(&mut self) -> Result<()> {
         let begun = Instant::now();
-        while !self.socket().exists() {
+        let dir = File::open(self.dir.path()).at("open", self.dir.path())?;
+        let socket = format!("/proc/self/fd/{}/{SOCKET}", dir.as_raw_fd());
+        // It is there a moment before anybody listens.
+        while UnixStream::connect(&socket).is_err() {
             let ended = self.watch.try_wait().at("wait for", "ssh-agent")?;
             if ended.is_some() || begun.elapsed() > PATIENCE {
                 let what = "ssh-agent does not start".to_owned();
@@ -82,7 +88,7 @@ impl KeyAgent {
     fn add(&self, file: &Path) -> Result<()> {
         let refused = |reason: String| EngineError::SshKey { path: file.to_owned(), reason };
         let mut key = Vec::new();
-        let opened = std::fs::File::open(file).at("open", file)?;
+        let opened = File::open(file).at("open", file)?;
         opened.take(LARGEST).read_to_end(&mut key).at("read", file)?;
         // By way of its standard input: it would refuse a file that others may read.
         let mut command = Command::new("ssh-add");
