@@ -33,6 +33,11 @@ pub(crate) struct Global {
     /// Location of client config files (also DOCKER_CONFIG; default "~/.docker")
     #[arg(long, value_name = "string", env = "DOCKER_CONFIG", hide_env = true)]
     pub(crate) config: Option<PathBuf>,
+    /// Verify certificates of registries, and speak plain HTTP to loopback only
+    #[arg(long, global = true, value_name = "bool", num_args = 0..=1, require_equals = true)]
+    #[arg(default_value = "true", default_missing_value = "true", hide_default_value = false)]
+    #[arg(action = clap::ArgAction::Set)]
+    pub(crate) tls_verify: bool,
     /// Print version information and quit
     #[arg(short = 'v', long)]
     version: bool,
@@ -60,6 +65,8 @@ enum Command {
     Inspect(c::inspect::Args),
     Kill(c::kill::Args),
     Load(c::load::Args),
+    Login(c::login::Args),
+    Logout(c::login::LogoutArgs),
     Logs(c::logs::Args),
     Pause(c::pause::Args),
     Prune(c::prune_cache::Args),
@@ -204,7 +211,8 @@ fn finish(outcome: Outcome) -> ExitCode {
 
 /// Holds the container `id`: see [`monitor`].
 fn hold(root: PathBuf, id: &OsString) -> ExitCode {
-    let session = Session::new(&Global { root: Some(root), config: None, version: false });
+    let session =
+        Session::new(&Global { root: Some(root), config: None, tls_verify: true, version: false });
     match monitor::monitor(&session.engine, &id.to_string_lossy(), &mut io::stdout()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -235,6 +243,8 @@ fn dispatch(command: Command, session: &Session) -> Outcome {
         Command::Inspect(args) => c::inspect::run(&args, session),
         Command::Kill(args) => c::kill::run(&args, session),
         Command::Load(args) => c::load::run(&args, session),
+        Command::Login(args) => c::login::run(args, session),
+        Command::Logout(args) => c::login::logout(&args, session),
         Command::Logs(args) => c::logs::run(&args, session),
         Command::Pause(args) => c::pause::run(&args, session),
         Command::Prune(args) => c::prune_cache::run(&args, session),

@@ -95,6 +95,9 @@ impl From<EngineError> for Failure {
             | EngineError::NoSuchContainer { .. }
             | EngineError::NothingToPush { .. }
             | EngineError::NameInUse { .. } => Self::new(dockerish(&text)),
+            EngineError::Registry(_) if text.contains("invalid peer certificate") => {
+                Self::new(text).with_hint(CERTIFICATE)
+            }
             EngineError::Start { .. } if text.contains("executable file not found") => {
                 Self::new(text)
                     .with_hint("the program has to exist in the image, as does its interpreter")
@@ -103,6 +106,11 @@ impl From<EngineError> for Failure {
         }
     }
 }
+
+/// What to do about a certificate that nobody we know has signed.
+const CERTIFICATE: &str = "put the certificate of the registry's authority into \
+                           /etc/containers/certs.d/HOST:PORT/ca.crt, or do without verification by \
+                           --tls-verify=false";
 
 /// What to do when a disk is full.
 const FREE_SPACE: &str = "`bld du` shows what takes space in the store; `bld prune --all` and `bld \

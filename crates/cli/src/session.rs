@@ -117,6 +117,8 @@ fn config(global: &Global) -> EngineConfig {
         .iter()
         .filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?)))
         .collect();
+    config.tls_verify = global.tls_verify;
+    config.certificate_dirs = certificate_dirs(home.as_deref());
     config.auth_files = auth_files(global, home);
     if let Some(bridge) = std::env::var_os("BLD_BRIDGE").and_then(|name| name.into_string().ok()) {
         config.bridge.table.clone_from(&bridge);
@@ -151,6 +153,13 @@ const GIT_ENVIRONMENT: [&str; 10] = [
 fn known_hosts(home: Option<&Path>) -> Vec<PathBuf> {
     let own = home.map(|home| home.join(".ssh/known_hosts"));
     own.into_iter().chain(["/etc/ssh/ssh_known_hosts".into()]).collect()
+}
+
+/// Where podman and Docker look for the authorities of registries.
+fn certificate_dirs(home: Option<&Path>) -> Vec<PathBuf> {
+    let own = [".config/containers/certs.d", ".config/docker/certs.d"];
+    let own = home.into_iter().flat_map(|home| own.map(|dir| home.join(dir)));
+    own.chain(["/etc/containers/certs.d".into(), "/etc/docker/certs.d".into()]).collect()
 }
 
 /// Docker's configuration, then that of podman and skopeo.

@@ -59,7 +59,7 @@ pub(crate) fn prepare(command: Command) -> Command {
 /// What follows the name in a usage line, by docker's conventions.
 fn arguments(command: &Command) -> String {
     let mut text = String::new();
-    if command.get_opts().any(|arg| !arg.is_hide_set()) {
+    if command.get_opts().any(|arg| !arg.is_hide_set() && !arg.is_global_set()) {
         text.push_str(" [OPTIONS]");
     }
     if command.has_subcommands() && command.get_positionals().next().is_none() {

@@ -16,6 +16,11 @@ pub struct EngineConfig {
     /// Files that hold credentials for registries (docker's `config.json`, podman's `auth.json`),
     /// the one to look into first in front. Those that do not exist count as empty.
     pub auth_files: Vec<PathBuf>,
+    /// Whether certificates of registries are verified, and plain HTTP is spoken to loopback only.
+    pub tls_verify: bool,
+    /// Directories with one directory for each registry (`host:port`), whose files `*.crt` are the
+    /// certificate authorities to trust for it. Those that do not exist count as empty.
+    pub certificate_dirs: Vec<PathBuf>,
     /// Files with the keys of known SSH hosts, for git.
     pub known_hosts: Vec<PathBuf>,
     /// Socket of the SSH agent that git may use where a build names none.
@@ -40,6 +45,8 @@ impl EngineConfig {
             run_dir: root.join("run"),
             root,
             auth_files: Vec::new(),
+            tls_verify: true,
+            certificate_dirs: Vec::new(),
             known_hosts: Vec::new(),
             ssh_agent: None,
             git_environment: Vec::new(),

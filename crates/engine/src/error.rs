@@ -417,6 +417,9 @@ pub enum EngineError {
     /// A registry, or the way to it, failed.
     #[error(transparent)]
     Registry(Box<RegistryError>),
+    /// There is no home directory, so there is no place for credentials.
+    #[error("no place to keep credentials: set HOME or DOCKER_CONFIG, or give --config DIR")]
+    NoLoginFile,
     /// Credentials could not be read.
     #[error(transparent)]
     Credentials(#[from] CredentialError),

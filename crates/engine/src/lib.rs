@@ -24,6 +24,7 @@ mod error;
 mod full;
 pub mod history;
 pub mod images;
+pub mod login;
 mod mend;
 mod sbom;
 pub mod share;
@@ -31,6 +32,7 @@ pub mod sign;
 pub mod steps;
 mod time;
 mod tree;
+mod trust;
 pub mod volumes;
 
 use std::sync::{Arc, OnceLock};
@@ -111,7 +113,7 @@ impl Net {
                 let credentials = CredentialFiles::read(&self.config.auth_files)?;
                 let config = bld_registry::Config {
                     credentials: Arc::new(credentials),
-                    ..bld_registry::Config::default()
+                    ..trust::registries(&self.config)?
                 };
                 let client = Client::new(config)?;
                 Ok(self.client.get_or_init(|| client))

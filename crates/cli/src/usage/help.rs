@@ -19,6 +19,22 @@ const GROUPS: [(&str, &[&str]); 2] = [
     ("Management Commands", &["builder", "cache", "container", "image", "system", "volume"]),
 ];
 
+/// The commands, and `bld` itself, whose help tells of the flags that are about registries. All
+/// others take these flags as well.
+const TO_REGISTRIES: [&str; 11] = [
+    "bld",
+    "attestations",
+    "build",
+    "create",
+    "login",
+    "pull",
+    "push",
+    "run",
+    "sbom",
+    "sign",
+    "verify",
+];
+
 /// The help text of `command`, which is called by `path`.
 pub(super) fn render(command: &Command, path: &str, usage: &str) -> String {
     let mut text = format!("{usage}\n\n");
@@ -28,7 +44,11 @@ pub(super) fn render(command: &Command, path: &str, usage: &str) -> String {
     if command.has_subcommands() {
         commands(&mut text, command, !path.contains(' '));
     }
-    let mut options: Vec<&Arg> = command.get_opts().filter(|arg| !arg.is_hide_set()).collect();
+    let verb = path.rsplit(' ').next().unwrap_or(path);
+    let mut options: Vec<&Arg> = command
+        .get_opts()
+        .filter(|arg| !arg.is_hide_set() && (!arg.is_global_set() || TO_REGISTRIES.contains(&verb)))
+        .collect();
     options.sort_by_key(|arg| arg.get_long());
     if !options.is_empty() {
         let is_root = !path.contains(' ');

@@ -23,6 +23,7 @@ mod history;
 mod inside;
 mod interop;
 mod lifecycle;
+mod login;
 mod moving;
 mod network;
 mod output;

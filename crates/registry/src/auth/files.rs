@@ -157,7 +157,7 @@ impl Auth {
 }
 
 /// The name of a registry in references for a key of a file, which may be a URL.
-pub(super) fn registry_of(key: &str) -> &str {
+pub fn registry_of(key: &str) -> &str {
     let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
     let key = key.trim_end_matches('/');
     let key = key.strip_suffix("/v1").or_else(|| key.strip_suffix("/v2")).unwrap_or(key);
@@ -168,7 +168,7 @@ pub(super) fn registry_of(key: &str) -> &str {
 }
 
 /// The name of a registry towards a helper, and in Docker's file.
-pub(super) fn server_of(registry: &str) -> &str {
+pub fn server_of(registry: &str) -> &str {
     if registry == "docker.io" { DOCKER_HUB_KEY } else { registry }
 }
 

@@ -13,13 +13,17 @@ use super::files::{Contents, registry_of, server_of};
 use super::{Credential, CredentialError};
 
 /// Keeps `credential` for `registry`: with the credential helper that the file at `path` names for
-/// it, else in the file itself. Everything else in the file stays as it is.
+/// it, else in the file itself, which is what `true` says. Everything else in the file stays as it is.
 ///
 /// # Errors
 /// When the file is malformed or cannot be written, or the helper fails.
-pub fn store(path: &Path, registry: &str, credential: &Credential) -> Result<(), CredentialError> {
+pub fn store(
+    path: &Path,
+    registry: &str,
+    credential: &Credential,
+) -> Result<bool, CredentialError> {
     if let Some(helper) = Contents::read(path)?.helper(registry) {
-        return helper.store(server_of(registry), credential);
+        return helper.store(server_of(registry), credential).map(|()| false);
     }
     let entry = match credential {
         Credential::Password { username, password } => {
@@ -32,6 +36,7 @@ pub fn store(path: &Path, registry: &str, credential: &Credential) -> Result<(),
         auths.retain(|key, _| registry_of(key) != registry);
         auths.insert(server_of(registry).to_owned(), entry);
     })
+    .map(|()| true)
 }
 
 /// Forgets what is kept for `registry`, in the file at `path` and with the helper it names.

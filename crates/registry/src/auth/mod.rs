@@ -15,7 +15,7 @@ mod token;
 use std::fmt;
 
 pub use error::CredentialError;
-pub use files::CredentialFiles;
+pub use files::{CredentialFiles, registry_of, server_of};
 pub use login::{erase, store};
 
 /// What proves who we are.
