@@ -25,6 +25,7 @@ use bld_graph::{LowerOptions, Plan};
 use bld_oci::Platform;
 use bld_remote::Remote as RemoteSources;
 use bld_solve::{Devices, Environment, Granted, Limits, NetworkSetup, Shared, SolveError};
+use bld_store::Lease;
 
 pub use annotations::{Annotation, AnnotationScope, Annotations};
 pub use bld_graph::{Outline, OutlineMount, Remote, Target};
@@ -223,6 +224,8 @@ struct Outside<'a> {
     contexts: BTreeMap<String, Files>,
     bringer: Bringer,
     shared: Arc<Imports>,
+    /// Keeps results that were known until they are handed out.
+    lease: Arc<Lease>,
 }
 
 impl<'a> Outside<'a> {
@@ -237,7 +240,19 @@ impl<'a> Outside<'a> {
         let bringer = engine.bringer(events)?;
         let caches = share::import(engine, &request.cache_from, events);
         let shared = Arc::new(Imports::new(caches, bringer.clone()));
-        Ok(Self { engine, request, events, cancel, found, remote, contexts, bringer, shared })
+        let lease = Arc::new(engine.store()?.lease());
+        Ok(Self {
+            engine,
+            request,
+            events,
+            cancel,
+            found,
+            remote,
+            contexts,
+            bringer,
+            shared,
+            lease,
+        })
     }
 
     fn environment(&self) -> Result<Environment, BuildError> {
@@ -245,7 +260,7 @@ impl<'a> Outside<'a> {
         let store = engine.store()?;
         Ok(Environment {
             store: store.clone(),
-            lease: store.lease(),
+            lease: Arc::clone(&self.lease),
             images: Arc::new(BuildImages {
                 store: store.clone(),
                 found: Arc::clone(&self.found),

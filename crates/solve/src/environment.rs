@@ -70,7 +70,7 @@ pub struct Environment {
     /// Where results are kept.
     pub store: Store,
     /// Holds what the build uses, so that no collection takes it away.
-    pub lease: Lease,
+    pub lease: Arc<Lease>,
     /// Where base images come from.
     pub images: Arc<dyn Images>,
     /// Where downloads and git checkouts come from.

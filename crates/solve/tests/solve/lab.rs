@@ -143,7 +143,7 @@ impl Lab {
             describe: false,
             shared: Arc::new(bld_solve::Alone),
             store: self.store.clone(),
-            lease: self.store.lease(),
+            lease: Arc::new(self.store.lease()),
             images: Arc::new(Unpacked),
             sources: Arc::new(Unpacked),
             contexts: BTreeMap::from([(ContextOp::MAIN.to_owned(), Arc::new(context))]),
