@@ -117,12 +117,14 @@ impl Inner {
         let name = layout::snapshot(id);
         for _ in 0..ATTEMPTS {
             let Some(fd) = self.root.open_dir(&name)? else { return Ok(None) };
-            if let hold @ Some(_) = self.share(fd, &name)? {
-                return Ok(hold);
-            }
-            // In the middle of being made or removed there is no row.
+            let hold = self.share(fd, &name)?;
+            // In the middle of being made or removed there is no row; nor where somebody has died
+            // between taking it away and removing the directory, which can be locked then.
             if !self.has_row(id)? {
                 return Ok(None);
+            }
+            if hold.is_some() {
+                return Ok(hold);
             }
             thread::sleep(PAUSE);
         }
