@@ -1,10 +1,10 @@
 //! An index over the images of several platforms, see image-index.md of the OCI image specification.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use bld_oci::{Digest, Platform, media_type};
+use bld_oci::document::{new_index, to_bytes};
+use bld_oci::{Descriptor, Digest, Platform, descriptor, media_type};
 use bld_store::Store;
-use serde::Serialize;
 
 use crate::error::ExportError;
 use crate::manifest::Manifest;
@@ -33,27 +33,6 @@ pub struct Index {
     pub manifests: Vec<Manifest>,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Document<'a> {
-    schema_version: u32,
-    media_type: &'a str,
-    manifests: Vec<Entry<'a>>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    annotations: &'a BTreeMap<String, String>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Entry<'a> {
-    media_type: &'a str,
-    digest: Digest,
-    size: usize,
-    platform: &'a Platform,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    annotations: &'a BTreeMap<String, String>,
-}
-
 impl Index {
     /// Writes the index over `entries`, with these annotations. Of images in Docker's media types
     /// it is a manifest list, which has no annotations.
@@ -67,20 +46,26 @@ impl Index {
         let is_list =
             !entries.is_empty() && entries.iter().all(is_docker) && annotations.is_empty();
         let media_type = if is_list { media_type::DOCKER_INDEX } else { media_type::OCI_INDEX };
-        let manifests =
-            entries.iter().map(|IndexEntry { manifest, platform, annotations }| Entry {
-                media_type: &manifest.media_type,
-                digest: manifest.digest,
-                size: manifest.bytes.len(),
-                platform,
-                annotations,
-            });
-        let document =
-            Document { schema_version: 2, media_type, manifests: manifests.collect(), annotations };
-        let bytes = serde_json::to_vec(&document)
-            .map_err(|error| ExportError::malformed("the index", error))?;
+        let mut index = new_index(media_type, entries.iter().map(IndexEntry::descriptor).collect());
+        index.set_annotations(some(annotations));
+        let bytes = to_bytes(&index).map_err(|error| ExportError::malformed("the index", error))?;
         let digest = store.put_blob(&bytes)?;
         let manifests = entries.iter().map(|entry| entry.manifest.clone()).collect();
         Ok(Self { digest, bytes, media_type: media_type.to_owned(), manifests })
     }
+}
+
+impl IndexEntry {
+    fn descriptor(&self) -> Descriptor {
+        let Manifest { media_type, digest, bytes, .. } = &self.manifest;
+        let mut descriptor = descriptor(media_type, *digest, bytes.len() as u64);
+        descriptor.set_platform(Some((&self.platform).into()));
+        descriptor.set_annotations(some(&self.annotations));
+        descriptor
+    }
+}
+
+/// Annotations, unless there are none.
+fn some(annotations: &BTreeMap<String, String>) -> Option<HashMap<String, String>> {
+    (!annotations.is_empty()).then(|| annotations.clone().into_iter().collect())
 }

@@ -106,6 +106,12 @@ impl Reference {
         Self { digest: Some(digest), ..self.clone() }
     }
 
+    /// The same repository by `digest` alone.
+    #[must_use]
+    pub fn by_digest(&self, digest: Digest) -> Self {
+        Self { tag: None, digest: Some(digest), ..self.clone() }
+    }
+
     /// The shortest form that reads back as the same reference: `busybox:latest`.
     pub fn familiar(&self) -> String {
         self.suffixed(self.familiar_name())

@@ -31,7 +31,7 @@ impl Client {
         manifest: &Manifest,
         described: Descriptor,
     ) -> Result<Pushed, RegistryError> {
-        let name = untagged(reference, manifest.digest)?;
+        let name = reference.by_digest(manifest.digest);
         let pushed = self.push(store, &name, manifest, &[], &Reporter::none()).await?;
         if self.listed(reference, subject).await?.is_some() {
             return Ok(pushed);
@@ -116,11 +116,6 @@ impl Client {
 /// Answers of registries that have never heard of such lists.
 fn is_unknown(status: Option<StatusCode>) -> bool {
     matches!(status, Some(StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED))
-}
-
-/// The name of a manifest by its digest alone, so that it gets no tag.
-fn untagged(reference: &Reference, digest: Digest) -> Result<Reference, RegistryError> {
-    named(&format!("{}@{digest}", reference.name()))
 }
 
 /// The tag under which referrers are listed by those who push them.

@@ -20,8 +20,9 @@ use crate::db::{self, bytes};
 use crate::error::{Result, StoreError};
 use crate::flock::Lock;
 use crate::gc::Seized;
+use crate::snapshot::{Ancestor, line};
 use crate::store::Inner;
-use crate::{Active, LayerBlob, SnapshotId, Store};
+use crate::{Active, LayerBlob, SnapshotId, Store, list, remove};
 
 /// A layer that is known, and where its blob can be had.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,21 +98,9 @@ impl Store {
 
     /// The layers of a snapshot, and of all it lies on, whose files are not here, lowest first.
     pub fn absent_layers(&self, id: SnapshotId) -> Result<Vec<AbsentLayer>> {
-        self.inner().db.with(|db| {
-            let mut select = db.prepare_cached(
-                "WITH RECURSIVE line (id, parent, depth, diff_id, absent) AS (
-                     SELECT id, parent, 0, diff_id, absent FROM snapshots WHERE id = ?1
-                     UNION ALL
-                     SELECT above.id, above.parent, depth + 1, above.diff_id, above.absent
-                     FROM line JOIN snapshots AS above ON above.id = line.parent
-                 )
-                 SELECT id, diff_id FROM line WHERE absent ORDER BY depth DESC",
-            )?;
-            let rows = select.query_map((id,), |row| {
-                Ok(AbsentLayer { id: row.get(0)?, diff_id: db::digest(row, 1)? })
-            })?;
-            Ok(rows.collect::<Result<_, _>>()?)
-        })
+        let line = self.inner().db.with(|db| line(db, id))?;
+        let absent = |step: Ancestor| Some(AbsentLayer { id: step.id, diff_id: step.absent? });
+        Ok(line.into_iter().filter_map(absent).collect())
     }
 
     /// Puts the files of `made`, a snapshot in the making on top of nothing, into the place of those of
@@ -317,15 +306,8 @@ fn insert_source(
 }
 
 fn clear(dir: &Path) -> std::io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            fs::remove_dir_all(entry.path())?;
-        } else {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
+    let dir = fs::File::open(dir)?;
+    list::names(&dir)?.iter().try_for_each(|name| Ok(remove::tree(&dir, name)?))
 }
 
 fn move_children(from: &Path, to: &Path) -> std::io::Result<()> {

@@ -13,6 +13,7 @@ use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
 
 use crate::error::Result;
+use crate::snapshot::ids;
 use crate::store::Inner;
 use crate::{Scratch, SnapshotId, Store, layout, list, remove};
 
@@ -42,10 +43,11 @@ impl Store {
     /// [`StoreError::MissingSnapshot`](crate::StoreError::MissingSnapshot)
     pub fn unmerged(&self, id: SnapshotId) -> Result<Vec<Run>> {
         let inner = self.inner();
-        if !self.is_here(id)? {
+        let line = self.line(id)?;
+        if line.iter().any(|step| step.absent.is_some()) {
             return Ok(Vec::new());
         }
-        let line = self.ancestry(id)?;
+        let line = ids(&line);
         let (runs, _) = split(&line);
         let missing = runs.filter(|(highest, _)| !inner.is_merged(*highest));
         Ok(missing

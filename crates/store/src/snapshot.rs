@@ -64,9 +64,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::MissingSnapshot`], [`StoreError::Elsewhere`]
     pub fn layers(&self, id: SnapshotId) -> Result<Vec<PathBuf>> {
-        match self.absent_layers(id)?.first() {
+        let line = self.line(id)?;
+        match line.iter().find(|step| step.absent.is_some()) {
             Some(absent) => Err(StoreError::Elsewhere { id: absent.id }),
-            None => Ok(self.inner().stack(&self.ancestry(id)?)),
+            None => Ok(self.inner().stack(&ids(&line))),
         }
     }
 
@@ -75,9 +76,14 @@ impl Store {
     /// # Errors
     /// [`StoreError::MissingSnapshot`]
     pub fn ancestry(&self, id: SnapshotId) -> Result<Vec<SnapshotId>> {
-        match self.inner().db.with(|db| ancestry(db, id))? {
+        Ok(ids(&self.line(id)?))
+    }
+
+    /// The same, with which of them have no files here.
+    pub(crate) fn line(&self, id: SnapshotId) -> Result<Vec<Ancestor>> {
+        match self.inner().db.with(|db| line(db, id))? {
             none if none.is_empty() => Err(StoreError::MissingSnapshot { id }),
-            ancestry => Ok(ancestry),
+            line => Ok(line),
         }
     }
 
@@ -199,16 +205,30 @@ impl Inner {
     }
 }
 
+/// A snapshot of a line.
+pub(crate) struct Ancestor {
+    pub(crate) id: SnapshotId,
+    /// Digest of its layer's uncompressed archive, if its files are not here.
+    pub(crate) absent: Option<Digest>,
+}
+
+pub(crate) fn ids(line: &[Ancestor]) -> Vec<SnapshotId> {
+    line.iter().map(|step| step.id).collect()
+}
+
 /// A snapshot and all it lies on, lowest first; nothing if there is no such snapshot.
-pub(crate) fn ancestry(db: &Connection, id: SnapshotId) -> Result<Vec<SnapshotId>> {
+pub(crate) fn line(db: &Connection, id: SnapshotId) -> Result<Vec<Ancestor>> {
     let mut select = db.prepare_cached(
-        "WITH RECURSIVE line (id, parent, depth) AS (
-             SELECT id, parent, 0 FROM snapshots WHERE id = ?1
+        "WITH RECURSIVE line (id, parent, depth, absent) AS (
+             SELECT id, parent, 0, CASE WHEN absent THEN diff_id END FROM snapshots WHERE id = ?1
              UNION ALL
-             SELECT above.id, above.parent, depth + 1
+             SELECT above.id, above.parent, depth + 1, CASE WHEN above.absent THEN above.diff_id END
              FROM line JOIN snapshots AS above ON above.id = line.parent
          )
-         SELECT id FROM line ORDER BY depth DESC",
+         SELECT id, absent FROM line ORDER BY depth DESC",
     )?;
-    Ok(select.query_map((id,), |row| row.get(0))?.collect::<Result<_, _>>()?)
+    let rows = select.query_map((id,), |row| {
+        Ok(Ancestor { id: row.get(0)?, absent: db::optional_digest(row, 1)? })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }

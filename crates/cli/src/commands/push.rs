@@ -60,7 +60,7 @@ fn sign_all(
 ) -> Result<(), Failure> {
     let Some(key) = key else { return Ok(()) };
     for (reference, pushed) in pushed {
-        let image = format!("{}@{}", reference.name(), pushed.digest);
+        let image = reference.by_digest(pushed.digest).to_string();
         sign(session, &image, key, &BTreeMap::new())?;
     }
     Ok(())

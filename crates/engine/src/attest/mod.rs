@@ -91,7 +91,7 @@ impl Engine {
             layer.set_annotations(Some([kind].into()));
             layers.push(layer);
         }
-        let image = by_digest(&reference, digest)?;
+        let image = reference.by_digest(digest);
         let subject = self.block_on(client.resolve(&image))??;
         match form {
             AttestationForm::Referrer => {
@@ -143,7 +143,7 @@ impl Engine {
         let config = describe(media_type::OCI_CONFIG, config.as_bytes());
         let manifest = new_manifest(media_type::OCI_MANIFEST, config, layers);
         let manifest = written(&to_bytes(&manifest), media_type::OCI_MANIFEST)?;
-        let place = by_digest(reference, manifest.digest)?;
+        let place = reference.by_digest(manifest.digest);
         let reporter = Reporter::none();
         self.block_on(client.push(store, &place, &manifest, &[], &reporter))??;
 
@@ -211,14 +211,13 @@ impl Engine {
     ) -> Result<Vec<Attestation>> {
         let (store, client) = (self.store()?, self.client()?);
         let lease = store.lease();
-        let manifest =
-            match self.block_on(client.manifest(&by_digest(reference, digest)?, digest))? {
-                Ok(manifest) if !manifest.is_index() => manifest,
-                Ok(_) | Err(RegistryError::NotFound { .. } | RegistryError::NotAnImage { .. }) => {
-                    return Ok(Vec::new());
-                }
-                Err(error) => return Err(error.into()),
-            };
+        let manifest = match self.block_on(client.manifest(&reference.by_digest(digest), digest))? {
+            Ok(manifest) if !manifest.is_index() => manifest,
+            Ok(_) | Err(RegistryError::NotFound { .. } | RegistryError::NotAnImage { .. }) => {
+                return Ok(Vec::new());
+            }
+            Err(error) => return Err(error.into()),
+        };
         let malformed = |reason: String| RegistryError::Malformed {
             what: format!("attestation {digest} of {reference}"),
             reason,
@@ -288,9 +287,4 @@ fn index_of(index: &Manifest) -> Result<Vec<Descriptor>> {
         reason: error.to_string(),
     })?;
     Ok(parsed.manifests().clone())
-}
-
-/// `reference` with the digest in place of the tag.
-fn by_digest(reference: &Reference, digest: Digest) -> Result<Reference> {
-    find::parse(&format!("{}@{digest}", reference.name()))
 }

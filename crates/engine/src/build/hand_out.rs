@@ -11,7 +11,7 @@ use bld_store::ImageRecord;
 
 use super::annotations::AnnotationScope;
 use super::error::BuildError;
-use super::output::{Made, Wanted, archive, is_on_stdout, pinned, title, write_file};
+use super::output::{Made, Wanted, archive, is_on_stdout, is_special, title, write_file};
 use super::request::{
     BuildRequest, BuildResult, Built, Destination, ImageOptions, Output, StepCounts,
     WrittenManifest,
@@ -178,7 +178,7 @@ impl<'a> HandOut<'a> {
         task: &Task,
     ) -> Result<Option<WrittenManifest>, BuildError> {
         let store = self.engine.store()?;
-        let needs_index = push || super::output::is_special(options);
+        let needs_index = push || is_special(options);
         let index = if needs_index { Some(self.index(options, task)?) } else { None };
         let main = self.main();
         let mut images: Vec<ImageRecord> = Vec::with_capacity(self.made.len());
@@ -204,7 +204,7 @@ impl<'a> HandOut<'a> {
         }
         let Some(index) = index else { return Ok(None) };
         for name in names.iter().filter(|_| push) {
-            let name = if naming.by_digest { pinned(name, &index.digest)? } else { name.clone() };
+            let name = if naming.by_digest { name.by_digest(index.digest) } else { name.clone() };
             self.engine.push_index(&name, &images, &index, task.events(), task.id())?;
             task.progress(format!("pushing {name}"), 1, Some(1), true);
         }

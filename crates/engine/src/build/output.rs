@@ -11,7 +11,7 @@ use bld_export::{
 };
 use bld_graph::Plan;
 use bld_layer::Compression;
-use bld_oci::{Digest, History, Reference, document};
+use bld_oci::{History, Reference, document};
 use bld_solve::SolvedStep;
 use bld_store::{ImageRecord, Lease, SnapshotId, Store};
 
@@ -236,24 +236,16 @@ impl<'a> Made<'a> {
                 self.bring(task)?;
                 return self.store_image(names, false, options, task);
             }
-            Output::Oci { dest: Destination::Path(dir), tar: false, options, .. } => {
-                let image = self.archived(options, false, names, task)?;
-                bld_export::write_layout(self.store, std::slice::from_ref(&image), dir)?;
-                return Ok(Some(self.written(&image.manifest)));
-            }
-            Output::Docker { dest: Some(Destination::Path(dir)), tar: false, options, .. } => {
-                let image = self.archived(options, true, names, task)?;
-                bld_export::write_layout(self.store, std::slice::from_ref(&image), dir)?;
-                return Ok(Some(self.written(&image.manifest)));
-            }
-            Output::Oci { dest, options, .. } => {
-                let image = self.archived(options, false, names, task)?;
-                archive(self.store, dest, &image, false, task, self.cancel)?;
-                return Ok(Some(self.written(&image.manifest)));
-            }
-            Output::Docker { dest: Some(dest), options, .. } => {
-                let image = self.archived(options, true, names, task)?;
-                archive(self.store, dest, &image, true, task, self.cancel)?;
+            Output::Oci { dest, tar, options, .. }
+            | Output::Docker { dest: Some(dest), tar, options, .. } => {
+                let docker = matches!(wanted.output, Output::Docker { .. });
+                let image = self.archived(options, docker, names, task)?;
+                match dest {
+                    Destination::Path(dir) if !tar => {
+                        bld_export::write_layout(self.store, std::slice::from_ref(&image), dir)?;
+                    }
+                    dest => archive(self.store, dest, &image, docker, task, self.cancel)?,
+                }
                 return Ok(Some(self.written(&image.manifest)));
             }
             Output::Local { dest, split, delete } => {
@@ -309,7 +301,7 @@ impl<'a> Made<'a> {
         }
         for name in names.iter().filter(|_| push) {
             let name =
-                if naming.by_digest { pinned(name, &manifest.digest)? } else { name.clone() };
+                if naming.by_digest { name.by_digest(manifest.digest) } else { name.clone() };
             let (events, vertex) = (task.events(), task.id());
             self.engine.push_manifest(&name, &image, &manifest, events, vertex)?;
             task.progress(format!("pushing {name}"), 1, Some(1), true);
@@ -524,12 +516,6 @@ impl Naming {
         let dangling = prefix.filter(|_| names.is_empty() || !self.dangling_if_unnamed);
         canonical.chain(dangling).collect()
     }
-}
-
-/// `name` with the digest of `manifest` in place of its tag.
-pub(super) fn pinned(name: &Reference, manifest: &Digest) -> Result<Reference, BuildError> {
-    let text = format!("{}@{manifest}", name.name());
-    Reference::parse(&text).map_err(|source| BuildError::Tag { name: text, source })
 }
 
 /// Tells of all that made layers that they are in one layer now.

@@ -196,12 +196,7 @@ async fn fetch_layers(
     task: &Task,
 ) -> Result<SnapshotId> {
     let missing = match plan(store, image)? {
-        Plan::Ready(snapshot) if store.is_here(snapshot)? => {
-            let lease = &remote.lease;
-            client.fetch_blobs(store, lease, &remote.reference, &remote.layers, reporter).await?;
-            return Ok(snapshot);
-        }
-        // Known to be elsewhere: its layers are brought once the blobs are here.
+        // One that is known to be elsewhere is brought from the blobs when somebody needs it.
         Plan::Ready(snapshot) => {
             let lease = &remote.lease;
             client.fetch_blobs(store, lease, &remote.reference, &remote.layers, reporter).await?;

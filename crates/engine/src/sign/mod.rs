@@ -103,7 +103,7 @@ impl Engine {
     ) -> Result<Signed> {
         let (store, client) = (self.store()?, self.client()?);
         let digest = self.block_on(client.digest(reference))??;
-        let image = by_digest(reference, digest)?;
+        let image = reference.by_digest(digest);
         let signatures = place(reference, digest)?;
         let lease = store.lease();
         let mut entries = self.entries(&signatures, &lease)?;
@@ -162,7 +162,7 @@ impl Engine {
         let reference = find::parse(name)?;
         let (store, client) = (self.store()?, self.client()?);
         let digest = self.block_on(client.digest(&reference))??;
-        let image = by_digest(&reference, digest)?;
+        let image = reference.by_digest(digest);
         let entries = self.entries(&place(&reference, digest)?, &store.lease())?;
         if entries.is_empty() {
             return Err(SignatureError::None { image: image.familiar() }.into());
@@ -213,11 +213,6 @@ impl Engine {
         }
         Ok(entries)
     }
-}
-
-/// `reference` with the digest in place of the tag.
-fn by_digest(reference: &Reference, digest: Digest) -> Result<Reference> {
-    find::parse(&format!("{}@{digest}", reference.name()))
 }
 
 /// Where the signatures of an image are.

@@ -64,7 +64,7 @@ pub(super) fn sign_pushed(
     let mut signed = BTreeSet::new();
     for name in args.tag.iter().chain(names.flatten()) {
         let name = Reference::parse(name).map_err(|error| Failure::new(describe(&error)))?;
-        let image = digest.map_or(name.to_string(), |digest| format!("{}@{digest}", name.name()));
+        let image = digest.map_or(name.clone(), |digest| name.by_digest(digest)).to_string();
         if !signed.contains(&image) {
             sign(session, &image, &key, &BTreeMap::new())?;
             signed.insert(image);
