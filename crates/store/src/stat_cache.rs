@@ -98,11 +98,7 @@ impl StatKey {
     }
 
     fn decode(entry: &[u8; ENTRY]) -> (Self, StatEntry) {
-        let word = |index: usize| {
-            let mut word = [0; 8];
-            word.copy_from_slice(&entry[index * 8..][..8]);
-            u64::from_le_bytes(word)
-        };
+        let word = |index| word(entry, index);
         let mut digest = [0; 32];
         digest.copy_from_slice(&entry[48..]);
         let key = Self {
@@ -129,6 +125,13 @@ impl StatKey {
     }
 }
 
+/// One of the numbers that an entry begins with.
+fn word(entry: &[u8; ENTRY], index: usize) -> u64 {
+    let mut word = [0; 8];
+    word.copy_from_slice(&entry[index * 8..][..8]);
+    u64::from_le_bytes(word)
+}
+
 impl Store {
     /// Opens the stat cache of `scope`, which is best the path of a context. What cannot be read is
     /// an empty cache.
@@ -146,9 +149,10 @@ impl Store {
         let name = layout::stat_cache(name);
         let since = db::nanoseconds(SystemTime::now());
         let contents = self.read_stat_cache(&name).unwrap_or_default();
-        let used = contents.iter().map(|_| AtomicBool::new(false)).collect();
         let (store, fresh) = (self.clone(), Mutex::default());
-        StatCache { store, name, since, frozen, contents, used, fresh }
+        let mut cache = StatCache { store, name, since, frozen, contents, used: Vec::new(), fresh };
+        cache.used.resize_with(cache.entries().len(), AtomicBool::default);
+        cache
     }
 
     /// Removes what was known of the files of snapshots that are gone.
@@ -164,17 +168,18 @@ impl Store {
         Ok(())
     }
 
-    fn read_stat_cache(&self, name: &str) -> Option<Vec<[u8; ENTRY]>> {
+    /// A file of the kind that can be trusted, as it is.
+    fn read_stat_cache(&self, name: &str) -> Option<Vec<u8>> {
         let inner = self.inner();
         let mut contents = Vec::new();
         File::from(inner.root.open_file(name).ok()??).read_to_end(&mut contents).ok()?;
         let (header, entries) = contents.split_at_checked(HEADER)?;
-        let (entries, rest) = entries.as_chunks();
+        let whole_entries = entries.len().is_multiple_of(ENTRY);
         let (magic, header) = header.split_at(MAGIC.len());
         let (boot, header) = header.split_at(BOOT);
-        let whole = || Digest::of(entries.as_flattened()).as_bytes().as_slice() == &header[..32];
-        let valid = magic == MAGIC && rest.is_empty() && (boot == inner.boot || whole());
-        valid.then(|| entries.to_vec())
+        let intact = || Digest::of(entries).as_bytes().as_slice() == &header[..32];
+        let valid = magic == MAGIC && whole_entries && (boot == inner.boot || intact());
+        valid.then_some(contents)
     }
 }
 
@@ -188,19 +193,24 @@ pub struct StatCache {
     since: i64,
     /// Whether its files never change.
     frozen: bool,
-    contents: Vec<[u8; ENTRY]>,
-    /// Which of them were asked for.
+    /// The file: a header and entries, or nothing.
+    contents: Vec<u8>,
+    /// Which of the entries were asked for.
     used: Vec<AtomicBool>,
     fresh: Mutex<Vec<(StatKey, StatEntry)>>,
 }
 
 impl StatCache {
+    fn entries(&self) -> &[[u8; ENTRY]] {
+        self.contents.get(HEADER..).unwrap_or_default().as_chunks().0
+    }
+
     /// What is known of a file that is as it was.
     pub fn get(&self, key: &StatKey) -> Option<StatEntry> {
-        let found =
-            self.contents.binary_search_by_key(&key.place(), |e| StatKey::decode(e).0.place());
+        let entries = self.entries();
+        let found = entries.binary_search_by_key(&key.place(), |e| (word(e, 0), word(e, 1)));
         let index = found.ok()?;
-        let (known, entry) = StatKey::decode(&self.contents[index]);
+        let (known, entry) = StatKey::decode(&entries[index]);
         let key = if self.frozen { StatKey { ctime_ns: known.ctime_ns, ..*key } } else { *key };
         if known != key {
             return None;
@@ -219,13 +229,14 @@ impl StatCache {
 
     /// Writes it, if there is anything new; files that were not asked for are then forgotten.
     pub fn save(self) -> Result<()> {
-        let mut entries = self.fresh.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
         let unused = self.used.iter().filter(|used| !used.load(Ordering::Relaxed)).count();
-        if entries.is_empty() && unused <= self.used.len() / 2 {
+        if fresh.is_empty() && unused <= self.used.len() / 2 {
             return Ok(());
         }
+        let mut entries = fresh.clone();
         let used =
-            self.contents.iter().zip(&self.used).filter(|(_, used)| used.load(Ordering::Relaxed));
+            self.entries().iter().zip(&self.used).filter(|(_, used)| used.load(Ordering::Relaxed));
         entries.extend(used.map(|(entry, _)| StatKey::decode(entry)));
         // Stable: of two for one file, the fresh one comes first and stays.
         entries.sort_by_key(|(key, _)| key.place());

@@ -26,7 +26,7 @@ pub(super) struct Plan {
 /// A file that lands.
 pub(super) struct Placement {
     /// What is taken of an item, and which of that it is.
-    taken: (Arc<[Taken]>, usize),
+    taken: (Arc<Vec<Taken>>, usize),
     /// The item it is part of: hard links do not reach across items.
     pub(super) item: usize,
     /// Whether there is a directory in its place.
@@ -120,7 +120,7 @@ impl Planner<'_> {
     }
 
     /// Puts the contents of a directory over what is at the destination.
-    fn merge(&mut self, index: usize, taken: &Arc<[Taken]>) -> Result<(), CopyError> {
+    fn merge(&mut self, index: usize, taken: &Arc<Vec<Taken>>) -> Result<(), CopyError> {
         // The directories of the destination that exist: below any other nothing does.
         let mut dirs = HashMap::new();
         if let Some(node) = self.find(&self.target)? {
@@ -147,7 +147,7 @@ impl Planner<'_> {
         &mut self,
         to: PathBuf,
         existing: Option<&Node>,
-        taken: (Arc<[Taken]>, usize),
+        taken: (Arc<Vec<Taken>>, usize),
         item: usize,
     ) -> Result<(), CopyError> {
         let merges = existing.is_some_and(|node| node.meta.is_dir());

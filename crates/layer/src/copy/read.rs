@@ -24,9 +24,13 @@ pub(super) struct Taken {
 impl Taken {
     /// Its path relative to the item: empty for a file that is an item itself.
     pub(super) fn path(&self) -> &Path {
-        let path = self.node.path.as_os_str().as_bytes();
-        Path::new(OsStr::from_bytes(path.get(self.start..).unwrap_or_default()))
+        inner_path(&self.node, self.start)
     }
+}
+
+fn inner_path(node: &Node, start: usize) -> &Path {
+    let path = node.path.as_os_str().as_bytes();
+    Path::new(OsStr::from_bytes(path.get(start..).unwrap_or_default()))
 }
 
 /// Walks the items and looks into all that is taken of them, once: what is found stays with the
@@ -51,7 +55,7 @@ impl Item {
         &self,
         source: &View,
         cache: Option<&dyn StatCache>,
-    ) -> Result<Arc<[Taken]>> {
+    ) -> Result<Arc<Vec<Taken>>> {
         if let Some(read) = &self.read {
             return Ok(Arc::clone(read));
         }
@@ -60,14 +64,14 @@ impl Item {
             taken.inside = Some(digest::look_inside(source, &taken.node, cache)?);
             Ok::<_, crate::LayerError>(())
         })?;
-        Ok(taken.into())
+        Ok(Arc::new(taken))
     }
 
     /// What is taken: of a directory, everything below it, parents first, sorted.
-    pub(super) fn taken(&self, source: &View) -> Result<Arc<[Taken]>> {
+    pub(super) fn taken(&self, source: &View) -> Result<Arc<Vec<Taken>>> {
         match &self.read {
             Some(read) => Ok(Arc::clone(read)),
-            None => Ok(self.walk(source)?.into()),
+            None => Ok(Arc::new(self.walk(source)?)),
         }
     }
 
@@ -76,37 +80,40 @@ impl Item {
         if self.is_dir() {
             // Without the slash between, which the root ends in already.
             let start = if path == b"/" { 1 } else { path.len() + 1 };
-            return self.below(source, &self.node, start);
+            let runs = self.below(source, &self.node, start)?;
+            let mut taken = Vec::with_capacity(runs.iter().map(Vec::len).sum());
+            taken.extend(runs.into_iter().flatten());
+            return Ok(taken);
         }
         let taken = self.verdict(Path::new(&self.name), &self.node) == Verdict::Take;
         let (node, start) = (self.node.clone(), path.len());
         Ok(taken.then(|| Taken { node, start, inside: None }).into_iter().collect())
     }
 
-    fn below(&self, source: &View, dir: &Node, start: usize) -> Result<Vec<Taken>> {
-        let mut children: Vec<Taken> = Vec::new();
-        for node in source.children(dir)? {
-            children.push(Taken { node, start, inside: None });
-        }
-        let is_leaf = !children.iter().any(|child| child.node.meta.is_dir());
-        let verdict = |child: &Taken| self.verdict(child.path(), &child.node);
-        if is_leaf {
-            // Most directories: nothing that another thread could do.
-            children.retain(|child| verdict(child) == Verdict::Take);
-            return Ok(children);
-        }
-        let below = children.into_par_iter().map(|child| {
-            let verdict = verdict(&child);
-            if verdict == Verdict::Skip {
-                return Ok(Vec::new());
+    /// What is taken of a directory, in runs, none of them empty: files are many and not small, so
+    /// that they are not moved again for each directory above.
+    fn below(&self, source: &View, dir: &Node, start: usize) -> Result<Vec<Vec<Taken>>> {
+        let verdict = |child: &Node| self.verdict(inner_path(child, start), child);
+        let mut children = source.children(dir)?;
+        children.retain(|child| verdict(child) != Verdict::Skip);
+        let dirs: Vec<&Node> = children.iter().filter(|child| child.meta.is_dir()).collect();
+        let below = dirs.into_par_iter().map(|dir| self.below(source, dir, start));
+        let mut below = below.collect::<Result<Vec<_>>>()?.into_iter();
+
+        let (mut runs, mut run) = (Vec::new(), Vec::with_capacity(children.len()));
+        for node in children {
+            let below =
+                if node.meta.is_dir() { below.next().unwrap_or_default() } else { Vec::new() };
+            if !below.is_empty() || verdict(&node) == Verdict::Take {
+                run.push(Taken { node, start, inside: None });
             }
-            let dir = child.node.meta.is_dir();
-            let below = if dir { self.below(source, &child.node, start)? } else { Vec::new() };
-            let is_taken = verdict == Verdict::Take || !below.is_empty();
-            Ok(is_taken.then_some(child).into_iter().chain(below).collect())
-        });
-        let below: Vec<Vec<_>> = below.collect::<Result<_>>()?;
-        Ok(below.into_iter().flatten().collect())
+            if !below.is_empty() {
+                runs.push(std::mem::take(&mut run));
+                runs.extend(below);
+            }
+        }
+        runs.extend((!run.is_empty()).then_some(run));
+        Ok(runs)
     }
 
     fn verdict(&self, path: &Path, node: &Node) -> Verdict {

@@ -23,7 +23,7 @@ pub struct Item {
     /// [read](super::read).
     pub filter: Option<Filter>,
     /// What is taken, if the item was read.
-    pub(super) read: Option<Arc<[Taken]>>,
+    pub(super) read: Option<Arc<Vec<Taken>>>,
 }
 
 impl fmt::Debug for Item {

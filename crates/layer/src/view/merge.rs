@@ -52,13 +52,11 @@ impl View {
     pub fn children(&self, dir: &Node) -> Result<Vec<Node>> {
         let mut nodes = self.unfiltered(dir)?;
         if self.is_filtered() {
-            let mut visible = Vec::with_capacity(nodes.len());
-            for node in nodes {
-                if self.is_visible(&node)? {
-                    visible.push(node);
-                }
-            }
-            nodes = visible;
+            let visible = |node| self.is_visible(&node).map(|it_is| it_is.then_some(node));
+            nodes = nodes
+                .into_iter()
+                .filter_map(|node| visible(node).transpose())
+                .collect::<Result<_>>()?;
         }
         nodes.sort_unstable_by(|a, b| a.path.as_os_str().cmp(b.path.as_os_str()));
         Ok(nodes)
