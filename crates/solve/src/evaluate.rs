@@ -129,10 +129,17 @@ fn result(
     let vertex = build.vertex(index);
     if let Op::Image(image) = &vertex.op {
         build.emit(index, EventKind::Started);
-        let unpacked = build.env.images.unpack(image, &vertex.platform, step.id);
-        let id = unpacked.map_err(StepFailure::Image)?;
+        let unpack = || {
+            let unpacked = build.env.images.unpack(image, &vertex.platform, step.id);
+            unpacked.map_err(StepFailure::Image)
+        };
+        let mut id = unpack()?;
         if !build.env.lease.hold(id)? {
-            return Err(StoreError::MissingSnapshot { id }.into());
+            // Another process has removed it in between.
+            id = unpack()?;
+            if !build.env.lease.hold(id)? {
+                return Err(StoreError::MissingSnapshot { id }.into());
+            }
         }
         build.keep_source(index, id)?;
         build.emit(index, EventKind::Done);
@@ -329,8 +336,9 @@ fn same_input(
     let store = &build.env.store;
     match (recorded.content, recorded.snapshot) {
         (Some(then), _) => Ok(digest(now)? == then),
-        // It is not worth to bring files only to compare them.
-        (None, Some(then)) if store.snapshot(then)?.is_some() && store.is_here(then)? => {
+        // Held, as nothing else keeps it from being removed meanwhile. It is not worth to bring
+        // files only to compare them.
+        (None, Some(then)) if build.env.lease.hold(then)? && store.is_here(then)? => {
             Ok(digest(now)? == digest(then)?)
         }
         _ => Ok(false),

@@ -23,6 +23,8 @@ enum Kind {
     Buildctl,
     /// BuildKit, with results that are images: each layer is compressed.
     BuildctlImage,
+    /// Not a builder, but it moves images as buildah and podman do.
+    Skopeo,
     /// Not a builder, but what copying files costs at least.
     Copy,
 }
@@ -39,12 +41,13 @@ pub(super) struct Builder {
 }
 
 /// All that may be measured beside bld, in the order of columns.
-const PEERS: [(Kind, &str); 6] = [
+const PEERS: [(Kind, &str); 7] = [
     (Kind::Buildctl, "buildctl"),
     (Kind::BuildctlImage, "buildctl image"),
     (Kind::Docker, "docker"),
     (Kind::Buildah, "buildah"),
     (Kind::Podman, "podman"),
+    (Kind::Skopeo, "skopeo"),
     (Kind::Copy, "cp -a"),
 ];
 
@@ -129,17 +132,23 @@ impl Builder {
                 command.env("DOCKER_BUILDKIT", "1");
                 command
             }
+            Kind::Skopeo => peer(self.name),
             Kind::Buildctl | Kind::BuildctlImage | Kind::Copy => Command::new(&self.program),
         }
     }
 
     pub(super) fn can(&self, workload: &Workload) -> bool {
         // Podman builds by way of buildah's code.
-        let builds = !matches!(self.kind, Kind::Podman | Kind::Copy);
+        let builds = !matches!(self.kind, Kind::Podman | Kind::Skopeo | Kind::Copy);
+        let is_buildkit = matches!(self.kind, Kind::Buildctl | Kind::BuildctlImage);
         match workload.action {
             _ if self.kind == Kind::Copy => workload.tree.is_some(),
             Action::Run { .. } => matches!(self.kind, Kind::Bld | Kind::Podman | Kind::Docker),
             Action::Check => matches!(self.kind, Kind::Bld | Kind::Docker),
+            Action::Pull | Action::Load => !is_buildkit,
+            Action::CacheTo | Action::CacheFrom => {
+                matches!(self.kind, Kind::Bld | Kind::Buildctl)
+            }
             _ if self.kind == Kind::BuildctlImage => workload.images,
             Action::Export(Format::Zstd) if self.kind == Kind::Docker => false,
             _ => builds,
@@ -160,7 +169,19 @@ impl Builder {
                 vec![self.build_with(context, tag, &["--no-cache".to_owned()])]
             }
             Action::Export(format) => self.export(workload, format, out),
-            Action::Push => vec![self.push(context, tag)],
+            Action::Push => self.push(workload),
+            Action::PushAgain => {
+                let again = format!("{tag}-again");
+                let mut tagged = self.start();
+                tagged.arg("tag").arg(tag).arg(&again);
+                let name = (self.kind != Kind::Buildctl).then_some(tagged);
+                name.into_iter().chain([self.push_as(context, &again)]).collect()
+            }
+            Action::Pull => vec![self.pull(tag)],
+            Action::Save => vec![self.save(context, tag, out)],
+            Action::Load => vec![self.load(context)],
+            Action::CacheTo => self.cache_to(workload),
+            Action::CacheFrom => vec![self.build_with(context, tag, &[self.cache("from", tag)])],
             Action::Check => vec![self.check(context)],
             Action::Run { host } => vec![self.run(tag, host)],
         }
@@ -168,7 +189,10 @@ impl Builder {
 
     /// Builds a context as an image of this name.
     pub(super) fn build(&self, context: &Path, tag: &str) -> Vec<Command> {
-        if self.kind == Kind::Copy { Vec::new() } else { vec![self.build_with(context, tag, &[])] }
+        match self.kind {
+            Kind::Copy | Kind::Skopeo => Vec::new(),
+            _ => vec![self.build_with(context, tag, &[])],
+        }
     }
 
     /// Builds on the host's network, which all of them can do.
@@ -229,7 +253,91 @@ impl Builder {
         [self.build_with(context, tag, &options)].into_iter().chain(after).collect()
     }
 
-    fn push(&self, context: &Path, tag: &str) -> Command {
+    /// Puts the image into its registry.
+    pub(super) fn push(&self, workload: &Workload) -> Vec<Command> {
+        vec![self.push_as(&workload.context, &workload.tag)]
+    }
+
+    /// Builds with a cache that goes to the image's registry.
+    pub(super) fn cache_to(&self, workload: &Workload) -> Vec<Command> {
+        let Workload { context, tag, .. } = workload;
+        vec![self.build_with(context, tag, &[self.cache("to", tag)])]
+    }
+
+    /// Has a build keep or use a cache in the registry of `tag`.
+    fn cache(&self, direction: &str, tag: &str) -> String {
+        let option = match (self.kind, direction) {
+            (Kind::Buildctl, "to") => "--export-cache",
+            (Kind::Buildctl, _) => "--import-cache",
+            (_, "to") => "--cache-to",
+            _ => "--cache-from",
+        };
+        let mode = if direction == "to" { ",mode=max" } else { "" };
+        format!("{option}=type=registry,ref={tag}-cache{mode}")
+    }
+
+    fn pull(&self, image: &str) -> Command {
+        let mut command = self.start();
+        match self.kind {
+            Kind::Skopeo => {
+                command.args(["copy", "--src-tls-verify=false"]);
+                command.arg(format!("docker://{image}")).arg(self.containers_storage(image));
+            }
+            Kind::Buildah | Kind::Podman => {
+                command.args(["pull", "--tls-verify=false", image]);
+            }
+            _ => {
+                command.args(["pull", image]);
+            }
+        }
+        command
+    }
+
+    /// Skopeo's word for an image in a store of buildah's kind.
+    fn containers_storage(&self, image: &str) -> String {
+        let (root, run) = (self.store().join("root"), self.store().join("run"));
+        format!("containers-storage:[overlay@{}+{}]{image}", root.display(), run.display())
+    }
+
+    fn save(&self, context: &Path, tag: &str, out: &Path) -> Command {
+        let dest = out.display();
+        if self.kind == Kind::Buildctl {
+            return self.build_with(
+                context,
+                tag,
+                &[format!("--output=type=docker,dest={dest},name={tag}")],
+            );
+        }
+        let mut command = self.start();
+        match self.kind {
+            Kind::Buildah => {
+                command.args(["push", tag]).arg(format!("docker-archive:{dest}:{tag}"));
+            }
+            _ => {
+                command.args(["save", "-o"]).arg(out).arg(tag);
+            }
+        }
+        command
+    }
+
+    fn load(&self, archive: &Path) -> Command {
+        let from = format!("oci-archive:{}", archive.display());
+        let mut command = self.start();
+        match self.kind {
+            Kind::Skopeo => {
+                command.args(["copy", &from, &self.containers_storage("debian:latest")]);
+            }
+            Kind::Buildah => {
+                command.args(["pull", &from]);
+            }
+            _ => {
+                command.args(["load", "-i"]).arg(archive);
+            }
+        }
+        command
+    }
+
+    fn push_as(&self, context: &Path, tag: &str) -> Command {
         if self.kind == Kind::Buildctl {
             return self.build_with(
                 context,
@@ -272,7 +380,7 @@ impl Builder {
     /// files in the minutes after others were removed, and that is not what is to be measured.
     pub(super) fn empty(&self) -> Result<()> {
         let commands: &[&[&str]] = match self.kind {
-            Kind::Bld | Kind::Buildah | Kind::Podman | Kind::Copy => {
+            Kind::Bld | Kind::Buildah | Kind::Podman | Kind::Skopeo | Kind::Copy => {
                 self.store.set(self.store.get() + 1);
                 fs::create_dir_all(self.store())?;
                 &[]

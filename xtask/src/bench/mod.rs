@@ -175,7 +175,7 @@ fn base_images(directory: &Path) -> Result<Registry> {
     registry.upload(&busybox, "busybox:latest");
     let debian = directory.join("rootfs.tar");
     rootfs::debian(&debian)?;
-    let archive = directory.join("debian.tar");
+    let archive = directory.join(workload::DEBIAN);
     write_archive(&archive, "debian:latest", &fs::read(&debian)?, &["bash"])?;
     registry.upload(&archive, "debian:latest");
     Ok(registry)
@@ -258,7 +258,7 @@ impl Bench {
         let own_usage = all.next().and_then(|own| own.usage);
         let peers: Vec<_> = all.collect();
         let mut row = Row {
-            limit: workload.goal.map(|goal| Limit::new(goal, &peers)),
+            limit: workload.goal.and_then(|goal| Limit::new(goal, &peers)),
             memory: workload.memory,
             peers,
             ..Row::of_bld(workload.id, workload.title, own_usage)
@@ -321,13 +321,15 @@ impl Bench {
                 }
                 Start::Built | Start::Done => builder.build(&workload.context, &workload.tag),
             };
-            measure(&before, &self.log)?;
-            if workload.start == Start::Done && workload.action == Action::Push {
-                self.empty_registry()?;
-                measure(&builder.commands(workload, &self.out()), &self.log)?;
+            // What comes from a cache needs none in the store.
+            if workload.action != Action::CacheFrom || first {
+                measure(&before, &self.log)?;
+            }
+            if workload.start == Start::Done && first {
+                self.fill(workload, builder)?;
             }
         }
-        if workload.action == Action::Push {
+        if matches!(workload.action, Action::Push | Action::CacheTo) {
             self.empty_registry()?;
         }
         if let Some(file) = &workload.changing {
@@ -341,6 +343,18 @@ impl Bench {
             fs::remove_file(out)?;
         }
         Ok(())
+    }
+
+    /// Gives the registry what the workload expects there.
+    fn fill(&self, workload: &Workload, builder: &Builder) -> Result<()> {
+        let commands = match workload.action {
+            Action::Push | Action::PushAgain => builder.push(workload),
+            Action::CacheFrom => builder.cache_to(workload),
+            _ => return Ok(()),
+        };
+        self.empty_registry()?;
+        measure(&commands, &self.log)?;
+        if workload.fresh { builder.empty() } else { Ok(()) }
     }
 
     fn empty_registry(&self) -> Result<()> {

@@ -50,17 +50,26 @@ pub(super) struct Limit {
 }
 
 impl Limit {
-    /// What `goal` means beside what the others took.
-    pub(super) fn new(goal: Goal, peers: &[Peer]) -> Self {
-        let (share, name, otherwise) = match goal {
-            Goal::Within(wall) => return Self { wall, of: None },
-            Goal::Share(share, name, otherwise) => (share, name, otherwise),
+    /// What `goal` means beside what the others took; nothing beside nobody.
+    pub(super) fn new(goal: Goal, peers: &[Peer]) -> Option<Self> {
+        let mut measured = peers.iter().filter_map(|peer| Some((&*peer.name, peer.usage?.wall)));
+        let (share, found, otherwise) = match goal {
+            Goal::Within(wall) => return Some(Self { wall, of: None }),
+            Goal::Share(share, name, otherwise) => {
+                (share, measured.find(|(peer, _)| *peer == name), Some((name, otherwise)))
+            }
+            Goal::ShareOfBest(share) => {
+                (share, measured.min_by(|(_, a), (_, b)| a.total_cmp(b)), None)
+            }
         };
-        let share_of = if share < 1.0 { format!("{share} × {name}") } else { name.to_owned() };
-        let measured = peers.iter().find(|peer| peer.name == name).and_then(|peer| peer.usage);
-        match measured {
-            Some(usage) => Self { wall: share * usage.wall, of: Some(share_of) },
-            None => Self { wall: otherwise, of: Some(format!("{share_of} elsewhere")) },
+        let of =
+            |name: &str| if share < 1.0 { format!("{share} × {name}") } else { name.to_owned() };
+        match (found, otherwise) {
+            (Some((name, wall)), _) => Some(Self { wall: share * wall, of: Some(of(name)) }),
+            (None, Some((name, wall))) => {
+                Some(Self { wall, of: Some(format!("{} elsewhere", of(name))) })
+            }
+            (None, None) => None,
         }
     }
 }
@@ -186,10 +195,12 @@ pub(super) mod tests {
     fn a_goal_follows_what_the_other_took() {
         let row = row("W4a", Some(3.0), &[("buildctl", Some(7.0))]);
         let goal = Goal::Share(0.5, "buildctl", 3.8);
-        let limit = Limit::new(goal, &row.peers);
-        assert_eq!(limit, Limit { wall: 3.5, of: Some("0.5 × buildctl".to_owned()) });
+        let limit = Limit { wall: 3.5, of: Some("0.5 × buildctl".to_owned()) };
+        assert_eq!(Limit::new(goal, &row.peers).as_ref(), Some(&limit));
         let elsewhere = Some("0.5 × buildctl elsewhere".to_owned());
-        assert_eq!(Limit::new(goal, &[]), Limit { wall: 3.8, of: elsewhere });
+        assert_eq!(Limit::new(goal, &[]), Some(Limit { wall: 3.8, of: elsewhere }));
+        assert_eq!(Limit::new(Goal::ShareOfBest(0.5), &row.peers).as_ref(), Some(&limit));
+        assert_eq!(Limit::new(Goal::ShareOfBest(0.5), &[]), None);
         let met = |own: Option<f64>| {
             let own = own.map(usage);
             Row { limit: Some(limit.clone()), own, ..row.clone() }.met()

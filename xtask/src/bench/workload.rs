@@ -62,6 +62,19 @@ pub(super) enum Action {
     Export(Format),
     /// The image goes to a registry that has nothing.
     Push,
+    /// The image goes to the registry that has all of it but this name.
+    PushAgain,
+    /// The image comes from a registry and is unpacked.
+    Pull,
+    /// The image becomes an archive of docker's format.
+    Save,
+    /// An archive of OCI's format, which is what the context is here, becomes an image and is
+    /// unpacked.
+    Load,
+    /// A build that finds everything in its cache, which goes to a registry that has nothing.
+    CacheTo,
+    /// A build that finds everything in a cache which is in a registry.
+    CacheFrom,
     /// The Dockerfile is checked and nothing built.
     Check,
     /// A container of the image runs `true`, on the host's network or the one it gets by default.
@@ -83,7 +96,12 @@ pub(super) enum Goal {
     Within(f64),
     /// A share of what another needs; where it was not measured, so many seconds.
     Share(f64, &'static str, f64),
+    /// A share of what the quickest of the others needs.
+    ShareOfBest(f64),
 }
+
+/// The archive with the Debian, beside the directory of the lab.
+pub(super) const DEBIAN: &str = "debian.tar";
 
 /// What the image of a workload is called where that does not matter.
 const TAG: &str = "bench/image:1";
@@ -155,6 +173,11 @@ impl Lab<'_> {
 
     fn debian(&self) -> String {
         format!("{}/debian:latest", self.registry)
+    }
+
+    /// The archive that the Debian is from.
+    fn archive(&self) -> PathBuf {
+        self.directory.with_file_name(DEBIAN)
     }
 
     /// Writes a context with nothing but a Dockerfile, or the Dockerfile of one that has more.
@@ -241,8 +264,11 @@ impl Lab<'_> {
 
     /// Writes all contexts.
     pub(super) fn workloads(&self) -> Result<Vec<Workload>> {
-        use Action::{Build, BuildWithoutCache, Check, Export, Push, Run};
-        use Goal::{Share, Within};
+        use Action::{
+            Build, BuildWithoutCache, CacheFrom, CacheTo, Check, Export, Load, Pull, Push,
+            PushAgain, Run, Save,
+        };
+        use Goal::{Share, ShareOfBest, Within};
 
         let (busybox, debian) = (self.busybox(), self.debian());
         let base = Start::Base(self.context("base", &format!("FROM {busybox}\nRUN true\n"))?);
@@ -325,11 +351,33 @@ impl Lab<'_> {
                 .fresh()
                 .goal(Within(0.9))
                 .images(),
+            new("W7b", "pull and unpack Debian, nothing else", &pull, Start::Nothing, Pull)
+                .tag(&debian)
+                .fresh()
+                .goal(ShareOfBest(0.5)),
             new("W8", "push the image of W4, first time", &large, Start::Built, Push)
                 .tag(&pushed)
-                .fresh(),
+                .fresh()
+                .goal(ShareOfBest(0.5)),
             new("W8b", "push it again, to another registry", &large, Start::Done, Push)
                 .tag(&pushed)
+                .goal(ShareOfBest(0.5)),
+            new("W8c", "push it under another name", &large, Start::Done, PushAgain)
+                .tag(&pushed)
+                .goal(ShareOfBest(0.5)),
+            new("W8d", "save the image of W4, docker's archive", &large, Start::Built, Save)
+                .goal(ShareOfBest(0.5)),
+            new("W8e", "load Debian, an OCI archive", &self.archive(), Start::Nothing, Load)
+                .fresh()
+                .goal(ShareOfBest(0.5)),
+            new("W8f", "export the cache of W6, first time", &compiler, Start::Built, CacheTo)
+                .tag(&pushed)
+                .fresh()
+                .goal(ShareOfBest(0.5)),
+            new("W8g", "build W6 from that cache", &compiler, Start::Done, CacheFrom)
+                .tag(&pushed)
+                .fresh()
+                .goal(ShareOfBest(0.5))
                 .bulky(),
             new("W9", "run --rm busybox true, host network", &one, Start::Done, Run { host: true })
                 .tag(&busybox)

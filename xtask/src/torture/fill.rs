@@ -108,17 +108,17 @@ pub(super) fn run(lab: &Lab, disk: &Disk, times: u64, random: &mut Random) -> Re
         } else {
             let moment = random.moment(length);
             let start = Instant::now();
-            let (output, filler) = std::thread::scope(|scope| {
+            let (output, took, filler) = std::thread::scope(|scope| {
                 let filler = scope.spawn(|| {
                     std::thread::sleep(moment);
                     disk.fill(0)
                 });
                 let output = build.run();
-                (output, filler.join())
+                (output, start.elapsed(), filler.join())
             });
             let filler = filler.map_err(|_| anyhow::anyhow!("the filler panicked"))??;
             if output.code == 0 {
-                length = start.elapsed();
+                length = took;
             }
             (format!("it was full after {moment:.0?}"), output, filler)
         };

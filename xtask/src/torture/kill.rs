@@ -26,7 +26,7 @@ pub(super) fn run(lab: &Lab, times: u64, random: &mut Random) -> Result<()> {
         round += 1;
         let mut running = Vec::new();
         for n in 0..=random.below(3) {
-            let (name, command) = lab.command(random);
+            let (name, command) = lab.command(n, random);
             let logs = lab.env.path(format!("log{n}"));
             fs::create_dir_all(&logs)?;
             let length = *lengths.get(name).unwrap_or(&GUESS);
@@ -36,6 +36,7 @@ pub(super) fn run(lab: &Lab, times: u64, random: &mut Random) -> Result<()> {
         running.sort_by_key(|(_, _, moment, ..)| *moment);
         let names: Vec<_> =
             running.iter().map(|(name, _, moment, ..)| format!("{name} at {moment:.0?}")).collect();
+        let what = || format!("round {round}: {}", names.join(", "));
         for (name, logs, moment, start, mut child) in running {
             std::thread::sleep(moment.saturating_sub(start.elapsed()));
             let gone = child.try_wait()?;
@@ -51,9 +52,12 @@ pub(super) fn run(lab: &Lab, times: u64, random: &mut Random) -> Result<()> {
             lengths.insert(name, took.max(Duration::from_millis(5)));
             let said = fs::read_to_string(logs.join("stderr"))?;
             let excused = said.contains("No such image") || said.contains("is being removed");
-            ensure!(status.success() || excused, "{name} failed by itself ({status}):\n{said}");
+            ensure!(
+                status.success() || excused,
+                "{}: {name} failed by itself ({status}):\n{said}",
+                what()
+            );
         }
-        let what = || format!("round {round}: {}", names.join(", "));
         lab.verify().with_context(what)?;
         if round % PROOF == 0 {
             lab.works(random.below(5)).with_context(what)?;

@@ -64,8 +64,9 @@ impl Lab {
         self.bld(words.into_iter().chain(arguments.iter().copied())).arg("ctx")
     }
 
-    /// Some command that writes to the store, and what it is called.
-    pub(super) fn command(&self, random: &mut Random) -> (&'static str, Cmd) {
+    /// Some command that writes to the store, and what it is called. Of those that run at once each
+    /// has its own `slot`: what they export goes to different places.
+    pub(super) fn command(&self, slot: u64, random: &mut Random) -> (&'static str, Cmd) {
         let tag = format!("t:{}", random.below(3));
         let n = random.below(5);
         let base = format!("{}/base:1", self.registry.host());
@@ -77,8 +78,14 @@ impl Lab {
                 ("build", self.build(n, &tag, &[]))
             }
             3 => ("build without cache", self.build(n, &tag, &["--no-cache"])),
-            4 => ("export of an archive", self.build(n, &tag, &["-o", "type=oci,dest=image.tar"])),
-            5 => ("export of files", self.build(n, &tag, &["-o", "type=local,dest=files"])),
+            4 => {
+                let output = format!("type=oci,dest=image{slot}.tar");
+                ("export of an archive", self.build(n, &tag, &["-o", &output]))
+            }
+            5 => {
+                let output = format!("type=local,dest=files{slot}");
+                ("export of files", self.build(n, &tag, &["-o", &output]))
+            }
             6 => ("pull", self.bld(["pull", &base])),
             7 => ("removal", self.bld(["rmi", "-f", &base])),
             8 => ("prune of everything", self.bld(["prune", "-af"])),

@@ -16,7 +16,7 @@ use bld_event::{EventKind, Events, Progress, VertexId};
 use bld_layer::{ApplyOptions, View};
 use bld_oci::{Digest, HashingReader, chain_ids};
 use bld_registry::Arriving;
-use bld_store::{Active, ImageRecord, KeyLock, LayerBlob, SnapshotId, Store};
+use bld_store::{Active, ImageRecord, KeyLock, LayerBlob, Lease, SnapshotId, Store};
 
 use crate::EngineError;
 use crate::error::{IoContext as _, Result};
@@ -64,6 +64,8 @@ pub(super) struct Missing {
     parent: Option<SnapshotId>,
     /// Lowest first; at least one.
     pub(super) layers: Vec<MissingLayer>,
+    /// Holds `parent`.
+    lease: Lease,
     _flight: KeyLock,
 }
 
@@ -94,10 +96,13 @@ pub(super) fn plan(store: &Store, image: &ImageRecord) -> Result<Plan> {
     if let Some(snapshot) = store.snapshot_of_chain(top)? {
         return remember(store, image, snapshot).map(Plan::Ready);
     }
-    let mut missing = Missing { parent: None, layers: Vec::new(), _flight: flight };
+    let mut missing =
+        Missing { parent: None, layers: Vec::new(), lease: store.lease(), _flight: flight };
     for (index, (chain, diff_id)) in chains.iter().zip(&image.layers).enumerate() {
         match store.snapshot_of_chain(chain)? {
-            Some(snapshot) if missing.layers.is_empty() => missing.parent = Some(snapshot),
+            Some(snapshot) if missing.layers.is_empty() && missing.lease.hold(snapshot)? => {
+                missing.parent = Some(snapshot);
+            }
             _ => missing.layers.push(MissingLayer { index, diff_id: *diff_id, chain: *chain }),
         }
     }
