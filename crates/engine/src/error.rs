@@ -15,6 +15,7 @@ use bld_sandbox::{SandboxError, UserError};
 use bld_store::StoreError;
 
 use crate::images::remove::Conflict;
+use crate::imagetools::CombineError;
 use crate::sign::{KeyError, SignatureError};
 
 /// Result of an engine operation.
@@ -112,6 +113,9 @@ pub enum EngineError {
         /// What is wrong with it.
         problem: String,
     },
+    /// Images at registries cannot be made into a new one.
+    #[error(transparent)]
+    Combine(#[from] CombineError),
     /// A file could not be downloaded.
     #[error("download {url}: {problem}")]
     Download {

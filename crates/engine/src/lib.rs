@@ -24,6 +24,7 @@ mod error;
 mod full;
 pub mod history;
 pub mod images;
+pub mod imagetools;
 pub mod login;
 mod mend;
 mod sbom;

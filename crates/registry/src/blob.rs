@@ -1,15 +1,18 @@
 //! Receiving blobs: verified while they stream, resumed where they broke off.
 
+use std::ops::Range;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bld_http::TransportError;
-use bld_oci::{Descriptor, DescriptorExt as _, Digest, Reference};
+use bld_oci::{Descriptor, DescriptorExt as _, Digest, Hasher, Reference};
 use bld_store::{KeyLock, Lease, Store, StoreError};
+use futures_util::stream::{self, Stream, TryStreamExt as _};
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderValue, RANGE};
 use reqwest::{Method, Request, Response, StatusCode};
+use tokio_util::bytes::Bytes;
 
 use crate::client::Client;
 use crate::error::RegistryError;
@@ -82,6 +85,109 @@ impl Client {
         item.done();
         Ok(digest)
     }
+}
+
+impl Client {
+    /// Reads a small blob into memory, such as a configuration, without keeping it.
+    ///
+    /// # Errors
+    /// As [`Client::fetch_blob`]; [`RegistryError::Malformed`] for what is larger than `limit`, in
+    /// bytes.
+    pub async fn read_blob(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        limit: u64,
+    ) -> Result<Vec<u8>, RegistryError> {
+        let malformed = |reason: String| RegistryError::Malformed {
+            what: format!("manifest of {reference}"),
+            reason,
+        };
+        let digest = descriptor.sha256().map_err(|error| malformed(error.to_string()))?;
+        let size = descriptor.size();
+        if size > limit {
+            return Err(malformed(format!("{digest} is larger than {limit} bytes")));
+        }
+        if let Some(data) = inline(descriptor) {
+            return Ok(data);
+        }
+        let read = async |repository: Repository| {
+            let mut backoff = Backoff::new(repository.retry);
+            loop {
+                let pieces = pieces(repository.clone(), digest, size, 0..size);
+                let gather = |mut all: Vec<u8>, piece: Bytes| async move {
+                    all.extend_from_slice(&piece);
+                    Ok(all)
+                };
+                match pieces.try_fold(Vec::new(), gather).await {
+                    Ok(bytes) => return Ok(bytes),
+                    Err(error) => backoff.after(error).await?,
+                }
+            }
+        };
+        self.find(reference, read).await
+    }
+}
+
+/// The bytes in `range` of a blob of `size` bytes, as they come. Those of a whole blob are verified:
+/// the last piece comes only if they have the digest.
+pub(crate) fn pieces(
+    repository: Repository,
+    digest: Digest,
+    size: u64,
+    range: Range<u64>,
+) -> impl Stream<Item = Result<Bytes, RegistryError>> + Send + 'static {
+    let whole = range.start == 0 && range.end == size;
+    let begin = Piecewise { open: None, left: range.end - range.start, hasher: Hasher::new() };
+    stream::try_unfold(begin, move |mut at| {
+        let (repository, Range { start, end }) = (repository.clone(), range.clone());
+        async move {
+            let action = format!("download {}", blob_name(digest));
+            while at.left > 0 {
+                let (response, skip) = match &mut at.open {
+                    Some(open) => open,
+                    none => {
+                        let end = (!whole).then_some(end);
+                        let response = request(&repository, digest, start, end, &action).await?;
+                        let is_part = response.status() == StatusCode::PARTIAL_CONTENT;
+                        none.insert((response, if is_part { 0 } else { start }))
+                    }
+                };
+                let chunk = repository.endpoint.transport.chunk(response).await;
+                let chunk = chunk.map_err(|source| repository.interrupted(&action, source))?;
+                let Some(mut chunk) = chunk else {
+                    let source = TransportError::new("the connection was closed too early");
+                    return Err(repository.interrupted(&action, source));
+                };
+                let known = chunk.len().min(usize::try_from(*skip).unwrap_or(usize::MAX));
+                *skip -= known as u64;
+                let mut chunk = chunk.split_off(known);
+                chunk.truncate(usize::try_from(at.left).unwrap_or(usize::MAX));
+                if chunk.is_empty() {
+                    continue;
+                }
+                at.left -= chunk.len() as u64;
+                at.hasher.update(&chunk);
+                if whole && at.left == 0 {
+                    let found = std::mem::take(&mut at.hasher).finish();
+                    if found != digest {
+                        return Err(RegistryError::WrongDigest { what: blob_name(digest), found });
+                    }
+                }
+                return Ok(Some((chunk, at)));
+            }
+            Ok(None)
+        }
+    })
+}
+
+/// A blob that is being read.
+struct Piecewise {
+    /// The answer it comes in, and how many of its next bytes are of no interest.
+    open: Option<(Response, u64)>,
+    /// Bytes that are still to come.
+    left: u64,
+    hasher: Hasher,
 }
 
 /// The right to receive a blob, `None` when it is there. Asks again and again instead of waiting
@@ -161,7 +267,7 @@ async fn receive_more(
     if start == size && size > 0 {
         return Ok(());
     }
-    let mut response = request(repository, digest, start, &action).await?;
+    let mut response = request(repository, digest, start, None, &action).await?;
     // A registry that cannot resume begins anew, and what is known is skipped.
     let mut skip = if response.status() == StatusCode::PARTIAL_CONTENT {
         let from = range_start(&response);
@@ -205,18 +311,20 @@ async fn receive_more(
     Ok(())
 }
 
-/// Asks for a blob, from the byte `start` on.
+/// Asks for a blob, from the byte `start` on, and before `end` if there is one.
 async fn request(
     repository: &Repository,
     digest: Digest,
     start: u64,
+    end: Option<u64>,
     action: &str,
 ) -> Result<Response, RegistryError> {
     let url = repository.url(&format!("blobs/{digest}"))?;
     let request = || {
         let mut request = Request::new(Method::GET, url.clone());
-        if start > 0
-            && let Ok(range) = HeaderValue::from_str(&format!("bytes={start}-"))
+        let last = end.map_or_else(String::new, |end| (end - 1).to_string());
+        if (start > 0 || end.is_some())
+            && let Ok(range) = HeaderValue::from_str(&format!("bytes={start}-{last}"))
         {
             request.headers_mut().insert(RANGE, range);
         }

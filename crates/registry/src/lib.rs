@@ -21,6 +21,7 @@ pub mod auth;
 mod blob;
 mod client;
 mod config;
+mod copy;
 mod endpoint;
 mod error;
 mod manifest;

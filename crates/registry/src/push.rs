@@ -15,7 +15,7 @@ use crate::error::RegistryError;
 use crate::manifest::Manifest;
 use crate::progress::Reporter;
 use crate::repository::Repository;
-use crate::upload::Upload;
+use crate::upload::{Source, Upload};
 
 /// What was pushed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,18 +51,18 @@ impl Client {
         task.finish(result.await)
     }
 
-    /// Gives `reference` an index whose manifests are in the repository already.
+    /// Gives `reference` a manifest or index; what that names is in the repository already.
     ///
     /// # Errors
     /// As [`Client::push_image`].
-    pub async fn put_index(
+    pub async fn put(
         &self,
         reference: &Reference,
-        index: &Manifest,
+        manifest: &Manifest,
     ) -> Result<(), RegistryError> {
         let repository = self.destination(reference, &[]).await?;
-        let digest = index.digest.to_string();
-        put_manifest(&repository, reference.tag().unwrap_or(&digest), index).await
+        let digest = manifest.digest.to_string();
+        put_manifest(&repository, reference.tag().unwrap_or(&digest), manifest).await
     }
 
     /// [`Client::push_image`] as part of a vertex of the caller's.
@@ -117,7 +117,10 @@ impl Client {
         let repository = self.destination(reference, &lenders).await?;
         let upload = |descriptor: Descriptor| {
             let (repository, lenders) = (&repository, &lenders);
-            async move { self.upload(store, repository, lenders, &descriptor, reporter).await }
+            async move {
+                let source = Source::Store(store);
+                self.upload(source, repository, lenders, &descriptor, reporter).await
+            }
         };
         stream::iter(contents.blobs)
             .map(upload)
@@ -135,16 +138,16 @@ impl Client {
         Ok(Pushed { digest: manifest.digest, size: manifest.bytes.len() as u64 })
     }
 
-    async fn upload(
+    pub(crate) async fn upload(
         &self,
-        store: &Store,
+        source: Source<'_>,
         repository: &Repository,
         lenders: &[String],
         descriptor: &Descriptor,
         reporter: &Reporter,
     ) -> Result<(), RegistryError> {
         let upload = Upload {
-            store,
+            source,
             repository,
             digest: digest_of(descriptor)?,
             size: descriptor.size(),
@@ -185,12 +188,7 @@ fn collect(
     contents: &mut Contents,
 ) -> Result<(), RegistryError> {
     if !manifest.is_index() {
-        let document = parse_manifest(&manifest.bytes)
-            .map_err(|error| RegistryError::document(format!("manifest of {reference}"), &error))?;
-        // Layers that are only linked to are somebody else's to distribute.
-        let ours = |layer: &&Descriptor| layer.urls().as_ref().is_none_or(Vec::is_empty);
-        contents.blobs.extend(document.layers().iter().filter(ours).cloned());
-        contents.blobs.push(document.config().clone());
+        contents.blobs.extend(blobs(reference, manifest)?);
         return Ok(());
     }
     let index = parse_index(&manifest.bytes)
@@ -203,6 +201,18 @@ fn collect(
         contents.manifests.push(child);
     }
     Ok(())
+}
+
+/// The blobs that a manifest names. Layers that are only linked to are somebody else's to distribute.
+pub(crate) fn blobs(
+    reference: &Reference,
+    manifest: &Manifest,
+) -> Result<Vec<Descriptor>, RegistryError> {
+    let document = parse_manifest(&manifest.bytes)
+        .map_err(|error| RegistryError::document(format!("manifest of {reference}"), &error))?;
+    let ours = |layer: &&Descriptor| layer.urls().as_ref().is_none_or(Vec::is_empty);
+    let layers = document.layers().iter().filter(ours);
+    Ok(layers.chain([document.config()]).cloned().collect())
 }
 
 pub(crate) async fn put_manifest(
@@ -234,7 +244,7 @@ pub(crate) async fn put_manifest(
     }
 }
 
-fn digest_of(descriptor: &Descriptor) -> Result<Digest, RegistryError> {
+pub(crate) fn digest_of(descriptor: &Descriptor) -> Result<Digest, RegistryError> {
     descriptor.sha256().map_err(|error| RegistryError::Malformed {
         what: "descriptor of a manifest".to_owned(),
         reason: error.to_string(),

@@ -33,8 +33,19 @@ impl Client {
     ) -> Result<Pushed, RegistryError> {
         let name = reference.by_digest(manifest.digest);
         let pushed = self.push(store, &name, manifest, &[], &Reporter::none()).await?;
+        self.list_referrer(reference, subject, described).await?;
+        Ok(pushed)
+    }
+
+    /// Sees to it that a manifest that is in the repository of `reference` is found from its subject.
+    pub(crate) async fn list_referrer(
+        &self,
+        reference: &Reference,
+        subject: Digest,
+        described: Descriptor,
+    ) -> Result<(), RegistryError> {
         if self.listed(reference, subject).await?.is_some() {
-            return Ok(pushed);
+            return Ok(());
         }
         let place = fallback(reference, subject)?;
         let mut listed = self.listed_by_tag(&place).await?;
@@ -47,7 +58,7 @@ impl Client {
             let repository = self.destination(reference, &[]).await?;
             put_manifest(&repository, place.tag().unwrap_or_default(), &index).await?;
         }
-        Ok(pushed)
+        Ok(())
     }
 
     /// The manifests that refer to the manifest `subject` of the repository of `reference`.

@@ -5,26 +5,30 @@
 //! requests of one piece each, so that after a broken connection the registry is asked how far it
 //! got and sending goes on from there. Registries that take no pieces get large blobs whole, too.
 
-use std::io::{Seek as _, SeekFrom};
-use std::sync::Arc;
+use std::io::{self, Seek as _, SeekFrom};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bld_http::TransportError;
 use bld_oci::Digest;
 use bld_store::{Store, StoreError};
-use futures_util::StreamExt as _;
+use futures_util::stream::{BoxStream, StreamExt as _};
 use reqwest::header::{
     CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RANGE,
 };
 use reqwest::{Body, Method, Request, Response, StatusCode, Url};
 use tokio::io::AsyncReadExt as _;
+use tokio_util::bytes::Bytes;
 use tokio_util::io::ReaderStream;
 
+use crate::blob::pieces;
 use crate::error::RegistryError;
 use crate::progress::Item;
 use crate::repository::Repository;
 use crate::retry::Backoff;
+use crate::sync::lock;
 
 /// What is read from disk at once.
 const READ: usize = 256 << 10;
@@ -33,10 +37,60 @@ const CONFIRMATION: Duration = Duration::from_mins(5);
 /// How often it is looked whether anything still moves.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Where the bytes of a blob come from.
+#[derive(Debug)]
+pub(crate) enum Source<'a> {
+    Store(&'a Store),
+    /// A repository, and why it did not give the bytes, if so.
+    Repository(Repository, Arc<Mutex<Option<RegistryError>>>),
+}
+
+impl Source<'_> {
+    /// The bytes in `range` of the blob `digest`.
+    fn read(
+        &self,
+        digest: Digest,
+        size: u64,
+        range: Range<u64>,
+    ) -> Result<BoxStream<'static, io::Result<Bytes>>, RegistryError> {
+        match self {
+            Self::Store(store) => {
+                let mut file = store.open_blob(&digest)?;
+                file.seek(SeekFrom::Start(range.start)).map_err(|source| StoreError::Io {
+                    action: "seek in",
+                    path: store.blob_path(&digest),
+                    source,
+                })?;
+                let file = tokio::fs::File::from_std(file).take(range.end - range.start);
+                Ok(ReaderStream::with_capacity(file, READ).boxed())
+            }
+            Self::Repository(repository, failure) => {
+                let failure = Arc::clone(failure);
+                let read = pieces(repository.clone(), digest, size, range).map(move |piece| {
+                    piece.map_err(|error| {
+                        let told = io::Error::other(error.to_string());
+                        *lock(&failure) = Some(error);
+                        told
+                    })
+                });
+                Ok(read.boxed())
+            }
+        }
+    }
+
+    /// Why sending the bytes has failed, if it was for reading them.
+    fn cause(&self) -> Option<RegistryError> {
+        match self {
+            Self::Store(_) => None,
+            Self::Repository(_, failure) => lock(failure).take(),
+        }
+    }
+}
+
 /// A blob to be sent.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Upload<'a> {
-    pub(crate) store: &'a Store,
+    pub(crate) source: Source<'a>,
     pub(crate) repository: &'a Repository,
     pub(crate) digest: Digest,
     pub(crate) size: u64,
@@ -69,8 +123,10 @@ impl Upload<'_> {
         if !self.exists().await?
             && let Err(error) = self.send().await
         {
-            // No registry takes what is not what its name says, and few tell why.
-            self.store.verify_blob(&self.digest)?;
+            if let Source::Store(store) = self.source {
+                // No registry takes what is not what its name says, and few tell why.
+                store.verify_blob(&self.digest)?;
+            }
             return Err(error);
         }
         self.item.done();
@@ -256,7 +312,9 @@ impl Upload<'_> {
         };
         let action = self.action();
         tokio::select! {
-            answer = self.repository.send_once(&action, &build) => answer,
+            answer = self.repository.send_once(&action, &build) => {
+                answer.map_err(|error| self.source.cause().unwrap_or(error))
+            }
             after = stalled(&sent, length, self.idle) => {
                 Err(self.repository.interrupted(&action, TransportError::timed_out(after)))
             }
@@ -278,15 +336,9 @@ impl Upload<'_> {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         if length > 0 {
-            let mut file = self.store.open_blob(&self.digest)?;
-            file.seek(SeekFrom::Start(start)).map_err(|source| StoreError::Io {
-                action: "seek in",
-                path: self.store.blob_path(&self.digest),
-                source,
-            })?;
             let (sent, item) = (Arc::clone(sent), self.item.clone());
-            let file = tokio::fs::File::from_std(file).take(length);
-            let body = ReaderStream::with_capacity(file, READ).inspect(move |piece| {
+            let pieces = self.source.read(self.digest, self.size, start..end)?;
+            let body = pieces.inspect(move |piece| {
                 if let Ok(piece) = piece {
                     let now = sent.fetch_add(piece.len() as u64, Ordering::Relaxed);
                     item.set(start + now + piece.len() as u64);

@@ -1,6 +1,6 @@
 //! `bld build`
 
-mod annotations;
+pub(crate) mod annotations;
 mod attest;
 mod blame;
 mod caches;

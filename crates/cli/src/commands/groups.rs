@@ -131,6 +131,7 @@ enum BuilderCommand {
     Build(Box<c::build::Args>),
     Du(c::du::Args),
     History(c::history::Builds),
+    Imagetools(c::imagetools::Imagetools),
     Prune(c::prune_cache::Args),
 }
 
@@ -141,6 +142,7 @@ impl Builder {
             BuilderCommand::Build(args) => c::build::run(&args, session),
             BuilderCommand::Du(args) => c::du::run(&args, session),
             BuilderCommand::History(group) => group.run(session),
+            BuilderCommand::Imagetools(group) => group.run(session),
             BuilderCommand::Prune(args) => c::prune_cache::run(&args, session),
         }
     }

@@ -15,6 +15,7 @@ pub(crate) mod filter;
 pub(crate) mod groups;
 pub(crate) mod history;
 pub(crate) mod images;
+pub(crate) mod imagetools;
 pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod inspect;

@@ -121,7 +121,7 @@ fn render_row(template: &Template, row: &Row) -> Result<String, TemplateError> {
         let label = args.first().and_then(Value::as_str).unwrap_or_default();
         (name == "Label").then(|| row.labels.get(label).cloned().unwrap_or_default().into())
     };
-    let options = Options { missing: Missing::Error, methods: &label, headings: false };
+    let options = Options { missing: Missing::Error, methods: &label, ..Options::default() };
     template.render(&row.value(), &options)
 }
 

@@ -165,6 +165,10 @@ impl Scope<'_> {
             Operand::Function(_) if self.options.headings && !args.is_empty() => {
                 Ok(args.swap_remove(0))
             }
+            Operand::Function(name) if name == "json" && self.options.pretty_json => {
+                let value = args.into_iter().next().flatten().unwrap_or_default();
+                Ok(Some(format!("{value:#}").into()))
+            }
             Operand::Function(name) => funcs::call(name, args),
             Operand::Dot(path) if path.len() == 1 => {
                 let args: Vec<Value> = args.into_iter().map(Option::unwrap_or_default).collect();
@@ -198,7 +202,10 @@ impl Scope<'_> {
         let mut at = from;
         for key in path {
             let next = match at {
-                Some(Value::Object(map)) => map.get(key),
+                Some(Value::Object(map)) => match map.get(key) {
+                    None if self.options.go_fields => field(map, key),
+                    found => found,
+                },
                 Some(Value::Null) | None => None,
                 Some(other) => {
                     let text = print::value(other);
@@ -215,6 +222,15 @@ impl Scope<'_> {
         }
         Ok(at.cloned())
     }
+}
+
+/// The value of the key that a field of Go called `name` has.
+fn field<'a>(map: &'a serde_json::Map<String, Value>, name: &str) -> Option<&'a Value> {
+    let is_it = |key: &str| {
+        let letters = key.chars().filter(|c| !matches!(c, '.' | '_'));
+        letters.map(|c| c.to_ascii_lowercase()).eq(name.chars().map(|c| c.to_ascii_lowercase()))
+    };
+    map.iter().find(|(key, _)| is_it(key)).map(|(_, value)| value)
 }
 
 fn undefined(name: &str) -> TemplateError {

@@ -51,11 +51,22 @@ pub(crate) struct Options<'a> {
     /// Functions return their last argument as it is: how the headings of a table are made from
     /// the template of its rows.
     pub(crate) headings: bool,
+    /// Keys are also found by the names that Go's fields have for them: `MediaType` is `mediaType`,
+    /// `OSVersion` is `os.version`, `DiffIDs` is `diff_ids`.
+    pub(crate) go_fields: bool,
+    /// `json` writes a line for each value.
+    pub(crate) pretty_json: bool,
 }
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self { missing: Missing::default(), methods: &|_, _| None, headings: false }
+        Self {
+            missing: Missing::default(),
+            methods: &|_, _| None,
+            headings: false,
+            go_fields: false,
+            pretty_json: false,
+        }
     }
 }
 
@@ -165,6 +176,19 @@ mod tests {
             let got = render(template, &json!({"a": []}));
             assert!(got.starts_with("error: ") && got.contains(part), "{template}: {got}");
         }
+    }
+
+    #[test]
+    fn fields_of_go_are_found_under_their_names_in_json() -> Result<(), TemplateError> {
+        let options = Options { go_fields: true, pretty_json: true, ..Options::default() };
+        let data = json!({"manifest": {"mediaType": "a/b", "platform": {"os.version": "10"}},
+                          "image": {"rootfs": {"diff_ids": ["x"]}}, "SBOM": {}});
+        let template = "{{.Manifest.MediaType}} {{.Manifest.Platform.OSVersion}} {{.Image.RootFS.DiffIDs}} \
+                        {{json .Image}}{{.SBOM}}";
+        let text = Template::parse(template)?.render(&data, &options)?;
+        let json = "{\n  \"rootfs\": {\n    \"diff_ids\": [\n      \"x\"\n    ]\n  }\n}";
+        assert_eq!(text, format!("a/b 10 [x] {json}map[]"));
+        Ok(())
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod flags;
 mod formats;
 mod gallery;
 mod history;
+mod imagetools;
 mod inside;
 mod interop;
 mod lifecycle;

@@ -28,8 +28,8 @@ const PREDICATE_TYPE: &str = "in-toto.io/predicate-type";
 /// What the artifact with an image's statements is, as BuildKit calls it.
 const ARTIFACT: &str = "application/vnd.docker.attestation.manifest.v1+json";
 /// Annotations of an attestation in an index.
-const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
-const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
+pub(crate) const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
+pub(crate) const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
 /// Largest statement that is read, bytes.
 const STATEMENT_MAX: u64 = 256 << 20;
 
@@ -157,7 +157,7 @@ impl Engine {
         manifests.push(set_apart(&manifest, subject.digest));
         let index = new_index(media_type::OCI_INDEX, manifests);
         let index = written(&to_bytes(&index), media_type::OCI_INDEX)?;
-        self.block_on(client.put_index(reference, &index))??;
+        self.block_on(client.put(reference, &index))??;
         Ok(index.digest)
     }
 

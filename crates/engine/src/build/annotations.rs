@@ -57,11 +57,14 @@ impl Annotations {
         self.0.iter().filter(is_meant).map(pair).collect()
     }
 
+    /// Whether any of them is in this scope.
+    pub fn has(&self, scope: AnnotationScope) -> bool {
+        self.0.iter().any(|annotation| annotation.scope == scope)
+    }
+
     /// Whether any of them needs an index.
     pub fn need_index(&self) -> bool {
-        let of_index =
-            |scope| matches!(scope, AnnotationScope::Index | AnnotationScope::IndexDescriptor);
-        self.0.iter().any(|annotation| of_index(annotation.scope))
+        self.has(AnnotationScope::Index) || self.has(AnnotationScope::IndexDescriptor)
     }
 
     /// Whether there are none.

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests may panic")]
 
 mod auth;
+mod copy;
 mod faults;
 mod server;
 mod support;

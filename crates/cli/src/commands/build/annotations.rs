@@ -12,7 +12,7 @@ const SCOPES: [(&str, AnnotationScope); 4] = [
 ];
 
 /// `[TYPE[PLATFORM][,TYPE...]:]KEY=VALUE`; without a type, it is about the manifest.
-pub(super) fn of_flag(word: &str) -> Result<Vec<Annotation>, String> {
+pub(crate) fn of_flag(word: &str) -> Result<Vec<Annotation>, String> {
     let (key, value) = word.split_once('=').ok_or("the form is key=value")?;
     let (kinds, key) = key.split_once(':').unwrap_or(("manifest", key));
     kinds.split(',').map(|kind| annotation(kind, key, value)).collect()
