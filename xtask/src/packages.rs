@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
 use anyhow::{Result, bail};
 
-use crate::shell::{run, step, which};
+use crate::shell::{run, step, target, which};
 
 /// A Debian package, and a file or program by which its presence is seen elsewhere.
 struct Package {
@@ -40,11 +40,15 @@ const TEST: &[Package] = &[
     package("openssh-server", "sshd"),
     package("podman", "podman"),
     package("python3", "python3"),
+    package("python3-venv", "python3"),
     package("skopeo", "skopeo"),
     package("umoci", "umoci"),
     package("xz-utils", "xz"),
     package("zstd", "zstd"),
 ];
+
+/// From PyPI, with exact versions: a server of S3 that checks signatures, with Amazon's own client.
+const PYTHON: &[&str] = &["moto[server,s3]==5.2.5"];
 
 /// Makes sure that what the demo needs is installed.
 pub(crate) fn for_demo() -> Result<()> {
@@ -53,7 +57,23 @@ pub(crate) fn for_demo() -> Result<()> {
 
 /// Makes sure that what the tests and benchmarks need is installed.
 pub(crate) fn for_tests() -> Result<()> {
-    ensure(BASE.iter().chain(TEST))
+    ensure(BASE.iter().chain(TEST))?;
+    ensure_python()
+}
+
+/// Installs packages of PyPI in a place of their own, where the tests look for them.
+fn ensure_python() -> Result<()> {
+    let place = target().join("python");
+    let mark = place.join("installed");
+    let wanted = PYTHON.join("\n");
+    if fs::read_to_string(&mark).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    step(&format!("Installing {} from PyPI", PYTHON.join(", ")));
+    run(Command::new("python3").args(["-m", "venv"]).arg(&place))?;
+    let pip = place.join("bin/pip");
+    run(Command::new(pip).args(["install", "--quiet"]).args(PYTHON))?;
+    Ok(fs::write(mark, wanted)?)
 }
 
 fn ensure(packages: impl Iterator<Item = &'static Package>) -> Result<()> {

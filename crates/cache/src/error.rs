@@ -23,6 +23,24 @@ pub enum CacheError {
         /// Where it was looked for.
         place: String,
     },
+    /// A bucket cannot be used as things are.
+    #[error("use the bucket {bucket}: {reason}")]
+    Bucket {
+        /// Which.
+        bucket: String,
+        /// What is missing or wrong.
+        reason: String,
+    },
+    /// An object of a bucket could not be read or written.
+    #[error("{action} {object}: {reason}")]
+    Object {
+        /// Verb: `read`, `write`, ...
+        action: &'static str,
+        /// The object, as `s3://bucket/key`.
+        object: String,
+        /// What the server said, or became of the connection.
+        reason: String,
+    },
     /// A file could not be read or written.
     #[error("{action} {}", path.display())]
     Io {

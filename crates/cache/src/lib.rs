@@ -3,7 +3,7 @@
 //!
 //! A [`Cache`] says which steps have which result, and of which layers that is made. It is written
 //! as BuildKit's `cacheconfig.v0`, in a manifest ([`manifest`]), in the configuration of an image
-//! ([`inline`]), or as a file. BuildKit reads all of it; what `bld` needs besides, its own keys, is
+//! ([`inline`]), or as a file or object ([`s3`]). BuildKit reads all of it; what `bld` needs besides, its own keys, is
 //! a field that BuildKit skips.
 //!
 //! Invariants:
@@ -18,6 +18,7 @@ pub mod inline;
 pub mod layout;
 pub mod manifest;
 mod place;
+pub mod s3;
 
 pub use document::{Cache, Input, Layer, MAX_SIZE, MEDIA_TYPE, Parsed, Record};
 pub use error::CacheError;

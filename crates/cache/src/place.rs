@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::s3::Bucket;
+
 /// Where a blob can be had. It holds no secret: whoever goes there brings what is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "in", rename_all = "snake_case")]
@@ -17,6 +19,13 @@ pub enum Place {
     Local {
         /// The directory.
         dir: PathBuf,
+    },
+    /// A bucket.
+    S3 {
+        /// Which.
+        bucket: Bucket,
+        /// What the keys of blobs begin with.
+        blobs: String,
     },
 }
 
@@ -38,6 +47,7 @@ impl std::fmt::Display for Place {
         match self {
             Self::Registry { repository } => f.write_str(repository),
             Self::Local { dir } => dir.display().fmt(f),
+            Self::S3 { bucket, blobs } => write!(f, "{bucket}/{blobs}"),
         }
     }
 }

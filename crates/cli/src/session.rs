@@ -117,6 +117,12 @@ fn config(global: &Global) -> EngineConfig {
         .iter()
         .filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?)))
         .collect();
+    let amazons = |(name, value): (OsString, OsString)| {
+        let name = name.into_string().ok().filter(|name| name.starts_with("AWS_"))?;
+        Some((name, value.into_string().ok()?))
+    };
+    config.aws.variables = std::env::vars_os().filter_map(amazons).collect();
+    config.aws.home.clone_from(&home);
     config.tls_verify = global.tls_verify;
     config.certificate_dirs = certificate_dirs(home.as_deref());
     config.auth_files = auth_files(global, home);

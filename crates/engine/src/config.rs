@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use bld_cache::s3::Surroundings;
 use bld_network::BridgeConfig;
 
 /// What an engine needs to know. It reads no environment and no home directory: whoever opens it
@@ -18,6 +19,8 @@ pub struct EngineConfig {
     pub auth_files: Vec<PathBuf>,
     /// Whether certificates of registries are verified, and plain HTTP is spoken to loopback only.
     pub tls_verify: bool,
+    /// The environment and home that clients of Amazon's look into: for caches in buckets.
+    pub aws: Surroundings,
     /// Directories with one directory for each registry (`host:port`), whose files `*.crt` are the
     /// certificate authorities to trust for it. Those that do not exist count as empty.
     pub certificate_dirs: Vec<PathBuf>,
@@ -46,6 +49,7 @@ impl EngineConfig {
             root,
             auth_files: Vec::new(),
             tls_verify: true,
+            aws: Surroundings::default(),
             certificate_dirs: Vec::new(),
             known_hosts: Vec::new(),
             ssh_agent: None,

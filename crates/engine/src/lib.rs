@@ -64,12 +64,18 @@ pub(crate) struct Net {
     config: EngineConfig,
     client: OnceLock<Client>,
     runtime: OnceLock<Runtime>,
+    buckets: share::Buckets,
 }
 
 impl Engine {
     /// An engine for `config`. Nothing is touched until a verb needs it.
     pub fn open(config: EngineConfig) -> Self {
-        let net = Net { config, client: OnceLock::new(), runtime: OnceLock::new() };
+        let net = Net {
+            config,
+            client: OnceLock::new(),
+            runtime: OnceLock::new(),
+            buckets: share::Buckets::default(),
+        };
         Self { store: OnceLock::new(), net: Arc::new(net) }
     }
 

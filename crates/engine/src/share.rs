@@ -6,12 +6,15 @@
 //! for a step or an output that needs files. An export says what this build knows.
 
 mod bring;
+mod bucket;
 mod export;
 mod import;
 mod request;
 
 pub use bld_cache::manifest::Form as CacheForm;
+pub use bld_cache::s3::{AccessKeys, Bucket, S3Cache, Surroundings};
 pub(crate) use bring::Bringer;
+pub(crate) use bucket::Buckets;
 pub(crate) use export::{Exporter, inline, lenders, providing};
 pub(crate) use import::{Imports, import};
-pub use request::{CacheOptions, CacheSource, CacheTarget, ExportMode, LocalTarget};
+pub use request::{CacheOptions, CacheSource, CacheTarget, ExportMode, LocalTarget, S3Target};

@@ -29,7 +29,7 @@ impl Reporter {
     }
 
     /// The progress of the blob that `descriptor` describes.
-    pub(crate) fn blob(&self, descriptor: &Descriptor) -> Item {
+    pub fn blob(&self, descriptor: &Descriptor) -> Item {
         Item(Arc::new(Inner {
             reporter: self.clone(),
             name: descriptor.digest().to_string(),
@@ -48,7 +48,7 @@ impl From<&Task> for Reporter {
 
 /// The progress of one blob. Clones are the same item.
 #[derive(Debug, Clone)]
-pub(crate) struct Item(Arc<Inner>);
+pub struct Item(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -62,7 +62,7 @@ struct Inner {
 
 impl Item {
     /// Sets the bytes done so far.
-    pub(crate) fn set(&self, current: u64) {
+    pub fn set(&self, current: u64) {
         let now = self.0.began.elapsed().as_millis() as u64;
         let due = self.0.shown_at.load(Ordering::Relaxed);
         let next = now + INTERVAL.as_millis() as u64;
@@ -78,7 +78,7 @@ impl Item {
     }
 
     /// All is done.
-    pub(crate) fn done(&self) {
+    pub fn done(&self) {
         self.emit(self.0.total, true);
     }
 

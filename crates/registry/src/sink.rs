@@ -20,7 +20,7 @@ enum Message {
 }
 
 /// The writing half of a blob that is being received. Dropped without a commit, it leaves nothing.
-pub(crate) struct Sink {
+pub struct Sink {
     queue: mpsc::Sender<Message>,
     writer: JoinHandle<Result<(), StoreError>>,
     received: u64,
@@ -28,7 +28,7 @@ pub(crate) struct Sink {
 
 impl Sink {
     /// What comes goes through `tap`, too.
-    pub(crate) fn open(store: &Store, tap: Tap) -> Self {
+    pub fn open(store: &Store, tap: Tap) -> Self {
         let (queue, pieces) = mpsc::channel(QUEUE);
         let store = store.clone();
         let writer = tokio::task::spawn_blocking(move || write(&store, pieces, tap));
@@ -36,24 +36,24 @@ impl Sink {
     }
 
     /// Bytes taken so far.
-    pub(crate) fn received(&self) -> u64 {
+    pub fn received(&self) -> u64 {
         self.received
     }
 
     /// Takes the next bytes.
-    pub(crate) async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
         self.received += bytes.len() as u64;
         self.put(Message::Data(bytes)).await
     }
 
     /// Makes the bytes a blob, if they hash to `expected`.
-    pub(crate) async fn commit(mut self, expected: Digest) -> Result<(), StoreError> {
+    pub async fn commit(mut self, expected: Digest) -> Result<(), StoreError> {
         self.put(Message::Commit(expected)).await?;
         self.end().await
     }
 
     /// Throws away what came, and returns when nothing is left of it.
-    pub(crate) async fn discard(self) {
+    pub async fn discard(self) {
         let Self { queue, writer, .. } = self;
         drop(queue);
         // How the thread ended does not matter any more.

@@ -103,6 +103,8 @@ impl TestEnv {
             .env_remove("XDG_CONFIG_HOME")
             .env_remove("XDG_DATA_HOME")
             .env_remove("DOCKER_CONFIG")
+            .env_remove("AWS_ACCESS_KEY_ID")
+            .env_remove("AWS_PROFILE")
             .env_remove("BLD_CONFIG")
             .env_remove("BUILDKIT_PROGRESS")
             .env_remove("SOURCE_DATE_EPOCH")

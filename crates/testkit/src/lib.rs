@@ -6,6 +6,7 @@
 //!
 //! - [`TestEnv`]: runs `bld` with its own root and home, in a directory of its own.
 //! - [`Registry`]: an empty registry on loopback.
+//! - [`S3Server`]: a server of S3 on loopback.
 //! - [`WebServer`], [`GitDaemon`], [`SshServer`]: where files are brought from.
 //! - [`rootfs`]: file system archives of a busybox and of a Debian.
 //! - [`Archive`], [`write_archive`]: read and write images as OCI archives.
@@ -25,6 +26,7 @@ mod listener;
 mod peers;
 mod registry;
 pub mod rootfs;
+mod s3;
 mod servers;
 mod tarball;
 mod terminal;
@@ -36,6 +38,7 @@ pub use env::TestEnv;
 pub use host::HostState;
 pub use peers::{PODMAN_LIMITS, peer};
 pub use registry::Registry;
+pub use s3::S3Server;
 pub use servers::{GitDaemon, Repository, SshAgent, SshServer, WebServer};
 pub use tar::EntryType;
 pub use tarball::{TarEntry, Tarball};

@@ -68,10 +68,12 @@ pub(crate) struct Args {
     /// Override the configured builder instance (there is one)
     #[arg(long, value_name = "string")]
     builder: Option<String>,
-    /// External cache sources (e.g., "user/app:cache", "type=local,src=path/to/dir")
+    /// External cache sources (e.g., "user/app:cache", "type=local,src=path/to/dir",
+    /// "type=s3,bucket=NAME")
     #[arg(long, value_name = "stringArray")]
     cache_from: Vec<String>,
-    /// Cache export destinations (e.g., "user/app:cache", "type=local,dest=path/to/dir")
+    /// Cache export destinations (e.g., "user/app:cache", "type=local,dest=path/to/dir",
+    /// "type=s3,bucket=NAME")
     #[arg(long, value_name = "stringArray")]
     cache_to: Vec<String>,
     /// Set method for evaluating build ("check", "outline", "targets"; format: "check,format=json")

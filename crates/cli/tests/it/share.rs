@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use bld_testkit::{Cmd, Output, Registry, TestEnv};
+use bld_testkit::{Cmd, Output, Registry, S3Server, TestEnv};
 use serde_json::Value;
 
 use crate::{BLD, env};
@@ -119,6 +119,173 @@ fn two_machines_share_a_directory() {
     own.write("ctx/src/file", "changed\n");
     farm.build(&own, &["--cache-to", &format!("type=local,dest={}", dir.display())]);
     assert!(blobs() < before, "mode=min has fewer layers");
+}
+
+/// A bucket as two machines share it.
+struct Bucket {
+    server: S3Server,
+    words: String,
+}
+
+impl Bucket {
+    fn new() -> Self {
+        let server = S3Server::start().unwrap();
+        let words = format!(
+            "type=s3,bucket={},region=eu-west-1,endpoint_url={},prefix=team/,name=main;other",
+            S3Server::BUCKET,
+            server.url()
+        );
+        Self { server, words }
+    }
+
+    /// With keys in the word itself.
+    fn with_keys(&self) -> String {
+        let (id, secret) = (&self.server.id, &self.server.secret);
+        format!("{},access_key_id={id},secret_access_key={secret}", self.words)
+    }
+
+    /// A machine whose home has the keys.
+    fn machine(&self) -> TestEnv {
+        let env = machine();
+        let (id, secret) = (&self.server.id, &self.server.secret);
+        let text = format!("[default]\naws_access_key_id={id}\naws_secret_access_key={secret}\n");
+        fs::create_dir(env.home().join(".aws")).unwrap();
+        fs::write(env.home().join(".aws/credentials"), text).unwrap();
+        env
+    }
+
+    fn layers(&self) -> Vec<String> {
+        let keys = self.server.keys().into_iter();
+        keys.filter(|key| key.starts_with("team/blobs/sha256:")).collect()
+    }
+}
+
+#[test]
+fn two_machines_share_a_bucket() {
+    let (farm, bucket) = (Farm::new(), Bucket::new());
+    let to = format!("{},mode=max", bucket.with_keys());
+    let first = machine();
+    assert_eq!(ran(&farm.build(&first, &["--cache-to", &to])), 17);
+    // BuildKit's names, and its document with all there is to say of the layers.
+    let keys = bucket.server.keys();
+    assert!(keys.contains(&"team/manifests/main".to_owned()), "{keys:?}");
+    assert_eq!(bucket.layers().len() + 2, keys.len(), "{keys:?}");
+    let document = bucket.server.script(
+        "print(s3.get_object(Bucket='farm', Key='team/manifests/other')['Body'].read().decode())",
+    );
+    let document: Value = serde_json::from_str(&document).unwrap();
+    let layer = &document["layers"][0];
+    assert!(keys.contains(&format!("team/blobs/{}", layer["blob"].as_str().unwrap())));
+    assert!(layer["annotations"]["diffID"].as_str().unwrap().starts_with("sha256:"));
+    let second = bucket.machine();
+    let before = bucket.server.requests().len();
+    let built = farm.build(&second, &["--cache-from", &bucket.words]);
+    assert_eq!(ran(&built), 0, "{}", built.stderr);
+    assert!(size(&second) < 4 << 20, "layers that nothing reads were fetched");
+    let requests = bucket.server.requests().split_off(before);
+    assert_eq!(requests, ["GET /farm/team/manifests/main", "GET /farm/team/manifests/other"]);
+    assert_eq!(app(&second), app(&first));
+    let _ = second.bld(["system", "check"]).ok();
+    second.assert_nothing_left();
+    // Who writes what is there, sends only the documents.
+    let before = bucket.server.requests().len();
+    farm.build(&first, &["--cache-to", &to]);
+    let sent = |request: &String| request.starts_with("PUT");
+    let requests = bucket.server.requests().split_off(before);
+    assert_eq!(requests.iter().filter(|request| sent(request)).count(), 2, "{requests:?}");
+    // What nobody has asked for in long is as new afterwards, though nothing of it is sent.
+    let age = "print(min(o['LastModified'] for o in s3.list_objects_v2(Bucket='farm', \
+               Prefix='team/blobs')['Contents']))";
+    let old = bucket.server.script(age);
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    farm.build(&first, &["--cache-to", &format!("{to},touch_refresh=1s")]);
+    assert_ne!(bucket.server.script(age), old);
+    let built = farm.build(&bucket.machine(), &["--cache-from", &bucket.words]);
+    assert_eq!(ran(&built), 0, "{}", built.stderr);
+}
+
+#[test]
+fn what_is_lost_or_damaged_in_a_bucket_is_made_again() {
+    let (farm, bucket) = (Farm::new(), Bucket::new());
+    let first = machine();
+    farm.build(&first, &["--cache-to", &format!("{},mode=max", bucket.with_keys())]);
+    bucket.server.script(
+        "for n, o in enumerate(s3.list_objects_v2(Bucket='farm', Prefix='team/blobs')['Contents']):\n \
+         key = o['Key']\n \
+         if n % 3 == 0: s3.delete_object(Bucket='farm', Key=key)\n \
+         elif n % 3 == 1: s3.put_object(Bucket='farm', Key=key, Body=b'no layer')\n \
+         else: s3.put_object(Bucket='farm', Key=key, Body=b'x' * (o['Size'] + 1))",
+    );
+    let second = bucket.machine();
+    let output = format!("type=local,dest={}", second.path("out").display());
+    let built = farm.build(&second, &["--cache-from", &bucket.words, "-o", &output]);
+    let _ = built.expect_text("cannot be had from s3://farm/team/blobs/");
+    let read = |name: &str| fs::read_to_string(second.path("out").join(name)).unwrap();
+    assert_eq!((read("one"), read("two")), app(&first));
+    let _ = second.bld(["system", "check"]).ok();
+    // A document that is none is as good as none.
+    bucket.server.script("s3.put_object(Bucket='farm', Key='team/manifests/main', Body=b'{')");
+    let third = bucket.machine();
+    let built = farm.build(&third, &["--cache-from", &bucket.words]);
+    assert_eq!(ran(&built), 17, "{}", built.stderr);
+    let _ = built.expect_text("malformed");
+}
+
+#[test]
+fn a_large_layer_goes_to_a_bucket_in_parts() {
+    let bucket = Bucket::new();
+    let mut state = 1_u64;
+    let noise = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    });
+    let noise: Vec<u8> = noise.take(20 << 20).collect();
+    let (first, second) = (bucket.machine(), bucket.machine());
+    for machine in [&first, &second] {
+        machine.write("ctx/noise", &noise);
+    }
+    let dockerfile = "FROM scratch\nCOPY noise /\n";
+    let to = ["--cache-to", &bucket.words];
+    let _ = first.build("noise:1", dockerfile, to).expect_code(0);
+    let parts = bucket.server.requests();
+    assert!(parts.iter().filter(|request| request.contains("partNumber=")).count() >= 3);
+    let output = format!("type=local,dest={}", second.path("out").display());
+    let from = ["--cache-from", &bucket.words, "-o", &output];
+    let built = second.build("noise:1", dockerfile, from).expect_code(0);
+    assert_eq!(ran(&built), 0, "{}", built.stderr);
+    assert!(fs::read(second.path("out/noise")).unwrap() == noise);
+}
+
+#[test]
+fn keys_of_a_bucket_are_told_to_nobody() {
+    let (farm, bucket) = (Farm::new(), Bucket::new());
+    let own = machine();
+    let secret = "geheim/geheim+geheim";
+    let words = format!(
+        "{},access_key_id={},secret_access_key={secret},session_token=tokengeheim",
+        bucket.words, bucket.server.id
+    );
+    let build = |word: &str| {
+        let arguments = ["--network", "none", "--cache-from", word, "--cache-to", word];
+        own.build("app:1", &farm.dockerfile, arguments)
+    };
+    let refused = build(&words).expect_code(1).expect_text("s3://farm/team/");
+    let wrong = build(&format!("{words},nosuch=1")).expect_code(1).expect_text("nosuch");
+    let right = build(&bucket.with_keys()).expect_code(0);
+    for (output, secret) in [(refused, secret), (wrong, secret), (right, &bucket.server.secret)] {
+        assert!(!output.stderr.contains(secret) && !output.stdout.contains(secret), "{output:?}");
+        assert!(!output.stderr.contains("tokengeheim"), "{}", output.stderr);
+    }
+    for secret in [secret, "tokengeheim", &bucket.server.secret] {
+        let found = Cmd::new("grep").args(["-rlaF", secret]).arg(own.root()).run();
+        assert_eq!(found.stdout, "");
+    }
+    // Without any, that is said at once.
+    let around = [("AWS_EC2_METADATA_DISABLED", "true")];
+    let build = own.bld(["build", "--cache-to", &bucket.words, "-f", "-", "ctx"]);
+    let build = around.into_iter().fold(build, |build, (name, value)| build.env(name, value));
+    let none = build.stdin(farm.dockerfile.clone()).run().expect_code(1);
+    let _ = none.expect_text("there are no credentials: set AWS_ACCESS_KEY_ID");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use bld_cache::{Place, layout};
+use bld_cache::{Place, layout, s3};
 use bld_event::{Events, VertexId};
 use bld_layer::View;
 use bld_oci::{Digest, Reference, descriptor};
@@ -18,6 +18,7 @@ use bld_store::{
 use futures_util::future::join_all;
 use tokio::sync::Semaphore;
 
+use super::bucket::receive;
 use crate::error::{IoContext as _, in_one_line};
 use crate::images::ensure_unpacked;
 use crate::images::record::note_layer;
@@ -246,6 +247,14 @@ impl Bringer {
                 let (store, digest) = (self.store.clone(), *digest);
                 let work = move || copy(&store, &layout::blob_path(&dir, &digest), &digest);
                 tokio::task::spawn_blocking(work).await.map_err(|_| EngineError::Canceled)?
+            }
+            Some(Place::S3 { bucket, blobs }) => {
+                let client = self.net.s3(&bucket, None)?;
+                let described = descriptor(media_type, *digest, *size);
+                let item = Reporter::new(&self.events, vertex).blob(&described);
+                let key = s3::blob_key(&blobs, digest);
+                receive(&self.store, &client, &key, &described, (item, tap.unwrap_or_default()))
+                    .await
             }
             None => Err(EngineError::Invalid { what: format!("unknown place {}", source.place) }),
         }

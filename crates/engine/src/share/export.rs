@@ -37,6 +37,7 @@ impl Exporter<'_> {
                 CacheTarget::Local { options, .. } => {
                     ("exporting cache to client directory", options)
                 }
+                CacheTarget::S3 { options, .. } => ("exporting cache to Amazon S3", options),
                 CacheTarget::Inline => continue,
             };
             let task = self.events.task(title);
@@ -63,13 +64,16 @@ impl Exporter<'_> {
             task.progress("skipping cache export for empty result", 1, Some(1), true);
             return Ok(None);
         }
+        if let CacheTarget::S3 { s3, .. } = target {
+            return self.upload(s3, &cache, task).map(|()| None);
+        }
         let written = manifest::write(&cache, options.form)?;
         match target {
             CacheTarget::Registry { reference, .. } => {
                 self.push(reference, &cache, &written, task)?;
             }
             CacheTarget::Local { local, .. } => self.write(local, &cache, &written, task)?,
-            CacheTarget::Inline => {}
+            CacheTarget::S3 { .. } | CacheTarget::Inline => {}
         }
         Ok(Some(written))
     }
@@ -90,9 +94,7 @@ impl Exporter<'_> {
             let item = "preparing build cache for export";
             task.progress(item, done as u64, Some(steps.len() as u64), false);
             for id in store.ancestry(step.snapshot)? {
-                if self.cancel.is_canceled() {
-                    return Err(EngineError::Canceled);
-                }
+                self.check_canceled()?;
                 if places.contains_key(&id) {
                     continue;
                 }
@@ -161,9 +163,7 @@ impl Exporter<'_> {
         let store = self.engine.store()?;
         let writer = layout::Writer::open(&local.dir)?;
         for layer in &cache.layers {
-            if self.cancel.is_canceled() {
-                return Err(EngineError::Canceled);
-            }
+            self.check_canceled()?;
             let blob = &layer.blob;
             if layout::has_blob(&local.dir, &blob.digest, blob.size) {
                 continue;
@@ -178,8 +178,12 @@ impl Exporter<'_> {
         Ok(())
     }
 
+    pub(super) fn check_canceled(&self) -> Result<()> {
+        if self.cancel.is_canceled() { Err(EngineError::Canceled) } else { Ok(()) }
+    }
+
     /// Makes sure that the blob of a layer is here.
-    fn provide(&self, cache: &Cache, digest: &Digest, task: &Task) -> Result<()> {
+    pub(super) fn provide(&self, cache: &Cache, digest: &Digest, task: &Task) -> Result<()> {
         let layer = cache.layers.iter().find(|layer| layer.blob.digest == *digest);
         let layer = layer.ok_or(StoreError::MissingBlob { digest: *digest })?;
         self.bringer.fetch_blob(&layer.diff_id, digest, task.id())

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use bld_cache::manifest::{self, Found};
+use bld_cache::s3::S3Cache;
 use bld_cache::{Cache, CacheError, Parsed, Place, inline, layout};
 use bld_event::{EventKind, Events, Task, VertexId};
 use bld_oci::{Descriptor, DescriptorExt as _, Digest, ImageConfig, Reference, chain_ids};
@@ -152,6 +153,9 @@ fn name_of(source: &CacheSource) -> String {
         CacheSource::Local { dir, digest: Some(digest), .. } => {
             format!("{}@{digest}", dir.display())
         }
+        CacheSource::S3(cache) => {
+            format!("{}/{}", cache.bucket, cache.manifest_key(&cache.names.join(";")))
+        }
     }
 }
 
@@ -159,6 +163,7 @@ fn read(engine: &Engine, source: &CacheSource, name: &str, task: &Task) -> Resul
     let (place, parsed) = match source {
         CacheSource::Registry { reference } => from_registry(engine, reference)?,
         CacheSource::Local { dir, tag, digest } => from_layout(dir, tag, *digest)?,
+        CacheSource::S3(cache) => from_bucket(engine, cache)?,
     };
     let foreign: usize = parsed.iter().map(|parsed| parsed.foreign).sum();
     let own: usize = parsed.iter().map(|parsed| parsed.cache.records.len()).sum();
@@ -207,6 +212,24 @@ fn from_layout(dir: &Path, tag: &str, digest: Option<Digest>) -> Result<(Place, 
     let is_index = bld_oci::media_type::is_index(descriptor.media_type().as_ref());
     let found = manifest::read(&bytes, is_index)?;
     Ok((place, parse(found, &read_blob, &read_blob)?))
+}
+
+/// All documents of the names given that are there.
+fn from_bucket(engine: &Engine, cache: &S3Cache) -> Result<(Place, Vec<Parsed>)> {
+    let S3Cache { bucket, keys, blobs, names, .. } = cache;
+    let client = engine.net().s3(bucket, keys.as_ref())?;
+    let mut found = Vec::new();
+    for name in names {
+        let key = cache.manifest_key(name);
+        if let Some(bytes) = engine.block_on(client.read(&key, bld_cache::MAX_SIZE))?? {
+            found.push(Cache::parse(&bytes, &[])?);
+        }
+    }
+    if found.is_empty() {
+        let name = cache.manifest_key(&names.join(";"));
+        return Err(CacheError::NotFound { name, place: bucket.to_string() }.into());
+    }
+    Ok((Place::S3 { bucket: bucket.clone(), blobs: blobs.clone() }, found))
 }
 
 type ReadBlob<'a> = &'a dyn Fn(&Descriptor) -> Result<Vec<u8>>;

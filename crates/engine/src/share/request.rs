@@ -1,8 +1,10 @@
 //! Which caches a build uses and feeds: plain data.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bld_cache::manifest::Form;
+use bld_cache::s3::S3Cache;
 use bld_layer::Compression;
 use bld_oci::Digest;
 
@@ -23,6 +25,8 @@ pub enum CacheSource {
         /// Which cache of the directory.
         digest: Option<Digest>,
     },
+    /// A bucket.
+    S3(S3Cache),
 }
 
 /// What of a build is exported.
@@ -52,6 +56,13 @@ pub enum CacheTarget {
         /// How.
         options: CacheOptions,
     },
+    /// A bucket.
+    S3 {
+        /// Which, and how it is written to.
+        s3: S3Target,
+        /// How.
+        options: CacheOptions,
+    },
     /// The configuration of the image itself.
     Inline,
 }
@@ -65,6 +76,17 @@ pub struct LocalTarget {
     pub tag: String,
     /// Remove blobs that nothing in the directory needs any more.
     pub prune: bool,
+}
+
+/// A bucket to write to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct S3Target {
+    /// Which of its objects.
+    pub cache: S3Cache,
+    /// Blobs that were written or used longer ago than this become as new.
+    pub refresh: Duration,
+    /// Blobs that are sent at the same time, one at least.
+    pub parallelism: usize,
 }
 
 /// How a cache is written.

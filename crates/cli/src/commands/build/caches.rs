@@ -1,15 +1,28 @@
 //! `--cache-from` and `--cache-to`.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use bld_engine::share::{
-    CacheForm, CacheOptions, CacheSource, CacheTarget, ExportMode, LocalTarget,
+    AccessKeys, Bucket, CacheForm, CacheOptions, CacheSource, CacheTarget, ExportMode, LocalTarget,
+    S3Cache, S3Target,
 };
 use bld_layer::Compression;
 use bld_oci::Digest;
 
 use super::outputs::{compression, fields};
 use crate::error::Failure;
+use crate::output::units::parse_duration;
+
+/// Keys whose values are nobody's business.
+const SECRETS: [&str; 2] = ["secret_access_key", "session_token"];
+
+/// After how long a blob in a bucket counts as forgotten, unless somebody says so.
+const REFRESH: Duration = Duration::from_hours(24);
+
+/// Blobs that are sent to a bucket at the same time.
+const PARALLELISM: usize = 4;
 
 /// What one flag says.
 struct Words<'a> {
@@ -56,7 +69,7 @@ impl<'a> Words<'a> {
     }
 
     fn invalid(&self, why: &str) -> Failure {
-        Failure::new(format!("invalid {} {:?}: {why}", self.flag, self.word))
+        Failure::new(format!("invalid {} {:?}: {why}", self.flag, without_secrets(self.word)))
     }
 
     fn take(&mut self, key: &str) -> Option<String> {
@@ -88,6 +101,17 @@ impl<'a> Words<'a> {
     }
 }
 
+/// `word` as it may be shown.
+fn without_secrets(word: &str) -> String {
+    let shown = fields(word).into_iter().map(|field| match field.split_once('=') {
+        Some((key, _)) if SECRETS.contains(&key.trim().to_ascii_lowercase().as_str()) => {
+            format!("{key}=***")
+        }
+        _ => field,
+    });
+    shown.collect::<Vec<_>>().join(",")
+}
+
 fn source(word: &str) -> Result<CacheSource, Failure> {
     let mut words = Words::parse("--cache-from", word)?;
     let source = match words.kind.as_str() {
@@ -102,6 +126,7 @@ fn source(word: &str) -> Result<CacheSource, Failure> {
             let tag = words.take("tag").unwrap_or_else(|| "latest".to_owned());
             CacheSource::Local { dir, tag, digest }
         }
+        "s3" => CacheSource::S3(bucket(&mut words)?),
         other => return Err(words.invalid(&unknown(other))),
     };
     words.end(source)
@@ -131,13 +156,63 @@ fn target(word: &str) -> Result<CacheTarget, Failure> {
             let local = LocalTarget { dir, tag, prune };
             CacheTarget::Local { local, options: options(&mut words)? }
         }
+        "s3" => {
+            let cache = bucket(&mut words)?;
+            let refresh = match words.take("touch_refresh") {
+                None => REFRESH,
+                Some(text) => parse_duration(&text).map_err(|why| words.invalid(&why))?,
+            };
+            let parallelism = match words.take("upload_parallelism") {
+                None => PARALLELISM,
+                Some(text) => text
+                    .parse::<NonZeroUsize>()
+                    .map(NonZeroUsize::get)
+                    .map_err(|_| words.invalid("upload_parallelism must be a positive integer"))?,
+            };
+            let s3 = S3Target { cache, refresh, parallelism };
+            CacheTarget::S3 { s3, options: options(&mut words)? }
+        }
         other => return Err(words.invalid(&unknown(other))),
     };
     words.end(target)
 }
 
+/// What BuildKit calls a bucket and the objects in it.
+fn bucket(words: &mut Words<'_>) -> Result<S3Cache, Failure> {
+    let from_environment = || std::env::var("AWS_BUCKET").ok().filter(|name| !name.is_empty());
+    let Some(name) = words.take("bucket").or_else(from_environment) else {
+        return Err(words.invalid("bucket (or AWS_BUCKET) is required for type=s3"));
+    };
+    let bucket = Bucket {
+        name,
+        region: words.take("region"),
+        endpoint: words.take("endpoint_url"),
+        path_style: words.flag("use_path_style")?.unwrap_or(false),
+    };
+    let token = words.take("session_token");
+    let keys = match (words.take("access_key_id"), words.take("secret_access_key")) {
+        (Some(id), Some(secret)) => Some(AccessKeys { id, secret, token }),
+        (None, None) if token.is_none() => None,
+        _ => {
+            let why = "access_key_id and secret_access_key go together";
+            return Err(words.invalid(why));
+        }
+    };
+    let prefix = words.take("prefix").unwrap_or_default();
+    let mut below = |key, usual: &str| {
+        // An empty one is one, too.
+        let own = words.keys.remove(key).unwrap_or_else(|| usual.to_owned());
+        format!("{prefix}{own}")
+    };
+    let (manifests, blobs) =
+        (below("manifests_prefix", "manifests/"), below("blobs_prefix", "blobs/"));
+    let names = words.take("name").unwrap_or_else(|| "buildkit".to_owned());
+    let names = names.split(';').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    Ok(S3Cache { bucket, keys, manifests, blobs, names })
+}
+
 fn unknown(kind: &str) -> String {
-    format!("unknown type {kind:?}: the types are registry, local and inline")
+    format!("unknown type {kind:?}: the types are registry, local, inline and s3")
 }
 
 fn options(words: &mut Words<'_>) -> Result<CacheOptions, Failure> {
@@ -193,6 +268,20 @@ mod tests {
         assert!(docker.contains("Form { image: false, oci: false }"), "{docker}");
         assert!(to("type=local,dest=d,compression=zstd,ignore-error=true").contains("Zstd"));
         assert_eq!(to("type=inline"), "Inline");
+        let s3 = from("type=s3,bucket=b,prefix=team/,name=main;x,use_path_style=true");
+        for part in [
+            "manifests: \"team/manifests/\", blobs: \"team/blobs/\", names: [\"main\", \"x\"]",
+            "region: None, endpoint: None, path_style: true",
+        ] {
+            assert!(s3.contains(part), "{s3}");
+        }
+        let s3 =
+            to("type=s3,bucket=b,blobs_prefix=,touch_refresh=2h,upload_parallelism=2,mode=max");
+        for part in
+            ["blobs: \"\", names: [\"buildkit\"]", "refresh: 7200s, parallelism: 2", "mode: Max"]
+        {
+            assert!(s3.contains(part), "{s3}");
+        }
     }
 
     #[test]
@@ -209,6 +298,11 @@ mod tests {
         for (word, part) in [
             ("type=local", "dest is required"),
             ("type=inline,mode=max", "mode=min only"),
+            ("type=s3,bucket=b,upload_parallelism=0", "a positive integer"),
+            (
+                "type=s3,bucket=b,secret_access_key=geheim",
+                "secret_access_key=***\": access_key_id and secret_access_key go together",
+            ),
             ("type=registry,ref=a,mode=all", "unknown mode \"all\""),
             (
                 "type=registry,ref=a,image-manifest=true,oci-mediatypes=false",
