@@ -5,11 +5,11 @@
 //! result. `bld` follows a step by its own definition and content keys, which are in the field `bld`
 //! of a record. The links are written all the same: they say to BuildKit what depends on what.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
 use bld_oci::{Descriptor, DescriptorExt as _, Digest, descriptor, json};
-use bld_store::LayerBlob;
+use bld_store::{CacheName, LayerBlob};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,9 @@ use crate::CacheError;
 
 /// The media type of a document.
 pub const MEDIA_TYPE: &str = "application/vnd.buildkit.cacheconfig.v0";
+
+/// The media type of the archive of a cache mount.
+const MOUNT_TYPE: &str = "application/vnd.bld.cachemount.v1.tar+zstd";
 
 /// The largest document that is read, bytes. BuildKit reads no more than a mebibyte.
 pub const MAX_SIZE: u64 = 64 << 20;
@@ -32,6 +35,27 @@ pub struct Cache {
     pub layers: Vec<Layer>,
     /// The results.
     pub records: Vec<Record>,
+    /// Cache mounts that steps used.
+    pub mounts: Vec<Mount>,
+}
+
+/// The files of a cache mount, as `bld cache export` writes them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// What names it.
+    #[serde(flatten)]
+    pub name: CacheName,
+    /// Digest of the archive.
+    pub blob: Digest,
+    /// Its size, bytes.
+    pub size: u64,
+}
+
+impl Mount {
+    /// The archive, described as layers are.
+    pub fn blob(&self) -> LayerBlob {
+        LayerBlob { digest: self.blob, size: self.size, media_type: MOUNT_TYPE.to_owned() }
+    }
 }
 
 /// A layer, on top of another one.
@@ -91,6 +115,9 @@ struct Config {
     layers: Vec<ConfigLayer>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     records: Vec<ConfigRecord>,
+    /// What BuildKit does not know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", rename = "bldMounts")]
+    mounts: Vec<Mount>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -198,7 +225,8 @@ impl Cache {
             parent: layer.parent.map_or(-1, |parent| parent as i64),
             annotations: annotated.then(|| annotations(layer)),
         });
-        let config = Config { layers: layers.collect(), records: self.config_records()? };
+        let (records, mounts) = (self.config_records()?, self.mounts.clone());
+        let config = Config { layers: layers.collect(), records, mounts };
         json::to_canonical(&config).map_err(|error| CacheError::malformed("the cache", error))
     }
 
@@ -262,7 +290,18 @@ impl Cache {
             let described = described.get(layer.blob.as_str()).copied();
             (described.and_then(of_descriptor).or_else(|| of_annotations(layer)), layer.parent)
         });
-        Ok(assemble(layers.collect(), config.records))
+        let mut parsed = assemble(layers.collect(), config.records);
+        parsed.cache.mounts = config.mounts;
+        Ok(parsed)
+    }
+
+    /// All blobs that it needs, each once: those of layers and of cache mounts.
+    pub fn blobs(&self) -> Vec<LayerBlob> {
+        let layers = self.layers.iter().map(|layer| layer.blob.clone());
+        let mut seen = HashSet::new();
+        let mut all: Vec<_> = layers.chain(self.mounts.iter().map(Mount::blob)).collect();
+        all.retain(|blob| seen.insert(blob.digest));
+        all
     }
 
     /// A layer and all it lies on, lowest first, by their places in [`Cache::layers`].

@@ -20,6 +20,6 @@ pub mod manifest;
 mod place;
 pub mod s3;
 
-pub use document::{Cache, Input, Layer, MAX_SIZE, MEDIA_TYPE, Parsed, Record};
+pub use document::{Cache, Input, Layer, MAX_SIZE, MEDIA_TYPE, Mount, Parsed, Record};
 pub use error::CacheError;
 pub use place::Place;

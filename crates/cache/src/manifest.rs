@@ -3,6 +3,7 @@
 use bld_oci::document::{new_index, new_manifest, parse_index, parse_manifest, to_bytes};
 use bld_oci::media_type::{self, LayerCompression};
 use bld_oci::{Descriptor, Digest, MediaType};
+use bld_store::LayerBlob;
 
 use crate::{Cache, CacheError, MEDIA_TYPE};
 
@@ -35,7 +36,7 @@ pub struct Written {
     pub config: Vec<u8>,
     /// Digest of the document.
     pub config_digest: Digest,
-    /// The layers, each blob once.
+    /// The layers and archives of cache mounts, each blob once.
     pub layers: Vec<Descriptor>,
 }
 
@@ -58,6 +59,11 @@ pub fn write(cache: &Cache, form: Form) -> Result<Written, CacheError> {
         if !layers.iter().any(|known| known.digest() == described.digest()) {
             layers.push(described);
         }
+    }
+    // Registries and layouts keep what a manifest names.
+    for mount in &cache.mounts {
+        let LayerBlob { digest, size, media_type } = mount.blob();
+        layers.push(bld_oci::descriptor(&media_type, digest, size));
     }
     let about = bld_oci::descriptor(MEDIA_TYPE, config_digest, config.len() as u64);
     let (media_type, bytes) = if form.image {

@@ -237,8 +237,8 @@ impl<'a> Outside<'a> {
         remote: RemoteSources,
         (events, cancel): (&'a Events, &'a Cancel),
     ) -> Result<Self, BuildError> {
-        let bringer = engine.bringer(events)?;
         let caches = share::import(engine, &request.cache_from, events);
+        let bringer = engine.bringer(events)?.offering(&caches);
         let shared = Arc::new(Imports::new(caches, bringer.clone()));
         let lease = Arc::new(engine.store()?.lease());
         Ok(Self {

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 pub use bld_layer::Compression;
 use bld_layer::{ApplyOptions, Encoder, LayerError, Whiteouts};
-use bld_store::{CacheAccess, CacheHold, CacheMount, CacheName};
+use bld_store::{CacheAccess, CacheHold, CacheMount, CacheName, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::error::IoContext as _;
@@ -167,9 +167,7 @@ impl Engine {
             }
             (None, None) => (0o755, 0, 0),
         };
-        chown(&path, Some(uid), Some(gid)).at("set the owner of", &path)?;
-        let permissions = fs::Permissions::from_mode(mode);
-        fs::set_permissions(&path, permissions).at("set the mode of", &path)?;
+        own(&path, (mode, uid, gid))?;
         scratch.sync()?;
         store.put_cache_mount(&name, scratch, hold)?;
         let all = self.caches()?;
@@ -208,6 +206,32 @@ impl Engine {
             }
         }
     }
+}
+
+/// Makes `archive`, of [`Engine::export_cache`], the cache mount of this name, unless there is one.
+pub(crate) fn put_archive(
+    store: &Store,
+    name: &CacheName,
+    archive: impl Read + Send + 'static,
+) -> Result<()> {
+    let scratch = store.scratch()?;
+    let path = scratch.path();
+    let label = unpack(archive, &path).map_err(|source| EngineError::Cache {
+        id: name.id.clone(),
+        action: "import",
+        source,
+    })?;
+    let attributes =
+        label.map_or((0o755, 0, 0), |label| (label.mode & 0o7777, label.uid, label.gid));
+    own(&path, attributes)?;
+    scratch.sync()?;
+    Ok(store.put_cache_mount(name, scratch, None)?)
+}
+
+fn own(path: &Path, (mode, uid, gid): (u32, u32, u32)) -> Result<()> {
+    chown(path, Some(uid), Some(gid)).at("set the owner of", path)?;
+    let permissions = fs::Permissions::from_mode(mode);
+    fs::set_permissions(path, permissions).at("set the mode of", path)
 }
 
 /// Digits of a key that stand for it, at least.

@@ -9,6 +9,7 @@ mod bring;
 mod bucket;
 mod export;
 mod import;
+mod mounts;
 mod request;
 
 pub use bld_cache::manifest::Form as CacheForm;

@@ -14,11 +14,12 @@ use std::sync::atomic::Ordering;
 use bld_event::VertexId;
 use bld_graph::Input;
 use bld_oci::Digest;
-use bld_store::{LayerElsewhere, RecordInput, SnapshotId, StoreError};
+use bld_store::{CacheName, LayerElsewhere, RecordInput, SnapshotId, StoreError};
 
 use crate::content;
 use crate::error::StepFailure;
 use crate::evaluate::{enter, recorded_input};
+use crate::execute;
 use crate::explain::Portrait;
 use crate::solver::Build;
 use crate::step::Tree;
@@ -47,6 +48,10 @@ pub trait Shared: Send + Sync {
     /// # Errors
     /// When they cannot be had. What depends on them is forgotten then, and not offered again.
     fn bring(&self, id: SnapshotId, vertex: VertexId) -> Result<(), Box<dyn Error + Send + Sync>>;
+
+    /// Makes the cache mount of this name, which is not here, of what is offered; whether that was done.
+    /// A step can do without, so there is no error.
+    fn bring_cache_mount(&self, name: &CacheName, vertex: VertexId) -> bool;
 }
 
 /// Nothing is shared.
@@ -65,6 +70,10 @@ impl Shared for Alone {
     fn bring(&self, id: SnapshotId, _: VertexId) -> Result<(), Box<dyn Error + Send + Sync>> {
         Err(StoreError::Elsewhere { id }.into())
     }
+
+    fn bring_cache_mount(&self, _: &CacheName, _: VertexId) -> bool {
+        false
+    }
 }
 
 /// A step whose result is known, for others to know it, too.
@@ -78,6 +87,8 @@ pub struct SolvedStep {
     pub inputs: Vec<RecordInput>,
     /// Its result.
     pub snapshot: SnapshotId,
+    /// The cache mounts it has when it runs.
+    pub cache_mounts: Vec<CacheName>,
 }
 
 /// The result that is offered for the definition of step `index`, which is put into the store; and
@@ -178,7 +189,9 @@ impl Build {
             if news {
                 self.env.store.put_record(&record)?;
             }
-            described.push(SolvedStep { definition, op: step.op, inputs: record.inputs, snapshot });
+            let cache_mounts = execute::cache_mounts(self, index);
+            let (op, inputs) = (step.op, record.inputs);
+            described.push(SolvedStep { definition, op, inputs, snapshot, cache_mounts });
         }
         Ok(described)
     }

@@ -288,6 +288,74 @@ fn keys_of_a_bucket_are_told_to_nobody() {
     let _ = none.expect_text("there are no credentials: set AWS_ACCESS_KEY_ID");
 }
 
+/// Builds a step that adds a line to a cache mount; all lines that it saw, and what was told.
+fn with_cache_mount(env: &TestEnv, line: &str, caches: &[&str]) -> (String, Output) {
+    env.load_busybox();
+    let dockerfile = format!(
+        "FROM busybox\nRUN --mount=type=cache,id=tools,target=/c,uid=7,mode=0700 \
+         echo {line} >> /c/log && cp /c/log /log && stat -c %u:%a /c > /owner\n"
+    );
+    let output = format!("type=local,dest={}", env.path("out").display());
+    let arguments = ["--network", "none", "-o", &output].into_iter().chain(caches.iter().copied());
+    let built = env.build("app:1", &dockerfile, arguments).expect_code(0);
+    let read = |name: &str| fs::read_to_string(env.path("out").join(name)).unwrap();
+    assert_eq!(read("owner"), "7:700\n");
+    (read("log"), built)
+}
+
+/// Cache mounts go to two places, one after the other, and come back where a step needs them.
+fn cache_mounts_travel(places: [(&str, &str); 2], machine: impl Fn() -> TestEnv) {
+    let [(to, from), (on, back)] = places;
+    let (to, on) = (format!("{to},mounts=true"), format!("{on},mounts=true"));
+    assert_eq!(with_cache_mount(&machine(), "a", &["--cache-to", &to]).0, "a\n");
+    let second = machine();
+    let caches = ["--cache-from", from, "--cache-to", &on];
+    let (lines, built) = with_cache_mount(&second, "a", &caches);
+    assert_eq!((lines.as_str(), ran(&built)), ("a\n", 0), "{}", built.stderr);
+    let mounts = fs::read_dir(second.root().join("cachemounts")).unwrap().count();
+    assert_eq!(mounts, 0, "nothing has run, so nothing was needed");
+    let third = machine();
+    let caches = ["--cache-from", &format!("{back},mounts=true")];
+    assert_eq!(with_cache_mount(&third, "b", &caches).0, "a\nb\n");
+    // What is here stays.
+    assert_eq!(with_cache_mount(&third, "c", &caches).0, "a\nb\nc\n");
+    third.assert_nothing_left();
+}
+
+#[test]
+fn cache_mounts_travel_by_way_of_a_directory() {
+    let place = tempfile::tempdir().unwrap();
+    let word = |key: &str, name| format!("type=local,{key}={}", place.path().join(name).display());
+    let [to, from, on, back] = [("dest", "1"), ("src", "1"), ("dest", "2"), ("src", "2")]
+        .map(|(key, name)| word(key, name));
+    cache_mounts_travel([(&to, &from), (&on, &back)], machine);
+    // One that is damaged is as good as none.
+    let blobs = fs::read_dir(place.path().join("2/blobs/sha256")).unwrap();
+    let archives = blobs.map(|blob| blob.unwrap().path());
+    for archive in archives.filter(|blob| fs::read(blob).unwrap().starts_with(b"\x28\xb5\x2f\xfd"))
+    {
+        fs::write(archive, "no archive").unwrap();
+    }
+    let (lines, built) = with_cache_mount(&machine(), "d", &["--cache-from", &back]);
+    assert_eq!(lines, "d\n");
+    let _ = built.expect_text("the cache mount tools begins empty");
+}
+
+#[test]
+fn cache_mounts_travel_by_way_of_a_registry() {
+    let registry = Registry::start().unwrap();
+    let word = |name| format!("type=registry,ref={}/{name}", registry.host());
+    let (one, two) = (word("one:1"), word("two:1"));
+    cache_mounts_travel([(&one, &one), (&two, &two)], machine);
+}
+
+#[test]
+fn cache_mounts_travel_by_way_of_a_bucket() {
+    let bucket = Bucket::new();
+    let other = bucket.words.replace("team/", "other/");
+    cache_mounts_travel([(&bucket.words, &bucket.words), (&other, &other)], || bucket.machine());
+}
+
 #[test]
 fn an_image_says_what_made_it() {
     let farm = Farm::new();

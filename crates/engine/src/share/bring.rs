@@ -19,6 +19,7 @@ use futures_util::future::join_all;
 use tokio::sync::Semaphore;
 
 use super::bucket::receive;
+use super::mounts::OfferedMount;
 use crate::error::{IoContext as _, in_one_line};
 use crate::images::ensure_unpacked;
 use crate::images::record::note_layer;
@@ -31,10 +32,12 @@ const AT_ONCE: usize = 6;
 /// Brings layers here. Clones share what they know to be lost.
 #[derive(Clone)]
 pub(crate) struct Bringer {
-    store: Store,
-    net: Arc<Net>,
-    events: Events,
+    pub(super) store: Store,
+    pub(super) net: Arc<Net>,
+    pub(super) events: Events,
     lost: Arc<Mutex<HashSet<Digest>>>,
+    /// Cache mounts that others have.
+    pub(super) mounts: Arc<Vec<OfferedMount>>,
 }
 
 impl Engine {
@@ -45,6 +48,7 @@ impl Engine {
             net: Arc::clone(self.net()),
             events: events.clone(),
             lost: Arc::default(),
+            mounts: Arc::default(),
         })
     }
 }
@@ -223,8 +227,8 @@ impl Bringer {
         tokio::task::spawn_blocking(work).await.map_err(|_| EngineError::Canceled)?
     }
 
-    /// Brings the blob of a layer into the store.
-    async fn fetch(
+    /// Brings a blob into the store.
+    pub(super) async fn fetch(
         &self,
         source: &LayerSource,
         vertex: VertexId,

@@ -1,16 +1,16 @@
 //! Buckets of S3 that caches are in.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bld_cache::s3::{self, AccessKeys, Bucket, S3};
-use bld_cache::{Cache, CacheError, Layer};
+use bld_cache::{Cache, CacheError};
 use bld_event::Task;
 use bld_http::{Options, Transport, is_loopback};
 use bld_oci::{Descriptor, DescriptorExt as _};
 use bld_registry::{Item, Sink, Tap};
-use bld_store::Store;
+use bld_store::{LayerBlob, Store};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::S3Target;
@@ -98,15 +98,14 @@ impl Exporter<'_> {
     pub(super) fn upload(&self, target: &S3Target, cache: &Cache, task: &Task) -> Result<()> {
         let S3Target { cache: place, parallelism, .. } = target;
         let client = self.engine.net().s3(&place.bucket, place.keys.as_ref())?;
-        let missing = self.engine.block_on(missing(&client, target, &cache.layers))??;
+        let missing = self.engine.block_on(missing(&client, target, cache.blobs()))??;
         let store = self.engine.store()?;
-        for layer in &missing {
+        for blob in &missing {
             self.check_canceled()?;
-            self.provide(cache, &layer.blob.digest, task)?;
-            store.verify_blob(&layer.blob.digest)?;
+            self.provide(cache, &blob.digest, task)?;
+            store.verify_blob(&blob.digest)?;
         }
-        let write = |layer: &Layer| {
-            let (digest, size) = (layer.blob.digest, layer.blob.size);
+        let write = |LayerBlob { digest, size, .. }| {
             let (key, file) = (place.blob_key(&digest), store.blob_path(&digest));
             let client = &client;
             async move {
@@ -128,17 +127,14 @@ impl Exporter<'_> {
     }
 }
 
-/// The layers whose blobs must be written, each blob once; those that are there are renewed if that is
-/// due.
-async fn missing<'a>(
+/// Those of `blobs` that must be written; those that are there are renewed if that is due.
+async fn missing(
     client: &S3,
     target: &S3Target,
-    layers: &'a [Layer],
-) -> Result<Vec<&'a Layer>, CacheError> {
-    let mut seen = HashSet::new();
-    let blobs = layers.iter().filter(|layer| seen.insert(layer.blob.digest));
-    let looks = blobs.map(|layer| async move {
-        let (key, size) = (target.cache.blob_key(&layer.blob.digest), layer.blob.size);
+    blobs: Vec<LayerBlob>,
+) -> Result<Vec<LayerBlob>, CacheError> {
+    let looks = blobs.into_iter().map(|blob| async move {
+        let (key, size) = (target.cache.blob_key(&blob.digest), blob.size);
         let there = client.head(&key).await?.filter(|object| object.size == size);
         let is_there = match there {
             None => false,
@@ -147,7 +143,7 @@ async fn missing<'a>(
             }
             Some(_) => true,
         };
-        Ok((!is_there).then_some(layer))
+        Ok((!is_there).then_some(blob))
     });
     let looks = stream::iter(looks).buffered(LOOKS_AT_ONCE);
     looks.try_filter_map(async |found| Ok(found)).try_collect().await

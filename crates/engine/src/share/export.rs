@@ -114,6 +114,9 @@ impl Exporter<'_> {
                 cache.records.push(record(store, step, layer)?);
             }
         }
+        if options.mounts {
+            cache.mounts = self.mounts(held, task)?;
+        }
         let all = Some(steps.len() as u64);
         task.progress("preparing build cache for export", steps.len() as u64, all, true);
         Ok(cache)
@@ -162,9 +165,8 @@ impl Exporter<'_> {
     ) -> Result<()> {
         let store = self.engine.store()?;
         let writer = layout::Writer::open(&local.dir)?;
-        for layer in &cache.layers {
+        for blob in cache.blobs() {
             self.check_canceled()?;
-            let blob = &layer.blob;
             if layout::has_blob(&local.dir, &blob.digest, blob.size) {
                 continue;
             }
@@ -182,11 +184,12 @@ impl Exporter<'_> {
         if self.cancel.is_canceled() { Err(EngineError::Canceled) } else { Ok(()) }
     }
 
-    /// Makes sure that the blob of a layer is here.
+    /// Makes sure that the blob of a layer or a cache mount is here.
     pub(super) fn provide(&self, cache: &Cache, digest: &Digest, task: &Task) -> Result<()> {
-        let layer = cache.layers.iter().find(|layer| layer.blob.digest == *digest);
-        let layer = layer.ok_or(StoreError::MissingBlob { digest: *digest })?;
-        self.bringer.fetch_blob(&layer.diff_id, digest, task.id())
+        match cache.layers.iter().find(|layer| layer.blob.digest == *digest) {
+            Some(layer) => self.bringer.fetch_blob(&layer.diff_id, digest, task.id()),
+            None => self.bringer.fetch_mount(digest, task.id()),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use bld_event::{EventKind, Events, Task, VertexId};
 use bld_oci::{Descriptor, DescriptorExt as _, Digest, ImageConfig, Reference, chain_ids};
 use bld_registry::Reporter;
 use bld_solve::{Offer, Shared};
-use bld_store::{LayerElsewhere, RecordInput, SnapshotId};
+use bld_store::{CacheName, LayerElsewhere, RecordInput, SnapshotId};
 
 use super::{Bringer, CacheSource};
 use crate::images::find;
@@ -33,8 +33,8 @@ pub(crate) struct Imports {
 pub(crate) struct Imported {
     /// As users call it.
     from: String,
-    place: Place,
-    cache: Cache,
+    pub(super) place: Place,
+    pub(super) cache: Cache,
     by_definition: HashMap<Digest, usize>,
     by_op: HashMap<Digest, Vec<usize>>,
     /// The content up to each layer that is the result of a step.
@@ -106,6 +106,10 @@ impl Shared for Imports {
             cache.by_op.get(op).into_iter().flatten().map(move |&record| (cache, record))
         });
         records.filter_map(|(cache, record)| cache.offer(record, &lost)).collect()
+    }
+
+    fn bring_cache_mount(&self, name: &CacheName, vertex: VertexId) -> bool {
+        self.bringer.bring_mount(name, vertex)
     }
 
     fn bring(&self, id: SnapshotId, vertex: VertexId) -> Result<(), Box<dyn Error + Send + Sync>> {

@@ -102,4 +102,6 @@ pub struct CacheOptions {
     pub force_compression: bool,
     /// A cache that cannot be written fails no build.
     pub ignore_error: bool,
+    /// Cache mounts that the build's steps have go along.
+    pub mounts: bool,
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-use bld_graph::{Input, MountKind, MountOp, Sharing};
+use bld_graph::{Input, MountKind, MountOp, Op, Sharing};
 use bld_store::{CacheAccess, CacheHold, CacheName};
 
 use super::mounts::io;
@@ -14,6 +14,13 @@ use crate::solver::Build;
 
 /// Mode, user and group of a directory of which nothing is said.
 const USUAL: (u32, u32, u32) = (0o755, 0, 0);
+
+/// The names of the cache mounts of step `index`.
+pub(crate) fn cache_mounts(build: &Build, index: usize) -> Vec<CacheName> {
+    let Op::Exec(op) = build.op(index) else { return Vec::new() };
+    let caches = Caches::new(build, index);
+    op.mounts.iter().filter_map(Wanted::of).map(|want| caches.name(&want, 0)).collect()
+}
 
 /// The cache mounts of one step, held while it runs.
 pub(super) struct Caches<'a> {
@@ -121,7 +128,11 @@ impl<'a> Caches<'a> {
 
     /// Makes and fills a cache mount.
     fn make(&self, name: &CacheName, want: &Wanted<'_>) -> Result<(), StepFailure> {
-        let store = &self.build.env.store;
+        let Build { env, steps, .. } = self.build;
+        if env.shared.bring_cache_mount(name, steps[self.index].id) {
+            return Ok(());
+        }
+        let store = &env.store;
         let dir = store.scratch()?;
         let path = dir.path();
         let (mut mode, mut uid, mut gid) = (want.mode, want.uid, want.gid);

@@ -23,6 +23,8 @@ use crate::solver::Build;
 use crate::step::{self, Tree};
 use crate::traced;
 
+pub(crate) use caches::cache_mounts;
+
 /// Largest `/etc/passwd` or `/etc/group` that is read, bytes.
 const ACCOUNTS_LIMIT: u64 = 16 << 20;
 

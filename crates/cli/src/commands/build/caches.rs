@@ -114,6 +114,9 @@ fn without_secrets(word: &str) -> String {
 
 fn source(word: &str) -> Result<CacheSource, Failure> {
     let mut words = Words::parse("--cache-from", word)?;
+    if words.flag("mounts")? == Some(false) {
+        return Err(words.invalid("cache mounts come only where there are none: there is no need"));
+    }
     let source = match words.kind.as_str() {
         "registry" => {
             words.take("registry.insecure");
@@ -235,6 +238,7 @@ fn options(words: &mut Words<'_>) -> Result<CacheOptions, Failure> {
         compression,
         force_compression: words.flag("force-compression")?.unwrap_or(false),
         ignore_error: words.flag("ignore-error")?.unwrap_or(false),
+        mounts: words.flag("mounts")?.unwrap_or(false),
     })
 }
 
