@@ -25,6 +25,13 @@ impl Session {
         Self { engine: Engine::open(config(global)) }
     }
 
+    /// A session that trusts registries blindly, where that is asked for.
+    pub(crate) fn unverified_if(&self, insecure: bool) -> Self {
+        let config = self.engine.config().clone();
+        let tls_verify = config.tls_verify && !insecure;
+        Self { engine: Engine::open(EngineConfig { tls_verify, ..config }) }
+    }
+
     /// Writes `text` to standard output.
     #[expect(clippy::unused_self, reason = "output belongs to the session")]
     pub(crate) fn print(&self, text: &str) -> Result<(), Failure> {

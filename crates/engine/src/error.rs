@@ -15,7 +15,7 @@ use bld_sandbox::{SandboxError, UserError};
 use bld_store::StoreError;
 
 use crate::images::remove::Conflict;
-use crate::imagetools::CombineError;
+use crate::imagetools::{CombineError, ListError};
 use crate::sign::{KeyError, SignatureError};
 
 /// Result of an engine operation.
@@ -116,6 +116,9 @@ pub enum EngineError {
     /// Images at registries cannot be made into a new one.
     #[error(transparent)]
     Combine(#[from] CombineError),
+    /// A list of manifests cannot be changed or pushed.
+    #[error(transparent)]
+    List(#[from] ListError),
     /// A file could not be downloaded.
     #[error("download {url}: {problem}")]
     Download {

@@ -104,10 +104,20 @@ pub(super) fn shown<T>(
     quiet: bool,
     work: impl FnOnce(&Events) -> Result<T, EngineError>,
 ) -> Result<T, Failure> {
+    shown_as(progress::PULL, to, quiet, work)
+}
+
+/// Does `work` while its progress is shown in these words.
+pub(super) fn shown_as<T>(
+    words: progress::Words,
+    to: Stdio,
+    quiet: bool,
+    work: impl FnOnce(&Events) -> Result<T, EngineError>,
+) -> Result<T, Failure> {
     if quiet {
         return Ok(work(&Events::none())?);
     }
-    let display = Display::transfer(to, progress::PULL)?;
+    let display = Display::transfer(to, words)?;
     let result = work(&display.events());
     display.finish();
     Ok(result?)

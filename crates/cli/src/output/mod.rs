@@ -1,6 +1,7 @@
 //! Text for people: lists, tables, sizes and times.
 
 pub(crate) mod file;
+pub(crate) mod json;
 pub(crate) mod list;
 pub(crate) mod path;
 pub(crate) mod table;

@@ -22,7 +22,7 @@ use bld_event::{Event, Events};
 use queue::Queue;
 use steps::Steps;
 pub(crate) use steps::{FailedStep, StepReport, Summary, Why};
-pub(crate) use transfer::{PULL, PUSH};
+pub(crate) use transfer::{PULL, PUSH, Words};
 
 /// How long a reader waits for an event before it gets a chance to redraw.
 const TICK: Duration = Duration::from_millis(100);
@@ -136,7 +136,7 @@ impl Display {
     }
 
     /// Starts a reader for a pull or a push, which writes to standard output or standard error.
-    pub(crate) fn transfer(to: Stdio, words: transfer::Words) -> io::Result<Self> {
+    pub(crate) fn transfer(to: Stdio, words: Words) -> io::Result<Self> {
         use indicatif::ProgressDrawTarget;
         let reader: Box<dyn Reader> = match to {
             Stdio::Out if io::stdout().is_terminal() => {

@@ -25,6 +25,7 @@ mod inside;
 mod interop;
 mod lifecycle;
 mod login;
+mod manifests;
 mod moving;
 mod network;
 mod output;
