@@ -12,7 +12,7 @@ use crate::session::{Outcome, Session};
 /// Load an image from a tar archive or STDIN
 ///
 /// The archive is one of docker, podman, skopeo or BuildKit, or an OCI layout, plain or compressed. Of
-/// images for several platforms, the one for this machine is taken.
+/// images for several platforms, all that are there are taken.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {

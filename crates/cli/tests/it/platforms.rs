@@ -104,6 +104,33 @@ fn a_name_stands_for_all_platforms() {
 }
 
 #[test]
+fn all_platforms_of_an_archive_are_loaded() {
+    let env = env();
+    let (archive, dir) = (env.path("both.tar"), env.path("both"));
+    let _ = build(&env, "both:1", &[]).expect_code(0);
+    env.bld(["save", "-o", archive.to_str().unwrap(), "both:1"]).ok();
+    env.bld(["save", "--format", "oci-dir", "-o", dir.to_str().unwrap(), "both:1"]).ok();
+    for (input, output) in [(&archive, "again.tar"), (&dir, "more.tar")] {
+        let other = TestEnv::new(crate::BLD);
+        let loaded = other.bld(["load", "-i", input.to_str().unwrap()]).ok();
+        assert_eq!(loaded.stdout, "Loaded image: both:1\n");
+        for platform in ["linux/amd64", "linux/arm64"] {
+            let run =
+                ["run", "--rm", "--network", "none", "--platform", platform, "both:1", "/out"];
+            assert_eq!(other.bld(run).ok().text(), platform);
+        }
+        let again = other.path(output);
+        other.bld(["save", "-o", again.to_str().unwrap(), "both:1"]).ok();
+        assert_eq!(fs::read(&archive).unwrap(), fs::read(&again).unwrap());
+        let one = TestEnv::new(crate::BLD);
+        one.bld(["load", "--platform", "linux/arm64", "-i", input.to_str().unwrap()]).ok();
+        let shown = one.bld(["inspect", "--format", "{{.Architecture}}", "both:1"]).ok();
+        assert_eq!(shown.text(), "arm64");
+        assert_eq!(one.bld(["images", "-q"]).ok().stdout.lines().count(), 1);
+    }
+}
+
+#[test]
 fn outputs_of_several_platforms() {
     let env = env();
     let (files, tar, oci) = (env.path("files"), env.path("files.tar"), env.path("oci"));

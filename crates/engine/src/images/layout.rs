@@ -115,6 +115,55 @@ pub(super) fn import(
     record::from_manifest(store, &bytes)
 }
 
+/// Brings all images that `descriptor` names into the store; of an index those that are there, as an archive
+/// may have been written for some platforms only.
+pub(super) fn import_all(
+    store: &Store,
+    blobs: &dyn Blobs,
+    descriptor: &Descriptor,
+) -> Result<Vec<ImageRecord>> {
+    let mut images = Vec::new();
+    if media_type::is_index(descriptor.media_type().as_ref()) {
+        let bytes = fetch_document(store, blobs, &digest(descriptor)?)?;
+        let index = document::parse_index(&bytes).map_err(|error| malformed("index", &error))?;
+        for image in index.manifests().iter().filter(|image| !image.is_attestation()) {
+            if is_there(store, blobs, image)? {
+                images.push(import(store, blobs, image, None)?);
+            }
+        }
+    }
+    if images.is_empty() {
+        images.push(import(store, blobs, descriptor, None)?);
+    }
+    Ok(images)
+}
+
+/// Whether the manifest that `descriptor` names is there, with all blobs.
+fn is_there(store: &Store, blobs: &dyn Blobs, descriptor: &Descriptor) -> Result<bool> {
+    let has = |descriptor: &Descriptor| -> Result<bool> {
+        let digest = digest(descriptor)?;
+        Ok(store.has_blob(&digest) || blobs.open(&digest)?.is_some())
+    };
+    if !has(descriptor)? {
+        return Ok(false);
+    }
+    let bytes = fetch_document(store, blobs, &digest(descriptor)?)?;
+    let Ok(manifest) = document::parse_manifest(&bytes) else { return Ok(false) };
+    for blob in [manifest.config()].into_iter().chain(manifest.layers()) {
+        if !has(blob)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether an `index.json` leads to images of several platforms.
+pub(super) fn has_index(index: &[u8]) -> bool {
+    entries(index).is_ok_and(|entries| {
+        entries.iter().any(|one| media_type::is_index(one.descriptor.media_type().as_ref()))
+    })
+}
+
 fn digest(descriptor: &Descriptor) -> Result<Digest> {
     descriptor.sha256().map_err(|error| EngineError::Archive { problem: error.to_string() })
 }

@@ -33,8 +33,7 @@ pub struct Loaded {
 
 impl Engine {
     /// Brings every image of the archive `input`, which may be compressed, into the store and
-    /// unpacks it. Of what is there for several platforms, the image for `platform` is taken, which
-    /// is this machine's when absent.
+    /// unpacks it. Of what is there for several platforms, the image for `platform` is taken, or all.
     ///
     /// # Errors
     /// [`EngineError::Archive`] for what is no archive of images, and where nothing is for `platform`.
@@ -72,20 +71,29 @@ impl Engine {
     }
 }
 
+/// The images that have the same names, each for its platform, and the names.
+type Named = (Vec<ImageRecord>, Vec<String>);
+
 /// Unpacks images and gives them their names.
-fn enter(
-    store: &Store,
-    images: Vec<(ImageRecord, Vec<String>)>,
-    events: &Events,
-    task: &Task,
-) -> Result<Vec<Loaded>> {
+fn enter(store: &Store, images: Vec<Named>, events: &Events, task: &Task) -> Result<Vec<Loaded>> {
     let mut loaded = Vec::new();
-    for (image, names) in images {
-        ensure_unpacked(store, &image, events, task.id())?;
+    let host = Platform::host();
+    let is_ours = |image: &&ImageRecord| {
+        Platform::parse(&image.platform).is_ok_and(|platform| platform.satisfies(&host))
+    };
+    for (images, names) in images {
+        for image in &images {
+            ensure_unpacked(store, image, events, task.id())?;
+        }
+        let Some(image) = images.iter().find(is_ours).or(images.first()) else { continue };
+        let ids: Vec<Digest> = images.iter().map(|image| image.id).collect();
         let mut familiar = Vec::with_capacity(names.len());
         for name in names {
             let reference = find::parse(&name)?;
-            store.tag(&reference.to_string(), &image.id, None)?;
+            match ids.as_slice() {
+                [_] => store.tag(&reference.to_string(), &image.id, None)?,
+                all => store.tag_variants(&reference.to_string(), all, &image.id)?,
+            }
             familiar.push(reference.familiar());
         }
         loaded.push(Loaded { id: image.id, names: familiar });
@@ -181,12 +189,12 @@ impl Contents {
     }
 
     /// The images, each with the names it is to get.
-    fn images(
-        &self,
-        store: &Store,
-        platform: Option<&Platform>,
-    ) -> Result<Vec<(ImageRecord, Vec<String>)>> {
+    fn images(&self, store: &Store, platform: Option<&Platform>) -> Result<Vec<Named>> {
         match (self.documents.get("manifest.json"), self.documents.get("index.json")) {
+            // What docker's document has no place for.
+            (_, Some(index)) if layout::has_index(index) => {
+                layout_images(store, &InStore, index, platform)
+            }
             (Some(manifest), index) => {
                 let manifests = match index {
                     Some(index) => manifests_by_config(store, index),
@@ -210,7 +218,7 @@ impl Contents {
         store: &Store,
         entry: &DockerEntry,
         manifests: &HashMap<Digest, Digest>,
-    ) -> Result<(ImageRecord, Vec<String>)> {
+    ) -> Result<Named> {
         let id = match self.documents.get(&clean(&entry.config)) {
             Some(config) => store.put_blob(config)?,
             None => self.blob(&entry.config)?.0,
@@ -225,7 +233,7 @@ impl Contents {
                 media_type: layer_type(store, &digest)?.to_owned(),
             });
         }
-        Ok((record::enter(store, &id, manifests.get(&id).copied(), &layers)?, names))
+        Ok((vec![record::enter(store, &id, manifests.get(&id).copied(), &layers)?], names))
     }
 
     /// The blob of that name, behind any number of links.
@@ -245,15 +253,16 @@ impl Contents {
 }
 
 /// Those of `images` that are for `platform`, if one was asked for; at least one.
-fn for_platform(
-    mut images: Vec<(ImageRecord, Vec<String>)>,
-    platform: Option<&Platform>,
-) -> Result<Vec<(ImageRecord, Vec<String>)>> {
+fn for_platform(mut images: Vec<Named>, platform: Option<&Platform>) -> Result<Vec<Named>> {
     let Some(wanted) = platform else { return Ok(images) };
-    let found: Vec<String> = images.iter().map(|(image, _)| image.platform.clone()).collect();
-    images.retain(|(image, _)| {
-        Platform::parse(&image.platform).is_ok_and(|platform| platform.satisfies(wanted))
-    });
+    let found: Vec<String> =
+        images.iter().flat_map(|(images, _)| images).map(|image| image.platform.clone()).collect();
+    for (images, _) in &mut images {
+        images.retain(|image| {
+            Platform::parse(&image.platform).is_ok_and(|platform| platform.satisfies(wanted))
+        });
+    }
+    images.retain(|(images, _)| !images.is_empty());
     if images.is_empty() {
         let found = found.join(", ");
         return Err(problem(format!("no image in it is for {wanted}, only for {found}")));
@@ -267,13 +276,16 @@ fn layout_images(
     blobs: &dyn layout::Blobs,
     index: &[u8],
     platform: Option<&Platform>,
-) -> Result<Vec<(ImageRecord, Vec<String>)>> {
-    let mut images: Vec<(ImageRecord, Vec<String>)> = Vec::new();
+) -> Result<Vec<Named>> {
+    let mut images: Vec<Named> = Vec::new();
     for (descriptor, name) in choose(layout::entries(index)?, platform) {
-        let image = layout::import(store, blobs, &descriptor, platform)?;
-        match images.iter_mut().find(|(known, _)| known.id == image.id) {
+        let found = match platform {
+            Some(_) => vec![layout::import(store, blobs, &descriptor, platform)?],
+            None => layout::import_all(store, blobs, &descriptor)?,
+        };
+        match images.iter_mut().find(|(known, _)| *known == found) {
             Some((_, names)) => names.extend(name),
-            None => images.push((image, name.into_iter().collect())),
+            None => images.push((found, name.into_iter().collect())),
         }
     }
     for_platform(images, platform)
