@@ -38,6 +38,7 @@ const TEST: &[Package] = &[
     package("mmdebstrap", "mmdebstrap"),
     package("openssh-client", "ssh"),
     package("openssh-server", "sshd"),
+    package("openssl", "openssl"),
     package("podman", "podman"),
     package("python3", "python3"),
     package("python3-venv", "python3"),

@@ -111,19 +111,15 @@ impl Client {
         if let Some(data) = inline(descriptor) {
             return Ok(data);
         }
-        let read = async |repository: Repository| {
-            let mut backoff = Backoff::new(repository.retry);
-            loop {
+        let read = |repository: Repository| async move {
+            let attempt = || {
                 let pieces = pieces(repository.clone(), digest, size, 0..size);
-                let gather = |mut all: Vec<u8>, piece: Bytes| async move {
+                pieces.try_fold(Vec::new(), |mut all: Vec<u8>, piece: Bytes| async move {
                     all.extend_from_slice(&piece);
                     Ok(all)
-                };
-                match pieces.try_fold(Vec::new(), gather).await {
-                    Ok(bytes) => return Ok(bytes),
-                    Err(error) => backoff.after(error).await?,
-                }
-            }
+                })
+            };
+            repository.persist(attempt).await
         };
         self.find(reference, read).await
     }
@@ -233,23 +229,36 @@ async fn receive(
     let mut backoff = Backoff::new(repository.retry);
     loop {
         let before = sink.received();
-        let Err(error) = receive_more(repository, descriptor, digest, &mut sink, item).await else {
-            break;
+        let error = match receive_more(repository, descriptor, digest, &mut sink, item).await {
+            Ok(()) => {
+                let committed = sink.commit(digest).await;
+                // Which of the bytes are wrong is not known.
+                sink = Sink::open(store, Tap::default());
+                match committed {
+                    Ok(()) => return Ok(()),
+                    Err(StoreError::DigestMismatch { found, .. }) => {
+                        RegistryError::WrongDigest { what: blob_name(digest), found }
+                    }
+                    Err(other) => other.into(),
+                }
+            }
+            Err(error) if error.is_about_content() => {
+                sink.discard().await;
+                sink = Sink::open(store, Tap::default());
+                error
+            }
+            Err(error) => {
+                if sink.received() - before >= GOOD_PROGRESS {
+                    backoff.reset();
+                }
+                error
+            }
         };
-        if sink.received() - before >= GOOD_PROGRESS {
-            backoff.reset();
-        }
         if let Err(error) = backoff.after(error).await {
             sink.discard().await;
             return Err(error);
         }
     }
-    sink.commit(digest).await.map_err(|error| match error {
-        StoreError::DigestMismatch { found, .. } => {
-            RegistryError::WrongDigest { what: blob_name(digest), found }
-        }
-        other => other.into(),
-    })
 }
 
 /// Receives what is missing, or as much of it as one connection gives.

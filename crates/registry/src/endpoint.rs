@@ -43,19 +43,26 @@ impl Endpoint {
         };
         let transport = Transport::new(options)
             .map_err(|error| RegistryError::Config { reason: error.reason })?;
-        let mut failure = None;
-        for base in candidates {
-            match probe(registry, &base, &transport, config).await {
-                Ok(response) => {
-                    let credentials = Arc::clone(&config.credentials);
-                    let session = Session::new(registry, base.scheme() == "http", credentials);
-                    session.challenged(response.headers());
-                    return Ok(Self { registry: registry.to_owned(), base, transport, session });
+        let mut backoff = Backoff::new(config.retry);
+        loop {
+            // A server that expects TLS may hang up on plain HTTP, so the other way is tried before
+            // the same again.
+            let mut failure = not_a_host(registry);
+            for base in &candidates {
+                match probe(registry, base, &transport).await {
+                    Ok(response) => {
+                        let (registry, base) = (registry.to_owned(), base.clone());
+                        let credentials = Arc::clone(&config.credentials);
+                        let session = Session::new(&registry, base.scheme() == "http", credentials);
+                        session.challenged(response.headers());
+                        return Ok(Self { registry, base, transport, session });
+                    }
+                    Err(error) if failure.is_transient() && !is_about_trust(&error) => drop(error),
+                    Err(error) => failure = error,
                 }
-                Err(error) => failure = Some(error),
             }
+            backoff.after(failure).await?;
         }
-        Err(failure.unwrap_or_else(|| not_a_host(registry)))
     }
 }
 
@@ -86,36 +93,36 @@ async fn probe(
     registry: &str,
     base: &Url,
     transport: &Transport,
-    config: &Config,
 ) -> Result<Response, RegistryError> {
-    let mut backoff = Backoff::new(config.retry);
-    loop {
-        let answer = transport.execute(Request::new(Method::GET, base.clone())).await;
-        let error = match answer {
-            Ok(response) if is_wrong_protocol(base, &response) => {
-                let body = transport.body(response, PROBE_MAX).await.ok().flatten();
-                let body = body.unwrap_or_default();
-                let reason = crate::error::ErrorList::parse(&body).text;
-                RegistryError::Unreachable {
-                    registry: registry.to_owned(),
-                    source: TransportError::new(if reason.is_empty() {
-                        "it does not speak plain HTTP".to_owned()
-                    } else {
-                        reason
-                    }),
-                }
-            }
-            Ok(response) => return Ok(response),
-            Err(source) if source.before_connection => {
-                RegistryError::Unreachable { registry: registry.to_owned(), source }
-            }
-            Err(source) => RegistryError::Interrupted {
-                registry: registry.to_owned(),
-                action: "ask for its version".to_owned(),
-                source,
-            },
-        };
-        backoff.after(error).await?;
+    let answer = transport.execute(Request::new(Method::GET, base.clone())).await;
+    let registry = registry.to_owned();
+    match answer {
+        Ok(response) if is_wrong_protocol(base, &response) => {
+            let body = transport.body(response, PROBE_MAX).await.ok().flatten();
+            let reason = crate::error::ErrorList::parse(&body.unwrap_or_default()).text;
+            let source = TransportError::new(if reason.is_empty() {
+                "it does not speak plain HTTP".to_owned()
+            } else {
+                reason
+            });
+            Err(RegistryError::Unreachable { registry, source })
+        }
+        Ok(response) => Ok(response),
+        Err(source) if source.before_connection => {
+            Err(RegistryError::Unreachable { registry, source })
+        }
+        Err(source) => {
+            let action = "ask for its version".to_owned();
+            Err(RegistryError::Interrupted { registry, action, source })
+        }
+    }
+}
+
+/// Whether TLS was answered, by somebody who is not trusted.
+fn is_about_trust(error: &RegistryError) -> bool {
+    match error {
+        RegistryError::Unreachable { source, .. } => source.reason.contains("peer certificate"),
+        _ => false,
     }
 }
 

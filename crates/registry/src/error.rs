@@ -149,6 +149,11 @@ impl RegistryError {
         }
     }
 
+    /// Whether the bytes that came are not those that were asked for.
+    pub(crate) fn is_about_content(&self) -> bool {
+        matches!(self, Self::WrongDigest { .. } | Self::WrongSize { .. })
+    }
+
     /// Whether another source of the same content may do better. Trouble of this machine's own
     /// stays the same wherever the bytes come from.
     pub(crate) fn is_of_the_source(&self) -> bool {

@@ -51,7 +51,10 @@ impl Client {
     /// [`RegistryError::NotFound`] when there is no such thing, [`RegistryError::WrongDigest`] when
     /// it is not what the digest says.
     pub async fn resolve(&self, reference: &Reference) -> Result<Manifest, RegistryError> {
-        self.find(reference, |repository| read(repository, reference)).await
+        let read = |repository: Repository| async move {
+            repository.persist(|| read(&repository, reference)).await
+        };
+        self.find(reference, read).await
     }
 
     /// Reads the manifest `digest` of the repository of `reference`.
@@ -76,7 +79,7 @@ impl Client {
             return Ok(digest);
         }
         let found = self.find(reference, |repository| async move {
-            match get(&repository, reference, &Method::HEAD).await {
+            match repository.persist(|| get(&repository, reference, &Method::HEAD)).await {
                 Ok(response) => Ok(digest_header(response.headers())),
                 // Not every registry answers HEAD.
                 Err(RegistryError::Status(_)) => Ok(None),
@@ -90,8 +93,8 @@ impl Client {
     }
 }
 
-async fn read(repository: Repository, reference: &Reference) -> Result<Manifest, RegistryError> {
-    let response = get(&repository, reference, &Method::GET).await?;
+async fn read(repository: &Repository, reference: &Reference) -> Result<Manifest, RegistryError> {
+    let response = get(repository, reference, &Method::GET).await?;
     let announced = digest_header(response.headers());
     let content_type = response.headers().get(CONTENT_TYPE);
     // Parameters, such as a charset, do not matter.
@@ -133,7 +136,7 @@ async fn get(
         }
         Ok(request)
     };
-    let answer = repository.send("read a manifest", &request).await;
+    let answer = repository.send_once("read a manifest", &request).await;
     answer.map_err(|error| match error.status() {
         Some(StatusCode::NOT_FOUND) => not_found(reference),
         _ => error,

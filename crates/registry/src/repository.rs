@@ -59,10 +59,18 @@ impl Repository {
         action: &str,
         request: &(dyn Fn() -> Result<Request, RegistryError> + Send + Sync),
     ) -> Result<Response, RegistryError> {
+        self.persist(|| self.send_once(action, request)).await
+    }
+
+    /// Makes attempts at something until one succeeds or no other is worth it.
+    pub(crate) async fn persist<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, RegistryError>
+    where
+        F: Future<Output = Result<T, RegistryError>>,
+    {
         let mut backoff = Backoff::new(self.retry);
         loop {
-            match self.send_once(action, request).await {
-                Ok(response) => return Ok(response),
+            match attempt().await {
+                Ok(result) => return Ok(result),
                 Err(error) => backoff.after(error).await?,
             }
         }

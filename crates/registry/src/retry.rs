@@ -10,11 +10,16 @@ use crate::error::RegistryError;
 pub(crate) struct Backoff {
     policy: Retry,
     failures: u32,
+    /// How often the wrong bytes came.
+    spoilt: u32,
 }
+
+/// What was spoilt on its way comes right the next time; what comes wrong again is wrong where it is.
+const SPOILT_MAX: u32 = 1;
 
 impl Backoff {
     pub(crate) fn new(policy: Retry) -> Self {
-        Self { policy, failures: 0 }
+        Self { policy, failures: 0, spoilt: 0 }
     }
 
     /// Counts a failure. Returns after a pause when another attempt is due, and hands `error` back
@@ -36,7 +41,9 @@ impl Backoff {
 
     fn pause(&mut self, error: &RegistryError) -> Option<Duration> {
         self.failures += 1;
-        if !error.is_transient() || self.failures >= self.policy.attempts {
+        self.spoilt += u32::from(error.is_about_content());
+        let may_pass = error.is_transient() || error.is_about_content();
+        if !may_pass || self.spoilt > SPOILT_MAX || self.failures >= self.policy.attempts {
             return None;
         }
         if let Some(asked) = error.retry_after() {

@@ -8,6 +8,8 @@
 //! - [`Registry`]: an empty registry on loopback.
 //! - [`S3Server`]: a server of S3 on loopback.
 //! - [`WebServer`], [`GitDaemon`], [`SshServer`]: where files are brought from.
+//! - [`http`]: a server that answers as told, or stands in front of a registry and spoils its answers.
+//! - [`TokenServer`], [`Authority`]: who lets in to a registry, and who vouches for it.
 //! - [`rootfs`]: file system archives of a busybox and of a Debian.
 //! - [`Archive`], [`write_archive`]: read and write images as OCI archives.
 //! - [`Tarball`]: archives of what no shell can make.
@@ -22,6 +24,7 @@ mod archive;
 mod command;
 mod env;
 mod host;
+pub mod http;
 mod listener;
 mod peers;
 mod registry;
@@ -30,6 +33,8 @@ mod s3;
 mod servers;
 mod tarball;
 mod terminal;
+mod tls;
+mod tokens;
 mod tree;
 
 pub use archive::{Archive, Entry, Kind, write_archive};
@@ -43,4 +48,6 @@ pub use servers::{GitDaemon, Repository, SshAgent, SshServer, WebServer};
 pub use tar::EntryType;
 pub use tarball::{TarEntry, Tarball};
 pub use terminal::Terminal;
+pub use tls::Authority;
+pub use tokens::TokenServer;
 pub use tree::{Tree, TreeEntry, read_tree, tree_differences};

@@ -7,7 +7,8 @@ use bld_testkit::{Cmd, Registry};
 use crate::env;
 
 /// `s3cret`, as htpasswd keeps it for the user `me`.
-const HTPASSWD: &str = "me:$2b$04$ZuKilVoRr3TYKx1oCQm0qORQTIOOCK.IPltJ8Y4W.OvyATnFjgzK.\n";
+pub(crate) const HTPASSWD: &str =
+    "me:$2b$04$ZuKilVoRr3TYKx1oCQm0qORQTIOOCK.IPltJ8Y4W.OvyATnFjgzK.\n";
 
 #[test]
 fn a_password_is_checked_before_it_is_kept() {

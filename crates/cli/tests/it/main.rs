@@ -26,6 +26,7 @@ mod interop;
 mod lifecycle;
 mod login;
 mod manifests;
+mod matrix;
 mod moving;
 mod network;
 mod output;

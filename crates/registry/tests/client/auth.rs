@@ -10,10 +10,10 @@ use bld_registry::auth::{self, Credential, CredentialFiles, Credentials, Single}
 use bld_registry::{Client, Config, RegistryError};
 use bld_testkit::Registry;
 
-use crate::server::{Reply, Request, Server};
 use crate::support::{
     TestStore, chain, client, fetch, image, layer, pull, push, put, quick, reference,
 };
+use bld_testkit::http::{Reply, Request, Server};
 
 /// `s3cret`, as htpasswd keeps it for the user `me`.
 const HTPASSWD: &str = "me:$2b$04$ZuKilVoRr3TYKx1oCQm0qORQTIOOCK.IPltJ8Y4W.OvyATnFjgzK.\n";

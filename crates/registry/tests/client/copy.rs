@@ -5,8 +5,8 @@ use bld_oci::{Descriptor, ImageExt as _, MemoryImage, Platform, Reference, descr
 use bld_registry::{Client, Config, Manifest, RegistryError, Reporter};
 use bld_testkit::Registry;
 
-use crate::server::{Reply, Server};
 use crate::support::{TestStore, client, image, noise, pull, push, put, quick, reference};
+use bld_testkit::http::{Reply, Server};
 
 /// Copies what `from` names to the repository of `to`, and tags it there.
 async fn copy(client: &Client, from: &Reference, to: &Reference) -> Result<(), RegistryError> {

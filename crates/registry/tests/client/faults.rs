@@ -5,13 +5,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::{Duration, Instant};
 
-use crate::server::{Reply, Request, Server};
 use crate::support::{
     TestStore, chain, client, fetch, image, layer, noise, pull, push, put, quick, reference,
 };
 use bld_oci::Digest;
 use bld_registry::{Config, RegistryError, Reporter};
 use bld_testkit::Registry;
+use bld_testkit::http::{Reply, Request, Server};
 
 /// Pushes a layer of a megabyte, then pulls it through a server with this behaviour.
 async fn pull_through(
@@ -216,6 +216,20 @@ async fn a_flipped_bit_is_found_and_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_spoilt_on_its_way_is_received_anew() {
+    for spoilt in [Reply::Flip(777_777), Reply::Truncate(777_777)] {
+        let (server, store, result) = pull_through(quick(), move |request| {
+            if is_layer(request) && request.nth == 0 { spoilt.clone() } else { Reply::Pass }
+        })
+        .await;
+        result.unwrap();
+        assert!(store.store.has_blob(&Digest::of(&noise(1, 1_000_000))));
+        assert_eq!(store.leftovers(), Vec::<String>::new());
+        assert_eq!(server.log().iter().filter(|request| is_layer(request)).count(), 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_flipped_bit_in_a_manifest_is_found() {
     let (_server, store, result) = pull_through(quick(), |request| {
         if request.is("GET", "/manifests/") { Reply::Flip(60) } else { Reply::Pass }
@@ -243,7 +257,7 @@ async fn a_blob_of_the_wrong_size_is_refused_early() {
         assert!(error.to_string().ends_with(message), "{error}");
     }
     assert_eq!(store.leftovers(), Vec::<String>::new());
-    assert_eq!(server.seen("GET", "/blobs/").len(), 2, "not tried again");
+    assert_eq!(server.seen("GET", "/blobs/").len(), 4, "each is tried once more");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,6 @@
 mod auth;
 mod copy;
 mod faults;
-mod server;
 mod support;
 mod tls;
 mod transfer;

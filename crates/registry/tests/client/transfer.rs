@@ -1,6 +1,5 @@
 //! Moving images to and from a real registry.
 
-use crate::server::{Reply, Request, Server};
 use crate::support::{
     Recorder, TestStore, amd64, chain, client, fetch, image, layer, noise, pull, push, put, quick,
     reference,
@@ -10,6 +9,7 @@ use bld_oci::document::{new_index, to_bytes};
 use bld_oci::{Descriptor, Digest, ImageConfig, ImageExt as _, MemoryImage, Platform, media_type};
 use bld_registry::{Config, Manifest, RegistryError};
 use bld_testkit::Registry;
+use bld_testkit::http::{Reply, Request, Server};
 
 fn assert_send<T: Send>(future: T) -> T {
     future
