@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, LOCATION};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::{Certificate, Method, Request, Response, StatusCode, Url};
 use tokio::time::timeout;
 use tokio_util::bytes::Bytes;
@@ -32,9 +32,9 @@ pub struct Options {
 /// Makes requests and follows redirects.
 ///
 /// Redirects are followed here and not by the HTTP library, so that the rules are in one place:
-/// the `Authorization` header goes to the host it is meant for and to no other, and HTTPS never
-/// turns into HTTP. It also lets plain HTTP do without certificates, which cost milliseconds to
-/// load and are missing on some machines.
+/// the `Authorization` header, and any whose value is marked as sensitive, go to the host they are
+/// meant for and to no other, and HTTPS never turns into HTTP. It also lets plain HTTP do without
+/// certificates, which cost milliseconds to load and are missing on some machines.
 #[derive(Debug)]
 pub struct Transport {
     plain: reqwest::Client,
@@ -131,7 +131,7 @@ impl Transport {
             return Err(TransportError::new("redirected from HTTPS to plain HTTP"));
         }
         if from.origin() != to.origin() {
-            request.headers_mut().remove(AUTHORIZATION);
+            remove_credentials(request.headers_mut());
         }
         *request.url_mut() = to;
         Ok(Some(request))
@@ -175,6 +175,17 @@ fn base(options: &Options) -> reqwest::ClientBuilder {
     if options.direct { builder.no_proxy() } else { builder }
 }
 
+fn remove_credentials(headers: &mut HeaderMap) {
+    let is_secret = |(name, value): &(&HeaderName, &HeaderValue)| {
+        **name == AUTHORIZATION || value.is_sensitive()
+    };
+    let names: Vec<HeaderName> =
+        headers.iter().filter(is_secret).map(|(name, _)| name.clone()).collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
 /// Reading may always be sent elsewhere; writing only where the answer promises that the method
 /// and the body stay the same.
 fn may_redirect(method: &Method, status: StatusCode) -> bool {
@@ -216,6 +227,18 @@ mod tests {
     fn nothing_secret_is_shown() {
         let url = Url::parse("https://me:pw@s3.example/blob?X-Amz-Signature=abc#x").unwrap();
         assert_eq!(redacted(&url), "https://s3.example/blob");
+    }
+
+    #[test]
+    fn credentials_do_not_go_elsewhere() {
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, "Basic x".parse().unwrap());
+        headers.insert("x-date", "today".parse().unwrap());
+        let mut token: HeaderValue = "token".parse().unwrap();
+        token.set_sensitive(true);
+        headers.insert("x-token", token);
+        remove_credentials(&mut headers);
+        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-date"]);
     }
 
     #[test]

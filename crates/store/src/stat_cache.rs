@@ -229,12 +229,12 @@ impl StatCache {
 
     /// Writes it, if there is anything new; files that were not asked for are then forgotten.
     pub fn save(self) -> Result<()> {
-        let fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
         let unused = self.used.iter().filter(|used| !used.load(Ordering::Relaxed)).count();
         if fresh.is_empty() && unused <= self.used.len() / 2 {
             return Ok(());
         }
-        let mut entries = fresh.clone();
+        let mut entries = std::mem::take(&mut *fresh);
         let used =
             self.entries().iter().zip(&self.used).filter(|(_, used)| used.load(Ordering::Relaxed));
         entries.extend(used.map(|(entry, _)| StatKey::decode(entry)));

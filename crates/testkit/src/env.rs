@@ -65,6 +65,11 @@ impl TestEnv {
         self.directory.path().join("root")
     }
 
+    /// Leaves its files behind when it is dropped. Containers are removed all the same.
+    pub fn keep(&mut self) {
+        self.directory.disable_cleanup(true);
+    }
+
     /// The home directory.
     pub fn home(&self) -> PathBuf {
         self.directory.path().join("home")

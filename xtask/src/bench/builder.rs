@@ -273,7 +273,8 @@ impl Builder {
             _ => "--cache-from",
         };
         let mode = if direction == "to" { ",mode=max" } else { "" };
-        format!("{option}=type=registry,ref={tag}-cache{mode}")
+        // Each has its own: none finds anything in the cache of another.
+        format!("{option}=type=registry,ref={tag}-cache-{}{mode}", self.name)
     }
 
     fn pull(&self, image: &str) -> Command {

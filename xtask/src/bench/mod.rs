@@ -352,7 +352,7 @@ impl Bench {
             Action::CacheFrom => builder.cache_to(workload),
             _ => return Ok(()),
         };
-        self.empty_registry()?;
+        // What others have put there they still need.
         measure(&commands, &self.log)?;
         if workload.fresh { builder.empty() } else { Ok(()) }
     }

@@ -143,11 +143,10 @@ impl Lab {
         Ok(())
     }
 
-    /// Lets the place be, for somebody to look at.
-    pub(super) fn keep(self) -> String {
-        let root = self.env.root().display().to_string();
-        std::mem::forget(self);
-        root
+    /// Lets the store be, for somebody to look at; all else goes as always.
+    pub(super) fn keep(mut self) -> String {
+        self.env.keep();
+        self.env.root().display().to_string()
     }
 }
 

@@ -19,6 +19,9 @@ use tokio::time::timeout;
 
 use super::credentials::NO_CREDENTIALS;
 
+/// The header with the token of credentials that last for a session only.
+const SESSION_TOKEN: &str = "x-amz-security-token";
+
 /// Where a virtual machine learns of its own credentials; nothing answers elsewhere.
 const METADATA: &str = "169.254.169.254";
 
@@ -52,6 +55,10 @@ impl Connector {
         let is_metadata = url.host_str() == Some(METADATA);
         let mut request = Request::new(parts.method, url);
         *request.headers_mut() = parts.headers;
+        if let Some(token) = request.headers_mut().get_mut(SESSION_TOKEN) {
+            // It goes to no other host that a redirect leads to.
+            token.set_sensitive(true);
+        }
         // A body in one piece can be sent again.
         *request.body_mut() = Some(match body.as_bytes() {
             Some(bytes) => Body::from(bytes.clone()),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use bld_testkit::{Cmd, Output, Registry, S3Server, TestEnv};
+use bld_testkit::{Cmd, Output, Registry, S3Server, TestEnv, http};
 use serde_json::Value;
 
 use crate::{BLD, env};
@@ -456,4 +456,27 @@ fn what_was_never_here_is_pushed_by_those_who_have_it() {
     let third = machine();
     let run = ["run", "--rm", "--network", "none", &name, "/one"];
     let _ = third.bld(run).run().expect_text("permission denied");
+}
+
+#[test]
+fn keys_of_a_bucket_do_not_follow_a_redirect() {
+    let elsewhere = http::Server::new(|_| http::Reply::status(404));
+    let there = format!("http://{}/away", elsewhere.other_name());
+    let bucket = http::Server::new(move |_| {
+        http::Reply::Answer(307, vec![("Location", there.clone())], Vec::new())
+    });
+    let env = env();
+    let source = format!(
+        "--cache-from=type=s3,bucket=b,region=x,name=n,endpoint_url=http://{},use_path_style=true,\
+         access_key_id=id,secret_access_key=key,session_token=the-token",
+        bucket.host()
+    );
+    let _ = env.build("t:1", "FROM busybox\n", [source.as_str()]).expect_code(0);
+    let [asked] = &bucket.seen("GET", "")[..1] else { panic!("the bucket was not asked") };
+    assert_eq!(asked.header("x-amz-security-token"), Some("the-token"));
+    let followed = elsewhere.log();
+    assert!(!followed.is_empty(), "the redirect was not followed");
+    for name in ["authorization", "x-amz-security-token"] {
+        assert!(followed.iter().all(|request| request.header(name).is_none()), "{name}");
+    }
 }

@@ -200,7 +200,9 @@ impl Engine {
         let before = list.clone();
         let result = change(&mut list)?;
         if let Some(list) = list.filter(|list| before.as_ref() != Some(list)) {
-            store.put(BUCKET, &key, &serde_json::to_vec(&list).unwrap_or_default())?;
+            let note = serde_json::to_vec(&list)
+                .map_err(|error| EngineError::Archive { problem: format!("{key}: {error}") })?;
+            store.put(BUCKET, &key, &note)?;
         }
         Ok(result)
     }

@@ -104,7 +104,9 @@ impl Item {
         for node in children {
             let below =
                 if node.meta.is_dir() { below.next().unwrap_or_default() } else { Vec::new() };
-            if !below.is_empty() || verdict(&node) == Verdict::Take {
+            // Of what is no directory nothing is left but what is taken.
+            let is_taken = !node.meta.is_dir() || !below.is_empty();
+            if is_taken || verdict(&node) == Verdict::Take {
                 run.push(Taken { node, start, inside: None });
             }
             if !below.is_empty() {
