@@ -45,6 +45,7 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Attach(c::attach::Args),
     Build(Box<c::build::Args>),
     #[command(alias = "buildx")]
     Builder(c::groups::Builder),
@@ -226,6 +227,7 @@ fn hold(root: PathBuf, id: &OsString) -> ExitCode {
 
 fn dispatch(command: Command, session: &Session) -> Outcome {
     match command {
+        Command::Attach(args) => c::attach::run(&args, session),
         Command::Build(args) => c::build::run(&args, session),
         Command::Builder(group) => group.run(session),
         Command::Cache(group) => group.run(session),

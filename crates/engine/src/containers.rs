@@ -7,6 +7,7 @@
 //! killed the kernel kills the container with it, and whoever looks at the container next enters
 //! that (`liveness`).
 
+mod attach;
 mod changes;
 pub(crate) mod commit;
 mod control;
@@ -25,10 +26,12 @@ mod process;
 mod prune;
 mod relay;
 mod remove;
+mod restart;
 pub(crate) mod spec;
 pub(crate) mod streams;
 mod supervise;
 
+pub use attach::{Departure, DetachKeys};
 pub use bld_sandbox::Resource;
 pub use commit::CommitRequest;
 pub use control::Control;
@@ -38,7 +41,7 @@ pub use find::ContainerFilter;
 pub use logs::{LogEntry, LogQuery};
 pub use model::{
     Container, DeviceMapping, HostConfig, Limits, LogDriver, Mount, MountSource, NetworkMode,
-    RestartPolicy, State, Status,
+    RestartCondition, RestartPolicy, State, Status,
 };
 pub use process::ProcessId;
 pub use prune::Pruned;

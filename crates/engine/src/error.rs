@@ -245,12 +245,26 @@ pub enum EngineError {
     },
     /// A running container is not removed without force.
     #[error(
-        "cannot remove container \"/{container}\": container is running: stop the container before \
+        "cannot remove container \"/{container}\": container is {state}: stop the container before \
          removing or force remove"
     )]
     RemoveRunning {
         /// Its name.
         container: String,
+        /// `running`, `paused` or `restarting`.
+        state: &'static str,
+    },
+    /// The container waits for its next start.
+    #[error("container {container} is restarting, wait until the container is running")]
+    Restarting {
+        /// Its id.
+        container: String,
+    },
+    /// The container does not run, or is paused.
+    #[error("You cannot attach to a {state}")]
+    NotAttachable {
+        /// What it is and what to do, to be read on.
+        state: &'static str,
     },
     /// The container's output is not kept.
     #[error("configured logging driver of container {container} does not support reading")]

@@ -59,7 +59,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
         return Ok(0);
     }
     if request.tty && request.open_stdin && !io::stdin().is_terminal() {
-        return Err(Failure::new("the input device is not a TTY"));
+        return Err(run::no_terminal());
     }
     let control = Control::new()?;
     let streams = run::Streams { stdin: request.open_stdin, stdout: true, stderr: true };

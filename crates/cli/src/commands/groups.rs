@@ -16,6 +16,7 @@ pub(crate) struct Container {
 
 #[derive(Debug, Subcommand)]
 enum ContainerCommand {
+    Attach(c::attach::Args),
     Commit(c::commit::Args),
     Create(Box<c::create::Args>),
     Diff(c::diff::ContainerArgs),
@@ -43,6 +44,7 @@ impl Container {
     /// Runs the command of the group.
     pub(crate) fn run(self, session: &Session) -> Outcome {
         match self.command {
+            ContainerCommand::Attach(args) => c::attach::run(&args, session),
             ContainerCommand::Commit(args) => c::commit::run(args, session),
             ContainerCommand::Create(args) => c::create::run(&args, session),
             ContainerCommand::Diff(args) => c::diff::container(&args, session),

@@ -1,5 +1,6 @@
 //! One file for each command. The doc comments of an `Args` type are the command's help.
 
+pub(crate) mod attach;
 pub(crate) mod attestations;
 pub(crate) mod build;
 pub(crate) mod cache;

@@ -232,11 +232,8 @@ impl Options {
 
     /// One line for each flag that is accepted and changes nothing.
     pub(super) fn without_effect(&self) -> Vec<&'static str> {
-        let restart = self.restart.as_ref().is_some_and(|policy| policy.name != "no");
-        let notes = [
-            (restart, "note: --restart is kept and shown, but not acted on yet"),
-            (!self.log_opt.is_empty(), "note: --log-opt has no effect: none is understood yet"),
-        ];
+        let notes =
+            [(!self.log_opt.is_empty(), "note: --log-opt has no effect: none is understood yet")];
         notes.into_iter().filter_map(|(given, note)| given.then_some(note)).collect()
     }
 

@@ -101,9 +101,10 @@ fn filter(args: &Args) -> Result<ContainerFilter, Failure> {
         "created" => Ok(Some(Status::Created)),
         "running" => Ok(Some(Status::Running)),
         "paused" => Ok(Some(Status::Paused)),
+        "restarting" => Ok(Some(Status::Restarting)),
         "exited" => Ok(Some(Status::Exited)),
         // States that containers pass too quickly here to be seen in.
-        "restarting" | "removing" | "dead" => Ok(None),
+        "removing" | "dead" => Ok(None),
         _ => Err(Failure::new(format!("invalid filter 'status={name}'"))),
     };
     let code = |text: String| {
@@ -195,6 +196,9 @@ pub(super) fn status(container: &Container, now: SystemTime) -> String {
         Status::Created => "Created".to_owned(),
         Status::Running => format!("Up {}", since(state.started)),
         Status::Paused => format!("Up {} (Paused)", since(state.started)),
+        Status::Restarting => {
+            format!("Restarting ({}) {} ago", state.exit_code, since(state.finished))
+        }
         Status::Exited => format!("Exited ({}) {} ago", state.exit_code, since(state.finished)),
     }
 }

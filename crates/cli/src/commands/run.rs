@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd as _;
 
 use bld_engine::EngineError;
-use bld_engine::containers::{Container, Control, Exit, Io};
+use bld_engine::containers::{Container, Control, Departure, DetachKeys, Exit, Io};
 use nix::sys::signal::Signal;
 
 use super::create;
@@ -26,12 +26,28 @@ pub(crate) struct Args {
     /// Run container in background and print container ID
     #[arg(short, long)]
     detach: bool,
+    #[command(flatten)]
+    keys: Keys,
     /// Proxy received signals to the process (use =false to turn it off)
     #[arg(long, default_value = "true")]
     sig_proxy: bool,
     /// Everything from the image on is the container's, whatever it looks like.
     #[arg(required = true, value_names = ["IMAGE", "COMMAND", "ARG"], num_args = 1.., trailing_var_arg = true)]
     words: Vec<String>,
+}
+
+/// How a container is left that runs on.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Keys {
+    /// Override the key sequence for detaching a container
+    #[arg(long, value_name = "string", default_value = "", hide_default_value = true)]
+    detach_keys: String,
+}
+
+impl Keys {
+    pub(super) fn parse(&self) -> Result<DetachKeys, Failure> {
+        Ok(DetachKeys::parse(&self.detach_keys)?)
+    }
 }
 
 /// Which streams of a container are ours.
@@ -52,9 +68,10 @@ pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
 
 fn start(args: &Args, session: &Session) -> Outcome {
     let streams = streams(args)?;
+    let keys = args.keys.parse()?;
     if args.options.tty && streams.stdin && !args.detach && !io::stdin().is_terminal() {
         // Not a failure of the engine, and docker's code for it.
-        Failure::new("the input device is not a TTY").print("Error: ");
+        no_terminal().print("Error: ");
         return Ok(1);
     }
     let request = args.options.request(&args.words)?;
@@ -64,7 +81,12 @@ fn start(args: &Args, session: &Session) -> Outcome {
         session.say(&container.id)?;
         return Ok(0);
     }
-    foreground(session, &container, streams, args.sig_proxy)
+    foreground(session, &container, streams, args.sig_proxy, keys)
+}
+
+/// Somebody wants to type, but not on a terminal.
+pub(super) fn no_terminal() -> Failure {
+    Failure::new("the input device is not a TTY")
 }
 
 /// What `--attach` and `--interactive` choose.
@@ -92,17 +114,29 @@ fn streams(args: &Args) -> Result<Streams, Failure> {
     Ok(streams)
 }
 
-/// Runs a container and stays with it; the exit code of its process.
+/// Runs a container and stays with it until it ends or is left by `keys`; the exit code of its
+/// process.
 pub(super) fn foreground(
     session: &Session,
     container: &Container,
     streams: Streams,
     proxy: bool,
+    keys: DetachKeys,
 ) -> Outcome {
     let control = Control::new()?;
+    let (engine, id, tty) = (&session.engine, &container.id, container.host.tty);
     let stdin = streams.stdin && container.host.open_stdin;
-    with_streams(&control, Streams { stdin, ..streams }, container.host.tty, proxy, |io| {
-        session.engine.run_container(&container.id, io, &control, &mut |_| {}).map_err(failed)
+    let leaves = tty && stdin;
+    with_streams(&control, Streams { stdin, ..streams }, tty, proxy, |io| {
+        // One that can go on without us needs somebody else to hold it.
+        if !leaves && !container.is_restarted() {
+            return engine.run_container(id, io, &control, &mut |_| {}).map_err(failed);
+        }
+        let keys = leaves.then_some(keys);
+        match engine.start_attached(id, io, &control, keys).map_err(failed)? {
+            Departure::Ended(exit) => Ok(exit),
+            Departure::Detached => Ok(Exit { code: 0, oom_killed: false }),
+        }
     })
 }
 

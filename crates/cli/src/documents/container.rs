@@ -79,11 +79,15 @@ pub(crate) fn document(
             status: state.status.name(),
             running,
             paused: state.status == Status::Paused,
-            restarting: false,
+            restarting: state.status == Status::Restarting,
             oom_killed: state.oom_killed,
             dead: false,
             pid: state.process.filter(|_| running).map_or(0, |process| process.pid),
-            exit_code: if running { 0 } else { state.exit_code },
+            exit_code: if running && state.status != Status::Restarting {
+                0
+            } else {
+                state.exit_code
+            },
             error: state.error.clone(),
             started_at: super::maybe_time(state.started),
             finished_at: super::maybe_time(state.finished),
@@ -94,7 +98,7 @@ pub(crate) fn document(
         hosts_path: "",
         log_path: log.display().to_string(),
         name: format!("/{}", container.name),
-        restart_count: 0,
+        restart_count: container.restarts,
         driver: "overlay2",
         platform: container.platform.split('/').next().unwrap_or("linux").to_owned(),
         mount_label: "",
@@ -169,7 +173,7 @@ fn host_config(container: &Container) -> Value {
         "LogConfig": {"Type": match host.log { LogDriver::JsonFile => "json-file", LogDriver::None => "none" }, "Config": {}},
         "NetworkMode": host.network.name(),
         "PortBindings": {},
-        "RestartPolicy": {"Name": host.restart.name, "MaximumRetryCount": host.restart.maximum_retry_count},
+        "RestartPolicy": {"Name": host.restart.name.name(), "MaximumRetryCount": host.restart.maximum_retry_count},
         "AutoRemove": host.auto_remove,
         "CapAdd": host.cap_add,
         "CapDrop": host.cap_drop,

@@ -118,6 +118,8 @@ impl Engine {
             host: request.host.clone(),
             state: State::default(),
             network: None,
+            stop_asked: false,
+            restarts: 0,
             config,
             id,
         };

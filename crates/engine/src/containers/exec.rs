@@ -61,8 +61,10 @@ impl Engine {
 
     fn exec(&self, request: &ExecRequest, stdio: Stdio, die_with_parent: bool) -> Result<Process> {
         let container = self.find_container(&request.container)?;
-        if container.state.status == Status::Paused {
-            return Err(EngineError::Paused { container: container.id });
+        match container.state.status {
+            Status::Paused => return Err(EngineError::Paused { container: container.id }),
+            Status::Restarting => return Err(EngineError::Restarting { container: container.id }),
+            Status::Created | Status::Running | Status::Exited => {}
         }
         let first = container.state.process.filter(|process| process.is_alive());
         let Some(ProcessId { pid, .. }) = first.filter(|_| container.state.is_running()) else {

@@ -11,7 +11,8 @@ use bld_store::StoreError;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
 
-use super::model::{Container, State, Status};
+use super::attach::Socket;
+use super::model::{Container, Status};
 use super::names;
 use crate::error::IoContext as _;
 use crate::{Engine, EngineError, Result};
@@ -34,7 +35,7 @@ impl Engine {
     pub fn start_container(&self, name: &str) -> Result<Container> {
         let container = self.find_container(name)?;
         if !container.state.is_running() {
-            super::monitor::launch(self, &container)?;
+            super::monitor::launch(self, &container, None)?;
         }
         Ok(container)
     }
@@ -47,32 +48,64 @@ impl Engine {
         signal: Option<&str>,
         timeout: Option<i64>,
     ) -> Result<()> {
-        let container = self.find_container(name)?;
+        let mut container = self.find_container(name)?;
         if !container.state.is_running() {
             return Ok(());
         }
-        wake(&container)?;
         let signal = signal.or(container.config.stop_signal.as_deref()).unwrap_or("SIGTERM");
+        let signal = parse_signal(signal)?;
         let timeout = timeout.or(container.host.stop_timeout).unwrap_or(STOP_TIMEOUT);
-        send(&container, parse_signal(signal)?)?;
         let patience = u64::try_from(timeout).ok().map(Duration::from_secs);
-        if !wait_for_end(&container, patience)? {
-            send(&container, Signal::KILL.as_raw())?;
+        self.keep_down(&container)?;
+        loop {
+            wake(&container)?;
+            send(&container, signal)?;
+            if !wait_for_end(&container, patience)? {
+                send(&container, Signal::KILL.as_raw())?;
+            }
+            self.wait_until_settled(&container)?;
+            if !container.is_restarted() {
+                return Ok(());
+            }
+            // Its holder may not have heard before it started it again.
+            match self.find_container(&container.id) {
+                Ok(now) if now.state.is_running() => container = now,
+                Ok(_) | Err(EngineError::NoSuchContainer { .. }) => return Ok(()),
+                Err(error) => return Err(error),
+            }
         }
-        self.wait_until_settled(&container)
     }
 
-    /// Sends a running container a signal. After `SIGKILL`, waits for its end.
+    /// Sends a running container a signal. After `SIGKILL`, waits for its end. One that is asked to
+    /// end, by `SIGKILL` or its stop signal, is not started again.
     pub fn kill_container(&self, name: &str, signal: &str) -> Result<()> {
         let container = self.find_container(name)?;
         let signal = parse_signal(signal)?;
         if !container.state.is_running() {
             return Err(EngineError::NotRunning { container: container.id });
         }
+        let kills = signal == Signal::KILL.as_raw();
+        let stops = match container.config.stop_signal.as_deref() {
+            Some(own) => parse_signal(own)? == signal,
+            None => true,
+        };
+        if kills || stops {
+            self.keep_down(&container)?;
+        }
         send(&container, signal)?;
-        if signal == Signal::KILL.as_raw() {
+        if kills {
             wake(&container)?;
             self.wait_until_settled(&container)?;
+        }
+        Ok(())
+    }
+
+    /// Sees to it that a container is not started again when it ends.
+    fn keep_down(&self, container: &Container) -> Result<()> {
+        if container.is_restarted() {
+            self.update(&container.id, |container| container.stop_asked = true)?;
+            // While it waits before the next start, its holder looks when somebody comes.
+            let _gone = Socket::connect(&self.container_dir(&container.id)?);
         }
         Ok(())
     }
@@ -141,9 +174,10 @@ impl Engine {
         match container.state.status {
             Status::Running => freeze(&container, true)?,
             Status::Paused => return Err(EngineError::AlreadyPaused { container: container.id }),
+            Status::Restarting => return Err(EngineError::Restarting { container: container.id }),
             _ => return Err(EngineError::NotRunning { container: container.id }),
         }
-        self.update(&container.id, |state| state.status = Status::Paused)
+        self.update(&container.id, |container| container.state.status = Status::Paused).map(drop)
     }
 
     /// Lets a paused container run again.
@@ -153,22 +187,28 @@ impl Engine {
             return Err(EngineError::NotPaused { container: container.id });
         }
         freeze(&container, false)?;
-        self.update(&container.id, |state| state.status = Status::Running)
+        self.update(&container.id, |container| container.state.status = Status::Running).map(drop)
     }
 
-    /// Changes the state of a container that may change under our hands.
-    fn update(&self, id: &str, change: impl FnOnce(&mut State)) -> Result<()> {
+    /// Changes a container that may change under our hands; how it is then.
+    pub(super) fn update(
+        &self,
+        id: &str,
+        change: impl FnOnce(&mut Container),
+    ) -> Result<Container> {
+        let invalid = |source| EngineError::ContainerDocument { id: id.to_owned(), source };
         let mut outcome = Ok(());
-        self.store()?.update_container(id, |document| {
-            outcome = serde_json::from_value::<Container>(document.clone())
-                .map_err(|source| EngineError::ContainerDocument { id: id.to_owned(), source })
+        let stored = self.store()?.update_container(id, |document| {
+            outcome = serde_json::from_value::<Container>(std::mem::take(document))
+                .map_err(invalid)
                 .and_then(|mut container| {
-                    change(&mut container.state);
+                    change(&mut container);
                     *document = super::encode(&container)?;
                     Ok(())
                 });
         })?;
-        outcome
+        outcome?;
+        super::decode(stored)
     }
 }
 

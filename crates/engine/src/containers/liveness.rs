@@ -38,12 +38,13 @@ pub(super) fn settle(engine: &Engine, container: Container) -> Result<Option<Con
     let mut container = decode(stored)?;
     if container.state.is_running() {
         end_process(&container.state);
+        let waited = container.state.status == Status::Restarting;
         container.network = None;
         container.state = State {
             status: Status::Exited,
             process: None,
             holder: None,
-            exit_code: KILLED,
+            exit_code: if waited { container.state.exit_code } else { KILLED },
             error: "its holder was killed".to_owned(),
             finished: Some(SystemTime::now()),
             ..container.state

@@ -39,12 +39,23 @@ pub struct Container {
     pub state: State,
     /// Its place on the bridge, while it runs.
     pub network: Option<Endpoint>,
+    /// Somebody has asked it to end: it is not started again.
+    #[serde(default)]
+    pub stop_asked: bool,
+    /// How often it was started again by its restart policy.
+    #[serde(default)]
+    pub restarts: u32,
 }
 
 impl Container {
     /// The first 12 digits of the id, as lists show it.
     pub fn short_id(&self) -> String {
         self.id.chars().take(12).collect()
+    }
+
+    /// Whether it may be started again when it ends.
+    pub fn is_restarted(&self) -> bool {
+        self.host.restart.name != RestartCondition::No
     }
 
     /// The command line: entrypoint and command.
@@ -169,18 +180,39 @@ impl NetworkMode {
     }
 }
 
-/// What is done when a container ends by itself. It is kept and shown; only `no` is acted on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What is done when a container ends by itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestartPolicy {
-    /// `no`, `on-failure`, `always` or `unless-stopped`.
-    pub name: String,
+    /// When it is started again.
+    pub name: RestartCondition,
     /// Most tries of `on-failure`; 0 for no limit.
     pub maximum_retry_count: u32,
 }
 
-impl Default for RestartPolicy {
-    fn default() -> Self {
-        Self { name: "no".to_owned(), maximum_retry_count: 0 }
+/// When a container that has ended by itself is started again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartCondition {
+    /// Never.
+    #[default]
+    No,
+    /// When its exit code is not 0.
+    OnFailure,
+    /// Whenever it ends.
+    Always,
+    /// Whenever it ends; unlike `always` not after a start of the machine if it was stopped before.
+    UnlessStopped,
+}
+
+impl RestartCondition {
+    /// `no`, `on-failure`, `always` or `unless-stopped`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::OnFailure => "on-failure",
+            Self::Always => "always",
+            Self::UnlessStopped => "unless-stopped",
+        }
     }
 }
 
@@ -248,17 +280,20 @@ pub enum Status {
     Running,
     /// It runs, but is given no processor time.
     Paused,
+    /// It has ended and is about to be started again.
+    Restarting,
     /// It has ended.
     Exited,
 }
 
 impl Status {
-    /// `created`, `running`, `paused` or `exited`.
+    /// `created`, `running`, `paused`, `restarting` or `exited`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Created => "created",
             Self::Running => "running",
             Self::Paused => "paused",
+            Self::Restarting => "restarting",
             Self::Exited => "exited",
         }
     }
@@ -288,8 +323,8 @@ pub struct State {
 }
 
 impl State {
-    /// Whether it runs, paused or not.
+    /// Whether it runs, paused or not, or is about to again.
     pub fn is_running(&self) -> bool {
-        matches!(self.status, Status::Running | Status::Paused)
+        matches!(self.status, Status::Running | Status::Paused | Status::Restarting)
     }
 }

@@ -7,11 +7,14 @@
 
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
-use std::io::{BufRead as _, BufReader, Write};
+use std::io::{self, BufRead as _, BufReader, Write};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::{Command, Stdio};
 
+use rustix::fs::{FileType, fstat};
 use serde::{Deserialize, Serialize};
 
+use super::attach::Socket;
 use super::model::Container;
 use super::{Control, Io};
 use crate::error::{IoContext as _, in_one_line};
@@ -32,8 +35,13 @@ enum Report {
     },
 }
 
-/// Starts a monitor for `container` and waits until the container runs.
-pub(super) fn launch(engine: &Engine, container: &Container) -> Result<()> {
+/// Starts a monitor for `container` and waits until the container runs. Who is at the other end of
+/// `visitor` is attached to it from its first moment.
+pub(super) fn launch(
+    engine: &Engine,
+    container: &Container,
+    visitor: Option<Socket>,
+) -> Result<()> {
     let command = engine.config().monitor.as_deref().unwrap_or_default();
     let Some((program, args)) = command.split_first() else {
         return Err(EngineError::NotDetachable);
@@ -46,7 +54,7 @@ pub(super) fn launch(engine: &Engine, container: &Container) -> Result<()> {
         .args(args)
         .arg(&container.id)
         .current_dir("/")
-        .stdin(Stdio::null())
+        .stdin(visitor.map_or_else(Stdio::null, |socket| OwnedFd::from(socket).into()))
         .stdout(Stdio::piped())
         .stderr(errors)
         .spawn()
@@ -83,8 +91,9 @@ pub fn monitor(engine: &Engine, id: &str, report: &mut dyn Write) -> Result<()> 
     // Fails only for the leader of a process group, which already is on its own.
     let _leader = rustix::process::setsid();
     let control = Control::new()?;
+    let visitor = visitor()?;
     let mut told = false;
-    let result = engine.run_container(id, Io::default(), &control, &mut |_| {
+    let result = engine.run_held(id, Io::default(), visitor, &control, &mut |_| {
         told = true;
         tell(report, &Report::Started);
     });
@@ -95,6 +104,17 @@ pub fn monitor(engine: &Engine, id: &str, report: &mut dyn Write) -> Result<()> 
         tell(report, &failed);
     }
     result.map(drop)
+}
+
+/// Who is attached from the first moment: our standard input is the way there.
+fn visitor() -> Result<Option<Socket>> {
+    let (stdin, what) = (io::stdin(), "standard input");
+    let stat = fstat(&stdin).at("look at", what)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
+        return Ok(None);
+    }
+    let socket = stdin.as_fd().try_clone_to_owned().at("duplicate", what)?;
+    Ok(Some(socket.into()))
 }
 
 fn tell(report: &mut dyn Write, line: &Report) {

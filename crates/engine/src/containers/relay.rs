@@ -6,13 +6,14 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use bld_event::Stream;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
+use super::attach::DetachKeys;
 use super::logs::LogWriter;
 
 /// Where a container's standard streams lead, besides its log.
@@ -35,6 +36,29 @@ impl fmt::Debug for Io {
             .field("stdout", &self.stdout.is_some())
             .field("stderr", &self.stderr.is_some())
             .finish_non_exhaustive()
+    }
+}
+
+/// Gets what a container writes.
+type Sink = Box<dyn Write + Send>;
+
+/// Those who get what a container writes to one of its streams; more may come.
+#[derive(Clone)]
+pub(super) struct Sinks(Arc<Mutex<Vec<Sink>>>);
+
+impl Sinks {
+    pub(super) fn new(first: Option<Sink>) -> Self {
+        Self(Arc::new(Mutex::new(first.into_iter().collect())))
+    }
+
+    /// From the next byte on, `sink` gets what is written as well.
+    pub(super) fn add(&self, sink: Sink) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(sink);
+    }
+
+    /// Those who have come since the last time.
+    fn newcomers(&self) -> Vec<Sink> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -63,13 +87,15 @@ impl Bell {
 pub(super) fn output(
     from: OwnedFd,
     stream: Stream,
-    mut to: Option<Box<dyn Write + Send>>,
+    to: Sinks,
     log: SharedLog,
     ended: Bell,
 ) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name("container-output".to_owned()).spawn(move || {
         let mut from = File::from(from);
         let mut buffer = vec![0; 64 << 10];
+        // Taken out of what is shared: one who reads slowly holds up nobody who wants to join.
+        let mut sinks = Vec::new();
         while is_readable(&from, &ended) {
             let data = match from.read(&mut buffer) {
                 Ok(0) => break,
@@ -78,12 +104,9 @@ pub(super) fn output(
                 // A terminal whose last user is gone gives EIO.
                 Err(_) => break,
             };
-            if let Some(out) = &mut to
-                && out.write_all(data).and_then(|()| out.flush()).is_err()
-            {
-                // Nobody reads it any more; the container goes on, and so does its log.
-                to = None;
-            }
+            sinks.extend(to.newcomers());
+            // One that nobody reads any more goes; the container goes on, and so does its log.
+            sinks.retain_mut(|sink| sink.write_all(data).and_then(|()| sink.flush()).is_ok());
             let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(writer) = &mut *log
                 && writer.write(stream, data).is_err()
@@ -95,10 +118,16 @@ pub(super) fn output(
     })
 }
 
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 /// Waits until there is something to read, or no more will come.
 fn is_readable(from: &File, ended: &Bell) -> bool {
     loop {
-        let mut fds = [PollFd::new(from, PollFlags::IN), PollFd::new(&ended.0, PollFlags::IN)];
+        let mut fds = [PollFd::new(from, PollFlags::IN), PollFd::new(ended, PollFlags::IN)];
         match poll(&mut fds, None) {
             Err(rustix::io::Errno::INTR) => {}
             Err(_) => return false,
@@ -114,43 +143,78 @@ pub(super) struct Input {
 }
 
 impl Input {
-    /// Carries `from` to the container. At the end of `from` the container's side is closed, too.
-    pub(super) fn start(from: OwnedFd, to: OwnedFd) -> io::Result<Self> {
+    /// Carries `from` to the container. At the end of `from` the container's side is closed, too,
+    /// unless somebody else has it. When the detach keys are typed it ends, and the bell rings.
+    pub(super) fn start(
+        from: OwnedFd,
+        to: Arc<OwnedFd>,
+        mut keys: Option<(DetachKeys, Bell)>,
+    ) -> io::Result<Self> {
         let stop = Bell::new()?;
         let stopped = stop.clone();
         let thread =
             thread::Builder::new().name("container-input".to_owned()).spawn(move || {
-                // However it ends, there is nobody to tell: the container sees the end of its input.
-                let _ended = carry(&from, to, &stopped);
+                let watched = keys.as_mut().map(|(keys, _)| keys);
+                // However else it ends, there is nobody to tell: the container sees the end of its
+                // input.
+                let left = carry(&from, &to, &stopped, watched).unwrap_or(false);
+                if let Some((_, bell)) = keys.filter(|_| left) {
+                    bell.ring();
+                }
             })?;
         Ok(Self { stop, thread: Some(thread) })
     }
+
+    /// Whether it still runs.
+    pub(super) fn is_running(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
 }
 
-fn carry(from: &OwnedFd, to: OwnedFd, stop: &Bell) -> io::Result<()> {
-    let mut to = File::from(to);
+/// Carries until either side ends or `stop` rings; whether it was by the detach keys.
+fn carry(
+    from: &OwnedFd,
+    to: &OwnedFd,
+    stop: &Bell,
+    mut keys: Option<&mut DetachKeys>,
+) -> io::Result<bool> {
     let mut buffer = vec![0; 64 << 10];
     loop {
         let mut fds = [
             PollFd::new(from, PollFlags::IN),
-            PollFd::new(&stop.0, PollFlags::IN),
+            PollFd::new(stop, PollFlags::IN),
             // Asked for nothing, this one only tells that the container's end is closed.
-            PollFd::from_borrowed_fd(to.as_fd(), PollFlags::empty()),
+            PollFd::new(to, PollFlags::empty()),
         ];
         match poll(&mut fds, None) {
             Err(rustix::io::Errno::INTR) => continue,
             other => other?,
         };
         if !fds[1].revents().is_empty() || !fds[2].revents().is_empty() {
-            return Ok(());
+            return Ok(false);
         }
-        match rustix::io::read(from, &mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(length) => to.write_all(&buffer[..length])?,
-            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
+        let length = match rustix::io::read(from, &mut buffer) {
+            Ok(0) => return Ok(false),
+            Ok(length) => length,
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => continue,
             Err(error) => return Err(error.into()),
+        };
+        match keys.as_mut().map(|keys| keys.filter(&buffer[..length])) {
+            Some((_, true)) => return Ok(true),
+            Some((data, false)) => write_all(to, &data)?,
+            None => write_all(to, &buffer[..length])?,
         }
     }
+}
+
+fn write_all(to: &OwnedFd, mut data: &[u8]) -> io::Result<()> {
+    while !data.is_empty() {
+        match rustix::io::retry_on_intr(|| rustix::io::write(to, data))? {
+            0 => return Err(ErrorKind::WriteZero.into()),
+            written => data = &data[written..],
+        }
+    }
+    Ok(())
 }
 
 impl Drop for Input {

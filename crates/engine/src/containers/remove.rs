@@ -22,7 +22,8 @@ impl Engine {
         let container = self.find_container(name)?;
         if container.state.is_running() {
             if !options.force {
-                return Err(EngineError::RemoveRunning { container: container.name });
+                let (container, state) = (container.name, container.state.status.name());
+                return Err(EngineError::RemoveRunning { container, state });
             }
             match self.kill_container(&container.id, "SIGKILL") {
                 // It has ended, or removed itself, in between.

@@ -1,7 +1,7 @@
 //! The standard streams of a process in a container, and waiting for its end.
 
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 
 use bld_event::Stream;
@@ -10,9 +10,10 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::termios::{Winsize, tcsetwinsize};
 
+use super::attach::{self, Post, Request, Visit};
 use super::control::{Command, Control};
 use super::logs::LogWriter;
-use super::relay::{self, Bell, Input, Io, SharedLog};
+use super::relay::{self, Bell, Input, Io, SharedLog, Sinks};
 use super::supervise::Exit;
 use crate::error::IoContext as _;
 use crate::{EngineError, Result};
@@ -56,36 +57,45 @@ impl Streams {
         let what = "the container's streams";
         let mut relays = Relays {
             outputs: Vec::new(),
+            stdout: Sinks::new(io.stdout),
+            stderr: Sinks::new(io.stderr),
             ended: Bell::new().at("create", "an eventfd")?,
-            input: None,
+            inputs: Vec::new(),
             terminal: None,
+            stdin: Weak::new(),
             idle_stdin: None,
             log,
         };
-        let mut output = |from, stream, to| -> Result<()> {
+        let mut output = |from, stream, to: &Sinks| -> Result<()> {
             let (log, ended) = (Arc::clone(&relays.log), relays.ended.clone());
-            relays.outputs.push(relay::output(from, stream, to, log, ended).at(failed, what)?);
+            let thread = relay::output(from, stream, to.clone(), log, ended);
+            relays.outputs.push(thread.at(failed, what)?);
             Ok(())
         };
         let stdin = match self {
             Self::Terminal => {
                 let terminal = process.take_terminal().ok_or(EngineError::NoTerminal)?;
                 let duplicate = || terminal.try_clone().at("duplicate", "the terminal");
-                output(duplicate()?, Stream::Stdout, io.stdout)?;
+                output(duplicate()?, Stream::Stdout, &relays.stdout)?;
                 let stdin = duplicate()?;
                 relays.terminal = Some(terminal);
                 Some(stdin)
             }
             Self::Pipes { stdin, stdout, stderr } => {
-                output(stdout, Stream::Stdout, io.stdout)?;
-                output(stderr, Stream::Stderr, io.stderr)?;
+                output(stdout, Stream::Stdout, &relays.stdout)?;
+                output(stderr, Stream::Stderr, &relays.stderr)?;
                 stdin
             }
         };
-        match (io.stdin, stdin) {
-            (Some(from), Some(to)) => relays.input = Some(Input::start(from, to).at(failed, what)?),
-            // Open, but nobody writes: the container waits instead of seeing an end.
-            (_, stdin) => relays.idle_stdin = stdin,
+        let stdin = stdin.map(Arc::new);
+        relays.stdin = stdin.as_ref().map_or_else(Weak::new, Arc::downgrade);
+        // Open, even if nobody writes: the container waits instead of seeing an end. A pipe ends with
+        // the one who is there from the start; a terminal does not.
+        if io.stdin.is_none() || relays.terminal.is_some() {
+            relays.idle_stdin.clone_from(&stdin);
+        }
+        if let (Some(from), Some(to)) = (io.stdin, stdin) {
+            relays.inputs.push(Input::start(from, to, None).at(failed, what)?);
         }
         Ok(relays)
     }
@@ -101,8 +111,8 @@ pub(crate) fn attended(
 ) -> Result<Exit> {
     let (stdio, streams) = Streams::open(tty, stdin, io.size)?;
     let mut process = start(stdio)?;
-    let relays = streams.carry(&mut process, io, None)?;
-    let status = relays.attend(&mut process, control)?;
+    let mut relays = streams.carry(&mut process, io, None)?;
+    let status = relays.attend(&mut process, control, None)?;
     relays.finish();
     Ok(Exit { code: status.code, oom_killed: status.oom_killed })
 }
@@ -110,28 +120,39 @@ pub(crate) fn attended(
 /// The threads that carry a process's streams.
 pub(super) struct Relays {
     outputs: Vec<JoinHandle<()>>,
+    stdout: Sinks,
+    stderr: Sinks,
     ended: Bell,
-    input: Option<Input>,
+    inputs: Vec<Input>,
     terminal: Option<OwnedFd>,
-    idle_stdin: Option<OwnedFd>,
+    /// What the process reads from, as long as it is open.
+    stdin: Weak<OwnedFd>,
+    idle_stdin: Option<Arc<OwnedFd>>,
     log: SharedLog,
 }
 
 impl Relays {
-    /// Does what `control` asks until the process ends.
-    pub(super) fn attend(&self, process: &mut Process, control: &Control) -> Result<ExitStatus> {
+    /// Does what `control` and those at the `post` ask until the process ends.
+    pub(super) fn attend(
+        &mut self,
+        process: &mut Process,
+        control: &Control,
+        mut post: Option<&mut Post>,
+    ) -> Result<ExitStatus> {
         let failed = |source| EngineError::Start { source };
         loop {
-            let ended = {
-                let mut fds = [
+            let (ended, asked) = {
+                let mut fds = vec![
                     PollFd::from_borrowed_fd(process.pidfd(), PollFlags::IN),
                     PollFd::from_borrowed_fd(control.bell(), PollFlags::IN),
                 ];
+                fds.extend(post.iter().flat_map(|post| post.poll_fds()));
                 match poll(&mut fds, None) {
                     Err(rustix::io::Errno::INTR) => continue,
                     other => other.at("wait for", "the container")?,
                 };
-                !fds[0].revents().is_empty()
+                let asked = fds[2..].iter().any(|fd| !fd.revents().is_empty());
+                (!fds[0].revents().is_empty(), asked)
             };
             for command in control.take() {
                 match command {
@@ -139,10 +160,33 @@ impl Relays {
                     Command::Resize { rows, columns } => self.resize(rows, columns),
                 }
             }
+            for request in post.as_mut().filter(|_| asked).map_or_else(Vec::new, |p| p.requests()) {
+                match request {
+                    Request::Signal(signal) => process.signal(signal).map_err(failed)?,
+                    Request::Resize { rows, columns } => self.resize(rows, columns),
+                    Request::Attach(visit) => self.admit(visit)?,
+                }
+            }
             if ended {
                 return process.wait().map_err(failed);
             }
         }
+    }
+
+    /// Adds the streams of somebody who attaches.
+    fn admit(&mut self, visit: Visit) -> Result<()> {
+        let io = attach::io_of(visit);
+        if let Some((rows, columns)) = io.size {
+            self.resize(rows, columns);
+        }
+        io.stdout.into_iter().for_each(|sink| self.stdout.add(sink));
+        io.stderr.into_iter().for_each(|sink| self.stderr.add(sink));
+        self.inputs.retain(Input::is_running);
+        if let (Some(from), Some(to)) = (io.stdin, self.stdin.upgrade()) {
+            let input = Input::start(from, to, None);
+            self.inputs.push(input.at("start a thread for", "the container's input")?);
+        }
+        Ok(())
     }
 
     fn resize(&self, rows: u16, columns: u16) {
@@ -156,7 +200,7 @@ impl Relays {
     /// Waits until everything the process wrote has arrived.
     pub(super) fn finish(self) {
         self.ended.ring();
-        drop(self.input);
+        drop(self.inputs);
         drop(self.idle_stdin);
         drop(self.terminal);
         for output in self.outputs {

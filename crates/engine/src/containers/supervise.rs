@@ -1,21 +1,24 @@
-//! Holding a container from its start to its end.
+//! Holding a container from its start to its end, and beyond it when it is to be started again.
 
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use bld_store::{ContainerLayer, StoreError};
+use rustix::event::{PollFd, Timespec, poll};
+use serde::{Deserialize, Serialize};
 
+use super::attach::{self, Post, Socket};
 use super::control::Control;
-use super::encode;
 use super::logs::LogWriter;
 use super::model::{Container, LogDriver, Status};
 use super::process::ProcessId;
 use super::relay::Io;
+use super::restart::Backoff;
 use super::streams::Streams;
 use crate::error::{IoContext as _, in_one_line};
 use crate::{Engine, EngineError, Result};
 
 /// How a container ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
     /// Exit code of its first process; 128 + signal when a signal ended it.
     pub code: i32,
@@ -25,9 +28,10 @@ pub struct Exit {
 
 impl Engine {
     /// Runs a container that was created or has ended before, and holds it until its end. `started`
-    /// is called when it runs.
+    /// is called when it runs for the first time.
     ///
-    /// A container that removes itself is gone when this returns, also on failure.
+    /// A container whose restart policy says so is started again. One that removes itself is gone
+    /// when this returns, also on failure.
     ///
     /// # Errors
     /// [`EngineError::Start`] when its program could not be started: the container stays as it was,
@@ -39,6 +43,19 @@ impl Engine {
         control: &Control,
         started: &mut dyn FnMut(&Container),
     ) -> Result<Exit> {
+        self.run_held(name, io, None, control, started)
+    }
+
+    /// As [`run_container`](Self::run_container); a `visitor` is attached from the first moment,
+    /// and its streams are there in place of `io`.
+    pub(super) fn run_held(
+        &self,
+        name: &str,
+        mut io: Io,
+        visitor: Option<Socket>,
+        control: &Control,
+        started: &mut dyn FnMut(&Container),
+    ) -> Result<Exit> {
         let container = self.find_container(name)?;
         let layer = match self.store()?.container_layer(&container.id) {
             Ok(layer) => layer,
@@ -47,69 +64,160 @@ impl Engine {
             }
             Err(error) => return Err(error.into()),
         };
-        let held = self.hold(container.clone(), &layer, io, control, started);
+        let dir = self.container_dir(&container.id)?;
+        std::fs::create_dir_all(&dir).at("create", &dir)?;
+        let mut post = Post::open(&dir).at("listen in", &dir)?;
+        if let Some(visitor) = visitor {
+            io = attach::io_of(post.welcome(visitor).at("listen in", &dir)?);
+        }
+        let held = self.hold(container.clone(), &layer, io, control, &mut post, started);
         drop(layer);
-        if container.host.auto_remove {
+        let held = if container.host.auto_remove {
             let discarded = self.discard(&container, true);
-            return held.and_then(|exit| discarded.map(|()| exit));
+            held.and_then(|exit| discarded.map(|()| exit))
+        } else {
+            held
+        };
+        if let Ok(exit) = held {
+            post.dismiss(exit);
         }
         held
     }
 
+    /// Holds a container until it has ended and is not to be started again.
     fn hold(
         &self,
         mut container: Container,
         layer: &ContainerLayer,
-        io: Io,
+        mut io: Io,
         control: &Control,
+        post: &mut Post,
         started: &mut dyn FnMut(&Container),
     ) -> Result<Exit> {
-        let dir = self.container_dir(&container.id)?;
-        std::fs::create_dir_all(&dir).at("create", &dir)?;
+        container.stop_asked = false;
+        container.restarts = 0;
+        let mut backoff = Backoff::default();
+        let mut first = true;
+        loop {
+            let began = Instant::now();
+            let ran = self.run_once(
+                &mut container,
+                layer,
+                std::mem::take(&mut io),
+                control,
+                post,
+                &mut |c| {
+                    if std::mem::take(&mut first) {
+                        started(c);
+                    }
+                },
+            );
+            let pause = self.enter_end(&mut container, &ran, began.elapsed(), &mut backoff)?;
+            match (&ran, pause) {
+                (Ok(exit), Some(pause)) => {
+                    post.dismiss(*exit);
+                    if !self.rest(&container, post, pause)? {
+                        return ran;
+                    }
+                }
+                _ => return ran,
+            }
+        }
+    }
+
+    /// Enters how a container ended; how long to wait before it is started again, if it is.
+    fn enter_end(
+        &self,
+        container: &mut Container,
+        ran: &Result<Exit>,
+        lasted: Duration,
+        backoff: &mut Backoff,
+    ) -> Result<Option<Duration>> {
+        let mut pause = None;
+        container.state.process = None;
+        *container = self.update(&container.id, |stored| {
+            stored.state.process = None;
+            // Its link ends with its network namespace. Taking it away by hand would only make us
+            // wait for the kernel (15 ms).
+            stored.network = None;
+            match ran {
+                Ok(exit) => {
+                    if !stored.stop_asked {
+                        let policy = &stored.host.restart;
+                        pause = backoff.next(policy, stored.restarts, exit.code, lasted);
+                    }
+                    stored.state.exit_code = exit.code;
+                    stored.state.oom_killed = exit.oom_killed;
+                }
+                Err(error) => {
+                    stored.state.exit_code = error.exit_code();
+                    stored.state.error = in_one_line(error);
+                }
+            }
+            if pause.is_some() {
+                stored.restarts += 1;
+                stored.state.status = Status::Restarting;
+            } else {
+                stored.state.holder = None;
+            }
+            // One that has not run stays as it was; one that we lost was killed for it.
+            if ran.is_ok() || stored.state.is_running() {
+                stored.state.finished = Some(SystemTime::now());
+                if pause.is_none() {
+                    stored.state.status = Status::Exited;
+                }
+            }
+        })?;
+        Ok(pause)
+    }
+
+    /// Waits before a container is started again; false when somebody does not want that any more.
+    fn rest(&self, container: &Container, post: &mut Post, pause: Duration) -> Result<bool> {
+        let end = Instant::now() + pause;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(true);
+            }
+            let timeout =
+                Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+            let mut fds: Vec<PollFd<'_>> = post.poll_fds().collect();
+            match poll(&mut fds, Some(&timeout)) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => continue,
+                other => other.at("wait for", format!("container {}", container.name))?,
+            };
+            // Nobody can attach to what does not run; that somebody came is what counts.
+            drop(post.requests());
+            let mut stop = false;
+            self.update(&container.id, |stored| {
+                stop = stored.stop_asked;
+                if stop {
+                    stored.state.status = Status::Exited;
+                    stored.state.holder = None;
+                }
+            })?;
+            if stop {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Runs a container to its end, once.
+    fn run_once(
+        &self,
+        container: &mut Container,
+        layer: &ContainerLayer,
+        io: Io,
+        control: &Control,
+        post: &mut Post,
+        started: &mut dyn FnMut(&Container),
+    ) -> Result<Exit> {
         let log = match container.host.log {
             LogDriver::JsonFile => Some(LogWriter::open(&self.log_path(&container.id)?)?),
             LogDriver::None => None,
         };
-        let network = self.prepare_network(&container)?;
+        let network = self.prepare_network(container)?;
         container.network.clone_from(&network.endpoint);
-        let result = self.run_in_network(&mut container, layer, network, io, control, log, started);
-        // Its link ends with its network namespace. Taking it away by hand would only make us wait
-        // for the kernel (15 ms).
-        container.network = None;
-        match &result {
-            Ok(exit) => {
-                container.state.status = Status::Exited;
-                container.state.exit_code = exit.code;
-                container.state.oom_killed = exit.oom_killed;
-                container.state.finished = Some(SystemTime::now());
-            }
-            Err(error) => {
-                // One that has not run stays as it was; one that we lost was killed for it.
-                if container.state.is_running() {
-                    container.state.status = Status::Exited;
-                    container.state.finished = Some(SystemTime::now());
-                }
-                container.state.exit_code = error.exit_code();
-                container.state.error = in_one_line(error);
-            }
-        }
-        container.state.process = None;
-        container.state.holder = None;
-        self.save(&container)?;
-        result
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "one step of `hold`, split off for its errors")]
-    fn run_in_network(
-        &self,
-        container: &mut Container,
-        layer: &ContainerLayer,
-        network: super::network::Prepared,
-        io: Io,
-        control: &Control,
-        log: Option<LogWriter>,
-        started: &mut dyn FnMut(&Container),
-    ) -> Result<Exit> {
         let (stdio, streams) =
             Streams::open(container.host.tty, container.host.open_stdin, io.size)?;
         let spec = self.spec(container, layer, network, stdio)?;
@@ -121,21 +229,27 @@ impl Engine {
         container.state.started = Some(SystemTime::now());
         container.state.error = String::new();
         container.state.oom_killed = false;
-        self.save(container)?;
+        self.enter_start(container)?;
         started(container);
-        let relays = streams.carry(&mut process, io, log)?;
+        let mut relays = streams.carry(&mut process, io, log)?;
         // Control groups of those who were killed before they could say that they run. Those that
         // resist are left for the next look.
         let _left = bld_sandbox::cgroup::sweep(super::spec::CGROUP_PREFIX, None);
-        let status = relays.attend(&mut process, control)?;
+        let status = relays.attend(&mut process, control, Some(post))?;
         relays.finish();
         Ok(Exit { code: status.code, oom_killed: status.oom_killed })
     }
 
-    /// Writes the container's document. Its name is the store's business.
-    fn save(&self, container: &Container) -> Result<()> {
-        let document = encode(container)?;
-        self.store()?.update_container(&container.id, |state| *state = document)?;
+    /// Enters that a container runs. What others may have changed meanwhile stays as it is.
+    fn enter_start(&self, container: &mut Container) -> Result<()> {
+        *container = self.update(&container.id, |stored| {
+            stored.state = container.state.clone();
+            stored.network.clone_from(&container.network);
+            if container.restarts == 0 {
+                stored.restarts = 0;
+                stored.stop_asked = false;
+            }
+        })?;
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use bld_engine::containers::{DeviceMapping, Resource, RestartPolicy};
+use bld_engine::containers::{DeviceMapping, Resource, RestartCondition, RestartPolicy};
 
 use crate::error::Failure;
 use crate::output::units::parse_size;
@@ -80,14 +80,19 @@ pub(in crate::commands) fn ulimit(word: &str) -> Result<(String, u64, u64), Stri
 /// `no`, `always`, `unless-stopped`, `on-failure[:TRIES]`.
 pub(super) fn restart(word: &str) -> Result<RestartPolicy, String> {
     let (name, tries) = word.split_once(':').unwrap_or((word, ""));
-    let maximum_retry_count = match (name, tries) {
-        ("no" | "always" | "unless-stopped" | "on-failure", "") => 0,
+    let (name, maximum_retry_count) = match (name, tries) {
+        ("no", "") => (RestartCondition::No, 0),
+        ("always", "") => (RestartCondition::Always, 0),
+        ("unless-stopped", "") => (RestartCondition::UnlessStopped, 0),
+        ("on-failure", "") => (RestartCondition::OnFailure, 0),
         ("on-failure", tries) => {
-            tries.parse().map_err(|_| "maximum retry count must be an integer".to_owned())?
+            let most = tries.parse();
+            let most = most.map_err(|_| "maximum retry count must be an integer".to_owned())?;
+            (RestartCondition::OnFailure, most)
         }
         _ => return Err("invalid restart policy format".to_owned()),
     };
-    Ok(RestartPolicy { name: name.to_owned(), maximum_retry_count })
+    Ok(RestartPolicy { name, maximum_retry_count })
 }
 
 /// `SOURCE[:TARGET[:PERMISSIONS]]`.
@@ -128,7 +133,10 @@ mod tests {
     #[test]
     fn restart_policies() {
         let on_failure = restart("on-failure:3");
-        assert!(on_failure.is_ok_and(|p| p.name == "on-failure" && p.maximum_retry_count == 3));
+        assert!(
+            on_failure
+                .is_ok_and(|p| p.name == RestartCondition::OnFailure && p.maximum_retry_count == 3)
+        );
         assert!(restart("always:3").is_err() && restart("sometimes").is_err());
     }
 
