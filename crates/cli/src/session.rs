@@ -32,6 +32,13 @@ impl Session {
         Self { engine: Engine::open(EngineConfig { tls_verify, ..config }) }
     }
 
+    /// A session that trusts these registries blindly.
+    pub(crate) fn trusting(&self, registries: Vec<String>) -> Self {
+        let mut config = self.engine.config().clone();
+        config.insecure_registries.extend(registries);
+        Self { engine: Engine::open(config) }
+    }
+
     /// Writes `text` to standard output.
     #[expect(clippy::unused_self, reason = "output belongs to the session")]
     pub(crate) fn print(&self, text: &str) -> Result<(), Failure> {
@@ -168,11 +175,19 @@ fn known_hosts(home: Option<&Path>) -> Vec<PathBuf> {
     own.into_iter().chain(["/etc/ssh/ssh_known_hosts".into()]).collect()
 }
 
-/// Where podman and Docker look for the authorities of registries.
+/// Where it is said how registries are spoken to: to us, podman, containerd and Docker.
 fn certificate_dirs(home: Option<&Path>) -> Vec<PathBuf> {
-    let own = [".config/containers/certs.d", ".config/docker/certs.d"];
-    let own = home.into_iter().flat_map(|home| own.map(|dir| home.join(dir)));
-    own.chain(["/etc/containers/certs.d".into(), "/etc/docker/certs.d".into()]).collect()
+    const NAMES: [&str; 4] = ["bld", "containers", "containerd", "docker"];
+    let usual = home.map(|home| home.join(".config"));
+    let set = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
+    // The others do not go by the variable for this.
+    let ours = set.filter(|dir| dir.is_absolute()).or_else(|| usual.clone());
+    let own = NAMES.map(|name| {
+        let config = if name == "bld" { ours.as_deref() } else { usual.as_deref() };
+        config.map(|dir| dir.join(name).join("certs.d"))
+    });
+    let system = NAMES.map(|name| Path::new("/etc").join(name).join("certs.d"));
+    own.into_iter().flatten().chain(system).collect()
 }
 
 /// Docker's configuration, then that of podman and skopeo.

@@ -21,9 +21,13 @@ pub struct EngineConfig {
     pub tls_verify: bool,
     /// The environment and home that clients of Amazon's look into: for caches in buckets.
     pub aws: Surroundings,
-    /// Directories with one directory for each registry (`host:port`), whose files `*.crt` are the
-    /// certificate authorities to trust for it. Those that do not exist count as empty.
+    /// Directories with one directory for each registry (`host:port`, and `_default` for all others),
+    /// which say how it is spoken to: containerd's `hosts.toml`, or Docker's `*.crt` of authorities and
+    /// `*.cert` with `*.key` of ours. The first `hosts.toml` for a registry counts. Those that do not
+    /// exist count as empty.
     pub certificate_dirs: Vec<PathBuf>,
+    /// Registries (`host:port`) whose certificates are not verified, and that may speak plain HTTP.
+    pub insecure_registries: Vec<String>,
     /// Files with the keys of known SSH hosts, for git.
     pub known_hosts: Vec<PathBuf>,
     /// Socket of the SSH agent that git may use where a build names none.
@@ -51,6 +55,7 @@ impl EngineConfig {
             tls_verify: true,
             aws: Surroundings::default(),
             certificate_dirs: Vec::new(),
+            insecure_registries: Vec::new(),
             known_hosts: Vec::new(),
             ssh_agent: None,
             git_environment: Vec::new(),

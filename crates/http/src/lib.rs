@@ -2,7 +2,8 @@
 //! end.
 //!
 //! Invariants:
-//! - the `Authorization` header goes to the host it is meant for and to no other;
+//! - the `Authorization` header goes to the host it is meant for and to no other, and so do headers
+//!   marked as sensitive and the certificate of a client;
 //! - HTTPS never turns into HTTP unless the caller allows it;
 //! - every wait has an end.
 //!
@@ -10,7 +11,11 @@
 //! library.
 
 mod error;
+mod identity;
 mod transport;
 
 pub use error::TransportError;
+pub use identity::Identity;
+/// Types of the HTTP library that callers name.
+pub use reqwest::{Url, header};
 pub use transport::{Options, Transport, is_loopback, redacted};

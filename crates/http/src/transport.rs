@@ -8,7 +8,7 @@ use reqwest::{Certificate, Method, Request, Response, StatusCode, Url};
 use tokio::time::timeout;
 use tokio_util::bytes::Bytes;
 
-use crate::TransportError;
+use crate::{Identity, TransportError};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const REDIRECTS_MAX: usize = 10;
@@ -23,6 +23,8 @@ pub struct Options {
     pub downgrade: bool,
     /// Trusted besides the system's, PEM.
     pub authorities: Vec<Vec<u8>>,
+    /// The certificate we show, and the host that gets to see it, whatever its port.
+    pub identity: Option<(String, Identity)>,
     /// Whether proxies are ignored.
     pub direct: bool,
     /// How long a connection may be silent.
@@ -39,6 +41,8 @@ pub struct Options {
 pub struct Transport {
     plain: reqwest::Client,
     tls: OnceLock<Result<reqwest::Client, String>>,
+    /// The same with a certificate of ours.
+    known: OnceLock<Result<reqwest::Client, String>>,
     options: Options,
 }
 
@@ -62,7 +66,7 @@ impl Transport {
         .with_root_certificates(rustls::RootCertStore::empty())
         .with_no_client_auth();
         let plain = base(&options).tls_backend_preconfigured(no_roots).build()?;
-        Ok(Self { plain, tls: OnceLock::new(), options })
+        Ok(Self { plain, tls: OnceLock::new(), known: OnceLock::new(), options })
     }
 
     /// The client for `url`.
@@ -70,21 +74,31 @@ impl Transport {
         if url.scheme() != "https" {
             return Ok(&self.plain);
         }
-        let tls = self.tls.get_or_init(|| {
-            let mut builder = base(&self.options);
-            let mut authorities = Vec::new();
-            for pem in &self.options.authorities {
-                authorities.extend(Certificate::from_pem_bundle(pem).map_err(innermost)?);
-            }
-            if !self.options.verify {
-                builder = builder.tls_danger_accept_invalid_certs(true);
-            }
-            builder.tls_certs_merge(authorities).build().map_err(innermost)
-        });
+        let shown = self.options.identity.as_ref();
+        let shown = shown.filter(|(host, _)| url.host_str() == Some(host));
+        let tls = match shown {
+            None => self.tls.get_or_init(|| self.over_tls(None)),
+            Some((_, identity)) => self.known.get_or_init(|| self.over_tls(Some(identity))),
+        };
         tls.as_ref().map_err(|reason| TransportError {
             reason: format!("TLS cannot be set up: {reason}"),
             before_connection: true,
         })
+    }
+
+    fn over_tls(&self, identity: Option<&Identity>) -> Result<reqwest::Client, String> {
+        let mut builder = base(&self.options);
+        let mut authorities = Vec::new();
+        for pem in &self.options.authorities {
+            authorities.extend(Certificate::from_pem_bundle(pem).map_err(innermost)?);
+        }
+        if !self.options.verify {
+            builder = builder.tls_danger_accept_invalid_certs(true);
+        }
+        if let Some(identity) = identity {
+            builder = builder.identity(identity.parse().map_err(|error| error.reason)?);
+        }
+        builder.tls_certs_merge(authorities).build().map_err(innermost)
     }
 
     /// Sends `request` and follows redirects.

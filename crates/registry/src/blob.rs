@@ -14,7 +14,7 @@ use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderValue, RANGE};
 use reqwest::{Method, Request, Response, StatusCode};
 use tokio_util::bytes::Bytes;
 
-use crate::client::Client;
+use crate::client::{Client, Need};
 use crate::error::RegistryError;
 use crate::progress::{Item, Reporter};
 use crate::repository::Repository;
@@ -81,7 +81,7 @@ impl Client {
         let tap = Mutex::new(tap);
         let receive =
             async |repository| receive(store, &repository, descriptor, digest, &item, &tap).await;
-        self.find(reference, receive).await?;
+        self.find(reference, Need::Content, receive).await?;
         item.done();
         Ok(digest)
     }
@@ -121,7 +121,7 @@ impl Client {
             };
             repository.persist(attempt).await
         };
-        self.find(reference, read).await
+        self.find(reference, Need::Content, read).await
     }
 }
 

@@ -8,7 +8,7 @@ use reqwest::{Method, Request};
 use tokio::sync::OnceCell;
 
 use crate::auth::session::Target;
-use crate::config::Config;
+use crate::config::{Config, Mirror, RegistryConfig};
 use crate::endpoint::Endpoint;
 use crate::error::RegistryError;
 use crate::repository::{Access, Repository};
@@ -21,9 +21,29 @@ pub struct Client(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     config: Config,
-    endpoints: Mutex<HashMap<String, Arc<OnceCell<Arc<Endpoint>>>>>,
+    endpoints: Mutex<HashMap<Key, Arc<OnceCell<Arc<Endpoint>>>>>,
     /// Mirrors that did not answer. They are not waited for again.
-    dead: Mutex<HashSet<String>>,
+    dead: Mutex<HashSet<Key>>,
+}
+
+/// What tells endpoints apart: a registry, or a mirror with settings of its own by its number and the
+/// registry that it is one of.
+type Key = (String, Option<usize>);
+
+/// What is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// What a tag names now.
+    Tag,
+    /// What has a certain digest.
+    Content,
+}
+
+impl Need {
+    /// What it takes to read the manifest of `reference`.
+    pub(crate) fn of(reference: &Reference) -> Self {
+        if reference.digest().is_some() { Self::Content } else { Self::Tag }
+    }
 }
 
 impl Client {
@@ -32,7 +52,11 @@ impl Client {
     /// # Errors
     /// [`RegistryError::Config`] when a setting cannot be used.
     pub fn new(config: Config) -> Result<Self, RegistryError> {
-        let authorities = config.registries.values().flat_map(|settings| &settings.authorities);
+        let all = config.registries.values().flat_map(|settings| {
+            let mirrors = settings.mirrors.iter().filter_map(|mirror| mirror.settings.as_deref());
+            std::iter::once(settings).chain(mirrors)
+        });
+        let authorities = all.flat_map(|settings| &settings.authorities);
         for pem in config.authorities.iter().chain(authorities) {
             let certificates = reqwest::Certificate::from_pem_bundle(pem);
             if !certificates.is_ok_and(|certificates| !certificates.is_empty()) {
@@ -42,10 +66,11 @@ impl Client {
         }
         // A mirror that fails is passed over, so one that cannot work has to be told here.
         for mirror in config.registries.values().flat_map(|settings| &settings.mirrors) {
-            let example = Reference::parse(&format!("{}/x", mirror.trim_end_matches('/')));
-            let host = mirror.split('/').next().unwrap_or_default();
+            let name = mirror.name.trim_end_matches('/');
+            let example = Reference::parse(&format!("{name}/x"));
+            let host = name.split('/').next().unwrap_or_default();
             if !example.is_ok_and(|example| example.domain() == host) {
-                let reason = format!("mirror {mirror:?} is not of the form host[:port][/prefix]");
+                let reason = format!("mirror {name:?} is not of the form host[:port][/prefix]");
                 return Err(RegistryError::Config { reason });
             }
         }
@@ -62,10 +87,11 @@ impl Client {
     /// # Errors
     /// [`RegistryError::NotAccepted`] when it does not, and whatever keeps from asking.
     pub async fn login(&self, registry: &str) -> Result<(), RegistryError> {
-        let endpoint = self.endpoint(registry).await?;
+        let endpoint = self.endpoint(&(registry.to_owned(), None), registry, None).await?;
         let target = Target { repository: String::new(), scopes: Vec::new() };
         let root = endpoint.base.clone();
-        let repository = Repository { endpoint, target, retry: self.config().retry };
+        let repository =
+            Repository { endpoint, target, retry: self.config().retry, mirrored: None };
         let request = || Ok(Request::new(Method::GET, root.clone()));
         repository.send("log in", &request).await.map(drop).map_err(|error| match error {
             RegistryError::Denied { errors, source, .. } => {
@@ -75,13 +101,21 @@ impl Client {
         })
     }
 
-    /// The registry called `registry`, connected.
-    async fn endpoint(&self, registry: &str) -> Result<Arc<Endpoint>, RegistryError> {
+    /// The registry called `registry`, connected; without `settings`, by those for its name.
+    async fn endpoint(
+        &self,
+        key: &Key,
+        registry: &str,
+        settings: Option<&RegistryConfig>,
+    ) -> Result<Arc<Endpoint>, RegistryError> {
         let cell = {
             let mut endpoints = lock(&self.0.endpoints);
-            Arc::clone(endpoints.entry(registry.to_owned()).or_default())
+            Arc::clone(endpoints.entry(key.clone()).or_default())
         };
-        let connect = || async { Ok(Arc::new(Endpoint::connect(registry, self.config()).await?)) };
+        let default = RegistryConfig::default();
+        let settings = settings.or_else(|| self.config().of(registry)).unwrap_or(&default);
+        let connect =
+            || async { Ok(Arc::new(Endpoint::connect(registry, settings, self.config()).await?)) };
         cell.get_or_try_init(connect).await.cloned()
     }
 
@@ -91,27 +125,30 @@ impl Client {
         reference: &Reference,
         mount_from: &[String],
     ) -> Result<Repository, RegistryError> {
-        let endpoint = self.endpoint(reference.domain()).await?;
+        let registry = reference.domain();
+        let endpoint = self.endpoint(&(registry.to_owned(), None), registry, None).await?;
         let retry = self.config().retry;
         Ok(Repository::new(endpoint, reference.path(), Access::Push, mount_from, retry))
     }
 
     /// Has `read` look for something of `reference` in one place after the other, until it is found.
+    /// Mirrors that do not have what is needed are passed over.
     /// The error is that of the registry itself, whose word is the one that counts.
     pub(crate) async fn find<T, F>(
         &self,
         reference: &Reference,
+        need: Need,
         read: impl Fn(Repository) -> F,
     ) -> Result<T, RegistryError>
     where
         F: Future<Output = Result<T, RegistryError>>,
     {
-        for mirror in self.mirrors(reference) {
-            if lock(&self.0.dead).contains(&mirror.registry) {
+        for mirror in self.mirrors(reference, need) {
+            if lock(&self.0.dead).contains(&mirror.key) {
                 continue;
             }
             let Ok(repository) = self.open(&mirror).await else {
-                lock(&self.0.dead).insert(mirror.registry);
+                lock(&self.0.dead).insert(mirror.key);
                 continue;
             };
             match read(repository).await {
@@ -122,69 +159,90 @@ impl Client {
         read(self.origin(reference).await?).await
     }
 
-    /// Where else the content of `reference` can be had, in the order of the settings.
-    fn mirrors(&self, reference: &Reference) -> Vec<Source> {
-        let settings = self.config().registries.get(reference.domain());
-        let mirror = |mirror: &String| {
-            let mirror = mirror.trim_end_matches('/');
-            let (registry, prefix) = mirror.split_once('/').unwrap_or((mirror, ""));
+    /// Where else what is needed of `reference` can be had, in the order of the settings.
+    fn mirrors<'a>(&'a self, reference: &Reference, need: Need) -> Vec<Source<'a>> {
+        let registry = reference.domain();
+        let Some(settings) = self.config().of(registry) else { return Vec::new() };
+        // Nobody can say whether there are other mirrors, so none is asked.
+        let mirrors = settings.mirrors.iter().enumerate().filter(|_| settings.fault.is_none());
+        let able = mirrors.filter(|(_, mirror)| match need {
+            Need::Tag => mirror.resolves,
+            Need::Content => mirror.pulls,
+        });
+        let source = |(number, mirror): (usize, &'a Mirror)| {
+            let name = mirror.name.trim_end_matches('/');
+            let (host, prefix) = name.split_once('/').unwrap_or((name, ""));
             let slash = if prefix.is_empty() { "" } else { "/" };
+            let settings = mirror.settings.as_deref();
+            let key = match settings {
+                Some(_) => (registry.to_owned(), Some(number)),
+                None => (host.to_owned(), None),
+            };
             let path = format!("{prefix}{slash}{}", reference.path());
-            Source { registry: registry.to_owned(), path }
+            let mirrored = Some(registry.to_owned());
+            Source { key, registry: host.to_owned(), path, settings, mirrored }
         };
-        settings.iter().flat_map(|settings| &settings.mirrors).map(mirror).collect()
+        able.map(source).collect()
     }
 
     /// The repository that `reference` names, to read from; mirrors do not count.
     pub(crate) async fn origin(&self, reference: &Reference) -> Result<Repository, RegistryError> {
         let (registry, path) = (reference.domain().to_owned(), reference.path().to_owned());
-        self.open(&Source { registry, path }).await
+        let key = (registry.clone(), None);
+        self.open(&Source { key, registry, path, settings: None, mirrored: None }).await
     }
 
     /// The repository at `source`, to read from.
-    async fn open(&self, source: &Source) -> Result<Repository, RegistryError> {
-        let endpoint = self.endpoint(&source.registry).await?;
+    async fn open(&self, source: &Source<'_>) -> Result<Repository, RegistryError> {
+        let endpoint = self.endpoint(&source.key, &source.registry, source.settings).await?;
         let retry = self.config().retry;
-        Ok(Repository::new(endpoint, &source.path, Access::Pull, &[], retry))
+        let repository = Repository::new(endpoint, &source.path, Access::Pull, &[], retry);
+        Ok(Repository { mirrored: source.mirrored.clone(), ..repository })
     }
 }
 
 /// A place where the content of a reference can be had.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Source {
+#[derive(Debug, Clone)]
+struct Source<'a> {
+    key: Key,
     registry: String,
     path: String,
+    /// None: those for its name.
+    settings: Option<&'a RegistryConfig>,
+    /// The registry that it is a mirror of.
+    mirrored: Option<String>,
 }
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests may panic")]
 mod tests {
     use super::*;
-    use crate::config::RegistryConfig;
 
     #[test]
-    fn a_mirror_may_have_a_prefix() {
-        let mirrors = vec!["localhost:5000".to_owned(), "m.example/hub/".to_owned()];
+    fn a_mirror_may_have_a_prefix_and_not_everything() {
+        let contents = Mirror { resolves: false, ..Mirror::new("m.example/hub/") };
+        let mirrors = vec![Mirror::new("localhost:5000"), contents];
         let settings = RegistryConfig { mirrors, ..RegistryConfig::default() };
         let registries = [("docker.io".to_owned(), settings)].into();
         let client = Client::new(Config { registries, ..Config::default() }).unwrap();
-        let mirrors = |reference: &str| -> Vec<_> {
-            let sources = client.mirrors(&Reference::parse(reference).unwrap());
+        let mirrors = |reference: &str, need: Need| -> Vec<_> {
+            let sources = client.mirrors(&Reference::parse(reference).unwrap(), need);
             sources
                 .into_iter()
                 .map(|source| format!("{} {}", source.registry, source.path))
                 .collect()
         };
         assert_eq!(
-            mirrors("busybox"),
+            mirrors("busybox", Need::Content),
             ["localhost:5000 library/busybox", "m.example hub/library/busybox"]
         );
-        assert_eq!(mirrors("quay.io/a/b"), Vec::<String>::new());
+        assert_eq!(mirrors("busybox", Need::Tag), ["localhost:5000 library/busybox"]);
+        assert_eq!(mirrors("quay.io/a/b", Need::Content), Vec::<String>::new());
     }
 
     #[test]
     fn settings_are_checked_at_once() {
-        let mirrors = vec!["https://m.example".to_owned()];
+        let mirrors = vec![Mirror::new("https://m.example")];
         let settings = RegistryConfig { mirrors, ..RegistryConfig::default() };
         let registries = [("docker.io".to_owned(), settings)].into();
         let config = Config { registries, ..Config::default() };

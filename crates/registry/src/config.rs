@@ -5,6 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bld_http::header::HeaderMap;
+use bld_http::{Identity, Url};
+
 use crate::auth::{Anonymous, Credentials};
 
 /// Settings of a [`Client`](crate::Client).
@@ -12,7 +15,8 @@ use crate::auth::{Anonymous, Credentials};
 pub struct Config {
     /// Where credentials come from.
     pub credentials: Arc<dyn Credentials>,
-    /// Settings per registry, by its name as it stands in references: `docker.io`, `host:port`.
+    /// Settings per registry, by its name as it stands in references: `docker.io`, `host:port`; those
+    /// for all that have none are called [`ALL_OTHERS`].
     pub registries: BTreeMap<String, RegistryConfig>,
     /// Whether certificates are verified and plain HTTP is refused. `false` makes every registry
     /// [`insecure`](RegistryConfig::insecure).
@@ -59,12 +63,24 @@ impl fmt::Debug for Config {
     }
 }
 
+impl Config {
+    /// The settings of the registry called `registry`.
+    pub(crate) fn of(&self, registry: &str) -> Option<&RegistryConfig> {
+        self.registries.get(registry).or_else(|| self.registries.get(ALL_OTHERS))
+    }
+}
+
+/// The name of settings that count for registries without any.
+pub const ALL_OTHERS: &str = "_default";
+
 /// Settings of one registry.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RegistryConfig {
-    /// Registries that have the same content and are asked first, in this order, when pulling:
-    /// `host[:port][/prefix]`. The prefix goes in front of the repository.
-    pub mirrors: Vec<String>,
+    /// Registries that have the same content and are asked first, in this order, when pulling.
+    pub mirrors: Vec<Mirror>,
+    /// The root of its API, with a slash at its end (`https://host/v2/`), if it is not what its name
+    /// says. Credentials are then those of that host.
+    pub server: Option<Url>,
     /// Certificates are not verified, and plain HTTP is spoken when HTTPS is not answered.
     ///
     /// A registry on a loopback address needs no such permission: plain HTTP never leaves the
@@ -72,6 +88,33 @@ pub struct RegistryConfig {
     pub insecure: bool,
     /// Certificate authorities to trust besides the system's, PEM.
     pub authorities: Vec<Vec<u8>>,
+    /// The certificate that it gets to see.
+    pub identity: Option<Identity>,
+    /// Sent along with each request to it. Redirects elsewhere do not get them if they are marked as
+    /// sensitive.
+    pub headers: HeaderMap,
+    /// Why these settings cannot be used. Whoever needs them gets to hear it.
+    pub fault: Option<String>,
+}
+
+/// A registry that has the content of another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirror {
+    /// `host[:port][/prefix]`. The prefix goes in front of the repository.
+    pub name: String,
+    /// Whether it knows what the tags name.
+    pub resolves: bool,
+    /// Whether it has what is asked for by digest.
+    pub pulls: bool,
+    /// How it is spoken to. None: as its own name has it.
+    pub settings: Option<Box<RegistryConfig>>,
+}
+
+impl Mirror {
+    /// The registry called `name`, for everything.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), resolves: true, pulls: true, settings: None }
+    }
 }
 
 /// How often and how fast a request is tried again.

@@ -9,7 +9,7 @@ use bld_oci::{Descriptor, Digest, Reference};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::{Method, Request};
 
-use crate::client::Client;
+use crate::client::{Client, Need};
 use crate::error::RegistryError;
 use crate::manifest::Manifest;
 use crate::progress::Reporter;
@@ -100,7 +100,7 @@ impl Copy<'_> {
                 let request = || Ok(Request::new(Method::HEAD, url.clone()));
                 repository.send("look for a blob", &request).await.map(|_| repository)
             };
-            self.client.find(self.from, place).await?
+            self.client.find(self.from, Need::Content, place).await?
         } else {
             self.client.origin(self.from).await?
         };

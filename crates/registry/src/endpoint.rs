@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bld_http::header::HeaderMap;
 use bld_http::{Options, Transport, TransportError, is_loopback};
 use reqwest::{Method, Request, Response, StatusCode, Url};
 
@@ -22,22 +23,35 @@ pub(crate) struct Endpoint {
     pub(crate) registry: String,
     /// The root of its API, `https://host/v2/`.
     pub(crate) base: Url,
+    /// Sent along with each request to it.
+    pub(crate) headers: HeaderMap,
     pub(crate) transport: Transport,
     pub(crate) session: Session,
 }
 
 impl Endpoint {
-    /// Finds the registry called `registry`: which protocol it speaks and how it wants to be
-    /// convinced. One request, for a registry that speaks what is expected.
-    pub(crate) async fn connect(registry: &str, config: &Config) -> Result<Self, RegistryError> {
-        let default = RegistryConfig::default();
-        let settings = config.registries.get(registry).unwrap_or(&default);
+    /// Finds the registry called `registry`, with settings of its own: which protocol it speaks and
+    /// how it wants to be convinced. One request, for a registry that speaks what is expected.
+    pub(crate) async fn connect(
+        registry: &str,
+        settings: &RegistryConfig,
+        config: &Config,
+    ) -> Result<Self, RegistryError> {
+        if let Some(reason) = &settings.fault {
+            return Err(RegistryError::Config { reason: reason.clone() });
+        }
         let insecure = settings.insecure || !config.tls_verify;
-        let candidates = candidates(registry, insecure)?;
+        let candidates = match &settings.server {
+            Some(server) => vec![server.clone()],
+            None => candidates(registry, insecure)?,
+        };
+        let registry = &name_of(registry, settings.server.as_ref());
+        let host = candidates.first().and_then(Url::host_str).unwrap_or_default();
         let options = Options {
             verify: !insecure,
             downgrade: insecure,
             authorities: [&config.authorities[..], &settings.authorities[..]].concat(),
+            identity: settings.identity.clone().map(|identity| (host.to_owned(), identity)),
             direct: candidates.iter().any(is_loopback),
             idle: config.idle_timeout,
         };
@@ -49,13 +63,14 @@ impl Endpoint {
             // the same again.
             let mut failure = not_a_host(registry);
             for base in &candidates {
-                match probe(registry, base, &transport).await {
+                match probe(registry, base, &settings.headers, &transport).await {
                     Ok(response) => {
                         let (registry, base) = (registry.to_owned(), base.clone());
                         let credentials = Arc::clone(&config.credentials);
                         let session = Session::new(&registry, base.scheme() == "http", credentials);
                         session.challenged(response.headers());
-                        return Ok(Self { registry, base, transport, session });
+                        let headers = settings.headers.clone();
+                        return Ok(Self { registry, base, headers, transport, session });
                     }
                     Err(error) if failure.is_transient() && !is_about_trust(&error) => drop(error),
                     Err(error) => failure = error,
@@ -63,6 +78,18 @@ impl Endpoint {
             }
             backoff.after(failure).await?;
         }
+    }
+}
+
+/// The name that the credentials of the registry `name` are known by, if its API is at `server`.
+fn name_of(name: &str, server: Option<&Url>) -> String {
+    let host = server.map(Url::authority).unwrap_or_default();
+    if server.is_none() {
+        name.to_owned()
+    } else if host == DOCKER_HUB.1 {
+        DOCKER_HUB.0.to_owned()
+    } else {
+        host.to_owned()
     }
 }
 
@@ -92,9 +119,12 @@ fn not_a_host(registry: &str) -> RegistryError {
 async fn probe(
     registry: &str,
     base: &Url,
+    headers: &HeaderMap,
     transport: &Transport,
 ) -> Result<Response, RegistryError> {
-    let answer = transport.execute(Request::new(Method::GET, base.clone())).await;
+    let mut request = Request::new(Method::GET, base.clone());
+    *request.headers_mut() = headers.clone();
+    let answer = transport.execute(request).await;
     let registry = registry.to_owned();
     match answer {
         Ok(response) if is_wrong_protocol(base, &response) => {
@@ -138,6 +168,15 @@ mod tests {
 
     fn urls(registry: &str, insecure: bool) -> Vec<String> {
         candidates(registry, insecure).unwrap().iter().map(Url::to_string).collect()
+    }
+
+    #[test]
+    fn credentials_are_those_of_the_host_that_is_asked() {
+        let name = |server: &str| name_of("r.example", Some(&Url::parse(server).unwrap()));
+        assert_eq!(name("https://r.example/v2/"), "r.example");
+        assert_eq!(name("https://m.example:5000/x/v2/"), "m.example:5000");
+        assert_eq!(name("https://registry-1.docker.io/v2/"), "docker.io");
+        assert_eq!(name_of("r.example", None), "r.example");
     }
 
     #[test]

@@ -8,6 +8,8 @@
 //! Invariants:
 //! - No byte enters the store unverified, and what turns out wrong leaves nothing behind.
 //! - Every wait has an end, every retry a pause and a limit.
+//! - A mirror gets the credentials that are known for its own name, never those of the registry whose
+//!   content it has.
 //! - A password or token is sent to the host it is meant for and over a connection it may travel:
 //!   redirects, upload locations and token servers elsewhere do not get it.
 //! - Plain HTTP is spoken to loopback addresses and where a setting allows it, nowhere else.
@@ -37,8 +39,9 @@ mod tags;
 mod tap;
 mod upload;
 
+pub use bld_http::{Identity, Url, header};
 pub use client::Client;
-pub use config::{Config, RegistryConfig, Retry};
+pub use config::{ALL_OTHERS, Config, Mirror, RegistryConfig, Retry};
 pub use error::{ErrorEntry, ErrorList, Refusal, RegistryError};
 pub use manifest::Manifest;
 pub use progress::{Item, Reporter};

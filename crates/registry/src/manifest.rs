@@ -6,7 +6,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, Request, Response, StatusCode};
 use serde::Deserialize;
 
-use crate::client::Client;
+use crate::client::{Client, Need};
 use crate::error::RegistryError;
 use crate::repository::Repository;
 
@@ -54,7 +54,7 @@ impl Client {
         let read = |repository: Repository| async move {
             repository.persist(|| read(&repository, reference)).await
         };
-        self.find(reference, read).await
+        self.find(reference, Need::of(reference), read).await
     }
 
     /// Reads the manifest `digest` of the repository of `reference`.
@@ -78,7 +78,7 @@ impl Client {
         if let Some(digest) = reference.digest() {
             return Ok(digest);
         }
-        let found = self.find(reference, |repository| async move {
+        let found = self.find(reference, Need::Tag, |repository| async move {
             match repository.persist(|| get(&repository, reference, &Method::HEAD)).await {
                 Ok(response) => Ok(digest_header(response.headers())),
                 // Not every registry answers HEAD.

@@ -29,6 +29,8 @@ pub(crate) struct Repository {
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) target: Target,
     pub(crate) retry: Retry,
+    /// The registry whose content is asked for, where that is another one.
+    pub(crate) mirrored: Option<String>,
 }
 
 impl Repository {
@@ -44,13 +46,19 @@ impl Repository {
         let mut scopes = vec![format!("repository:{path}:{rights}")];
         scopes.extend(mount_from.iter().map(|from| format!("repository:{from}:pull")));
         let target = Target { repository: path.to_owned(), scopes };
-        Self { endpoint, target, retry }
+        Self { endpoint, target, retry, mirrored: None }
     }
 
     /// The address of something in the repository, e.g. `blobs/sha256:...`.
     pub(crate) fn url(&self, tail: &str) -> Result<Url, RegistryError> {
         let path = format!("{}/{tail}", self.target.repository);
-        self.endpoint.base.join(&path).map_err(|_| self.protocol(format!("{path:?} has no URL")))
+        let url = self.endpoint.base.join(&path);
+        let mut url = url.map_err(|_| self.protocol(format!("{path:?} has no URL")))?;
+        // What containerd tells a mirror, which may have the content of several registries.
+        if let Some(registry) = &self.mirrored {
+            url.query_pairs_mut().append_pair("ns", registry);
+        }
+        Ok(url)
     }
 
     /// Sends a request until it succeeds or is not worth another attempt.
@@ -87,10 +95,13 @@ impl Repository {
         loop {
             let mut request = request()?;
             // Uploads may be sent to another host, whose business the permission is not.
-            if request.url().origin() == self.endpoint.base.origin()
-                && let Some(header) = session.authorization(transport, &self.target).await?
-            {
-                request.headers_mut().insert(AUTHORIZATION, header);
+            if request.url().origin() == self.endpoint.base.origin() {
+                for (name, value) in &self.endpoint.headers {
+                    request.headers_mut().append(name, value.clone());
+                }
+                if let Some(header) = session.authorization(transport, &self.target).await? {
+                    request.headers_mut().insert(AUTHORIZATION, header);
+                }
             }
             let (method, url) = (request.method().clone(), request.url().clone());
             let response = transport.execute(request).await;

@@ -160,6 +160,7 @@ impl Remote {
             // Browsers and curl follow these, and a checksum is the way to be sure.
             downgrade: true,
             authorities: Vec::new(),
+            identity: None,
             direct: false,
             idle: IDLE,
         })

@@ -8,6 +8,7 @@ mod call;
 mod check;
 mod collect;
 mod contexts;
+mod insecure;
 mod limits;
 pub(super) mod outputs;
 mod print;
@@ -260,6 +261,7 @@ fn start(args: &Args, session: &Session) -> Outcome {
         session.tell(&note);
     }
     let mut request = request::build(args)?;
+    let session = &session.trusting(insecure::registries(args));
     verify::check(args, &request)?;
     results::prepare(args, &request.outputs)?;
     let attestations = attest::Attestations::of(args)?;

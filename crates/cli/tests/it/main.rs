@@ -28,6 +28,7 @@ mod lifecycle;
 mod login;
 mod manifests;
 mod matrix;
+mod mirrors;
 mod moving;
 mod network;
 mod output;

@@ -43,6 +43,9 @@ impl Net {
                 verify: settings.tls_verify,
                 downgrade: false,
                 authorities: trusted.authorities,
+                identity: trusted
+                    .identity
+                    .map(|identity| (url.host_str().unwrap_or_default().to_owned(), identity)),
                 direct: is_loopback(url),
                 idle: s3::IDLE,
             };

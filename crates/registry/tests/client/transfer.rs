@@ -281,7 +281,7 @@ async fn mirrors_are_asked_first_and_may_fail() {
     push(&client(quick()), &from, &name, &manifest).await.unwrap();
 
     let settings = |mirrors: &[String]| {
-        let mirrors = mirrors.to_vec();
+        let mirrors = mirrors.iter().map(bld_registry::Mirror::new).collect();
         let settings = bld_registry::RegistryConfig { mirrors, ..Default::default() };
         client(Config { registries: [(origin.host(), settings)].into(), ..quick() })
     };

@@ -11,6 +11,7 @@ use bld_engine::share::{
 use bld_layer::Compression;
 use bld_oci::Digest;
 
+use super::insecure;
 use super::outputs::{compression, fields};
 use crate::error::Failure;
 use crate::output::units::parse_duration;
@@ -119,7 +120,7 @@ fn source(word: &str) -> Result<CacheSource, Failure> {
     }
     let source = match words.kind.as_str() {
         "registry" => {
-            words.take("registry.insecure");
+            words.flag(insecure::KEY)?;
             CacheSource::Registry { reference: words.need("ref")? }
         }
         "local" => {
@@ -146,7 +147,7 @@ fn target(word: &str) -> Result<CacheTarget, Failure> {
             CacheTarget::Inline
         }
         "registry" => {
-            words.take("registry.insecure");
+            words.flag(insecure::KEY)?;
             let reference = words.need("ref")?;
             CacheTarget::Registry { reference, options: options(&mut words)? }
         }

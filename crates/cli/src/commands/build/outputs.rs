@@ -7,7 +7,7 @@ use bld_dockerfile::value::parse_bool;
 use bld_engine::build::{Annotation, Destination, ImageOptions, Naming, Output};
 use bld_layer::Compression;
 
-use super::{Args, annotations};
+use super::{Args, annotations, insecure};
 use crate::error::Failure;
 
 /// All outputs of a command line; none means the image store.
@@ -122,8 +122,9 @@ impl Keys {
             "source-date-epoch",
             "annotation.KEY",
         ];
-        const STORE: [&str; 8] = [
+        const STORE: [&str; 9] = [
             "push",
+            "registry.insecure",
             "push-by-digest",
             "name-canonical",
             "dangling-name-prefix",
@@ -202,6 +203,7 @@ impl Keys {
                 let push = self.flag("push")?.unwrap_or(false) || kind == "registry";
                 let mut options = self.options(annotated)?;
                 options.naming = self.naming()?;
+                self.flag(insecure::KEY)?;
                 // It is unpacked in any case.
                 self.flag("unpack")?;
                 if self.number("compatibility-version")?.is_some_and(|version| version < 30) {
