@@ -21,6 +21,7 @@ pub mod logs;
 mod model;
 pub mod monitor;
 pub(crate) mod names;
+mod neighbours;
 mod network;
 mod process;
 mod prune;
@@ -32,6 +33,7 @@ pub(crate) mod streams;
 mod supervise;
 
 pub use attach::{Departure, DetachKeys};
+pub use bld_network::{Endpoint, PortWish, Protocol, Published, Subnet};
 pub use bld_sandbox::Resource;
 pub use commit::CommitRequest;
 pub use control::Control;
@@ -40,8 +42,8 @@ pub use exec::ExecRequest;
 pub use find::ContainerFilter;
 pub use logs::{LogEntry, LogQuery};
 pub use model::{
-    Container, DeviceMapping, HostConfig, Limits, LogDriver, Mount, MountSource, NetworkMode,
-    RestartCondition, RestartPolicy, State, Status,
+    Attachment, Container, DeviceMapping, HostConfig, Limits, LogDriver, Mount, MountSource,
+    NetworkMode, RestartCondition, RestartPolicy, State, Status,
 };
 pub use process::ProcessId;
 pub use prune::Pruned;

@@ -266,6 +266,110 @@ pub enum EngineError {
         /// What it is and what to do, to be read on.
         state: &'static str,
     },
+    /// There is no such network.
+    #[error("network {name} not found")]
+    NoSuchNetwork {
+        /// As given.
+        name: String,
+    },
+    /// Several networks have ids that begin so.
+    #[error("network {prefix} is ambiguous: several ids begin with it")]
+    AmbiguousNetwork {
+        /// As given.
+        prefix: String,
+    },
+    /// A network can't have this name.
+    #[error("invalid network name {name:?}: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")]
+    NetworkName {
+        /// As given.
+        name: String,
+    },
+    /// The name is that of a network that is always there.
+    #[error("operation is not permitted on predefined {name} network")]
+    PredefinedNetwork {
+        /// The name.
+        name: String,
+    },
+    /// A network that is always there is not removed.
+    #[error("{name} is a pre-defined network and cannot be removed")]
+    RemovePredefinedNetwork {
+        /// The name.
+        name: String,
+    },
+    /// There is a network of that name.
+    #[error("network with name {name} already exists")]
+    NetworkExists {
+        /// The name.
+        name: String,
+    },
+    /// Another network has some of the addresses.
+    #[error(
+        "subnet {subnet} overlaps with that of another network: Pool overlaps with other one on this address space"
+    )]
+    NetworkOverlap {
+        /// The wanted subnet.
+        subnet: bld_network::Subnet,
+    },
+    /// Containers that run are on the network.
+    #[error(
+        "error while removing network: network {name} id {id} has active endpoints (name:\"{container}\")"
+    )]
+    NetworkInUse {
+        /// The network.
+        name: String,
+        /// Its id.
+        id: String,
+        /// The name of one of them.
+        container: String,
+    },
+    /// The container can't be on that network besides what it is on.
+    #[error("container {container} cannot be connected to another network: it is in {mode} mode")]
+    NotConnectable {
+        /// Its name.
+        container: String,
+        /// The network that stands alone.
+        mode: String,
+    },
+    /// The container is on the network already.
+    #[error("endpoint with name {container} already exists in network {network}")]
+    AlreadyConnected {
+        /// Its name.
+        container: String,
+        /// The network.
+        network: String,
+    },
+    /// The container is not on the network.
+    #[error("container {container} is not connected to network {network}")]
+    NotConnected {
+        /// Its id.
+        container: String,
+        /// The network.
+        network: String,
+    },
+    /// The container whose network is to be shared does not run.
+    #[error("cannot join network of a non running container: {container}")]
+    JoinStopped {
+        /// Its id.
+        container: String,
+    },
+    /// The container that is linked to does not run on the same network.
+    #[error(
+        "Cannot link to a non running container, or one on other networks: /{container} AS {alias}"
+    )]
+    LinkStopped {
+        /// Its name.
+        container: String,
+        /// What it was to be called.
+        alias: String,
+    },
+    /// A port of the host could not be led to the container.
+    #[error("driver failed programming external connectivity on endpoint {container}")]
+    Publish {
+        /// Its name.
+        container: String,
+        /// The cause.
+        source: NetworkError,
+    },
     /// The container's output is not kept.
     #[error("configured logging driver of container {container} does not support reading")]
     NoLog {

@@ -27,6 +27,7 @@ pub mod images;
 pub mod imagetools;
 pub mod login;
 mod mend;
+pub mod networks;
 mod sbom;
 pub mod share;
 pub mod sign;

@@ -23,8 +23,12 @@ use crate::{
 const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// Name of the interface inside a namespace.
+/// Name of the first interface inside a namespace.
 const INTERFACE: &str = "eth0";
+
+/// The note on the firewall, and the lock on all notes, in the directory of notes.
+const FIREWALL: &str = "firewall.json";
+const LOCK: &str = "network.lock";
 
 /// How a bridge is to be.
 #[derive(Clone, Debug)]
@@ -34,13 +38,29 @@ pub struct BridgeConfig {
     /// Addresses to give out. `None` takes those the bridge has already, else the first of
     /// 10.88.0.0/16 to 10.127.0.0/16 that overlaps none of the host's routes.
     pub subnet: Option<Subnet>,
+    /// The address of the bridge itself; the first of the subnet when absent.
+    pub gateway: Option<Ipv4Addr>,
     /// Name of the firewall table (`nft list table ip NAME`), one for each bridge.
     pub table: String,
+    /// Nothing gets out of it or in but by the host itself.
+    pub internal: bool,
+    /// Networks that are no choice when no subnet is given.
+    pub avoid: Vec<Subnet>,
+    /// Bytes of the longest packet; what the host's default route takes when absent.
+    pub mtu: Option<u32>,
 }
 
 impl Default for BridgeConfig {
     fn default() -> Self {
-        Self { name: "bld0".to_owned(), subnet: None, table: "bld".to_owned() }
+        Self {
+            name: "bld0".to_owned(),
+            subnet: None,
+            gateway: None,
+            table: "bld".to_owned(),
+            internal: false,
+            avoid: Vec::new(),
+            mtu: None,
+        }
     }
 }
 
@@ -51,8 +71,25 @@ pub struct Bridge {
     table: String,
     index: u32,
     subnet: Subnet,
+    gateway: Ipv4Addr,
+    internal: bool,
     mtu: u32,
     state: PathBuf,
+}
+
+/// What a namespace is to get on a bridge.
+#[derive(Clone, Copy, Debug)]
+pub struct Plug<'a> {
+    /// Who it is for: while its address is free, the same one gets the same address again.
+    pub id: &'a str,
+    /// The address, if it has to be a certain one.
+    pub ip: Option<Ipv4Addr>,
+    /// Where addresses are taken from; the whole subnet when absent.
+    pub range: Option<Subnet>,
+    /// Name of the interface, such as `eth0`.
+    pub interface: &'a str,
+    /// Whether what has no nearer route goes this way.
+    pub default_route: bool,
 }
 
 /// What was true when the bridge was last set up; believed as long as boot, link and firewall agree.
@@ -61,8 +98,15 @@ struct State {
     boot_id: String,
     index: u32,
     subnet: Subnet,
+    gateway: Ipv4Addr,
+    internal: bool,
     mtu: u32,
     table: String,
+}
+
+/// At this generation of the firewall the rules of all bridges with a note were in place.
+#[derive(Serialize, Deserialize)]
+struct Known {
     generation: u32,
 }
 
@@ -83,7 +127,7 @@ impl Bridge {
         }
 
         fs::create_dir_all(state_dir).map_err(NetworkError::io(state_dir))?;
-        let lock = state_dir.join(format!("{}.lock", config.name));
+        let lock = state_dir.join(LOCK);
         let _locked = File::create(&lock)
             .and_then(|file| file.lock().map(|()| file))
             .map_err(NetworkError::io(lock))?;
@@ -95,8 +139,16 @@ impl Bridge {
         if fs::read(IP_FORWARD).map_err(NetworkError::io(IP_FORWARD))?.first() != Some(&b'1') {
             fs::write(IP_FORWARD, "1").map_err(NetworkError::io(IP_FORWARD))?;
         }
-        match bridge.rules().apply()? {
-            Some(generation) => bridge.remember(generation)?,
+        let applied = bridge.rules().apply()?;
+        // Where nobody else changed anything since, the rules of the other bridges are in place.
+        if applied.map(|applied| applied.before) != known(state_dir) {
+            forget_others(state_dir, &bridge.state)?;
+        }
+        match applied {
+            Some(applied) => {
+                write(&state_dir.join(FIREWALL), &Known { generation: applied.after })?;
+                bridge.remember()?;
+            }
             None => forget(&bridge.state)?,
         }
         Ok(bridge)
@@ -111,10 +163,12 @@ impl Bridge {
         let Ok(text) = fs::read(path) else { return Ok(None) };
         let Ok(state) = serde_json::from_slice::<State>(&text) else { return Ok(None) };
         let wanted = config.table == state.table
+            && config.internal == state.internal
             && config.subnet.is_none_or(|subnet| subnet == state.subnet)
+            && config.gateway.is_none_or(|gateway| gateway == state.gateway)
             && boot_id()? == state.boot_id
             && fs::read(IP_FORWARD).is_ok_and(|text| text.first() == Some(&b'1'))
-            && firewall::generation() == Ok(state.generation);
+            && path.parent().and_then(known) == firewall::generation().ok();
         if !wanted {
             return Ok(None);
         }
@@ -125,6 +179,8 @@ impl Bridge {
             table: state.table,
             index: link.index,
             subnet: state.subnet,
+            gateway: state.gateway,
+            internal: state.internal,
             mtu: state.mtu,
             state: path.to_owned(),
         }))
@@ -152,17 +208,21 @@ impl Bridge {
                 .map_err(failed("list the addresses of"))?
                 .first()
                 .map_or_else(
-                    || free_subnet(&routes, own_index),
+                    || free_subnet(&routes, own_index, &config.avoid),
                     |(ip, prefix)| Ok(Subnet::new(*ip, *prefix)),
                 )?,
-            (None, None) => free_subnet(&routes, own_index)?,
+            (None, None) => free_subnet(&routes, own_index, &config.avoid)?,
         };
 
+        let gateway = config.gateway.unwrap_or(subnet.gateway());
         let found = if let Some(link) = existing {
             link
         } else {
-            let mtu = uplink_mtu(socket, &routes).map_err(failed("find the MTU for"))?;
-            match link::add_bridge(socket, name, Mac::for_ip(subnet.gateway()), mtu) {
+            let mtu = match config.mtu {
+                Some(mtu) => mtu,
+                None => uplink_mtu(socket, &routes).map_err(failed("find the MTU for"))?,
+            };
+            match link::add_bridge(socket, name, Mac::for_ip(gateway), mtu) {
                 Ok(()) | Err(Errno::EEXIST) => {}
                 Err(error) => return Err(failed("create bridge")(error)),
             }
@@ -171,7 +231,7 @@ impl Bridge {
         if !found.is_bridge {
             return Err(NetworkError::NotABridge { name: name.clone() });
         }
-        link::add_address(socket, found.index, subnet.gateway(), subnet)
+        link::add_address(socket, found.index, gateway, subnet)
             .map_err(failed("give an address to"))?;
         if !found.up {
             link::set_up(socket, found.index).map_err(failed("bring up"))?;
@@ -181,30 +241,33 @@ impl Bridge {
             table: config.table.clone(),
             index: found.index,
             subnet,
+            gateway,
+            internal: config.internal,
             mtu: found.mtu,
             state,
         })
     }
 
-    fn remember(&self, generation: u32) -> Result<(), NetworkError> {
+    fn remember(&self) -> Result<(), NetworkError> {
         let state = State {
             boot_id: boot_id()?,
             index: self.index,
             subnet: self.subnet,
+            gateway: self.gateway,
+            internal: self.internal,
             mtu: self.mtu,
             table: self.table.clone(),
-            generation,
         };
-        let text = serde_json::to_vec(&state)
-            .map_err(|error| NetworkError::io(&self.state)(error.into()))?;
-        let fresh = self.state.with_extension("json.new");
-        fs::write(&fresh, text)
-            .and_then(|()| fs::rename(&fresh, &self.state))
-            .map_err(NetworkError::io(&self.state))
+        write(&self.state, &state)
     }
 
     fn rules(&self) -> Rules<'_> {
-        Rules { table: &self.table, bridge: &self.name, subnet: self.subnet }
+        Rules {
+            table: &self.table,
+            bridge: &self.name,
+            subnet: self.subnet,
+            internal: self.internal,
+        }
     }
 
     /// Name of the bridge's link.
@@ -219,7 +282,7 @@ impl Bridge {
 
     /// Its own address, by which containers reach the host and the world.
     pub fn gateway(&self) -> Ipv4Addr {
-        self.subnet.gateway()
+        self.gateway
     }
 
     /// Gives a namespace the interface `eth0` with an address nobody else has, and a default route.
@@ -227,18 +290,38 @@ impl Bridge {
     /// `id` names the container: while its address is free, the same `id` gets the same one again.
     /// When the namespace dies, everything this made dies with it.
     pub fn attach(&self, netns: BorrowedFd<'_>, id: &str) -> Result<Endpoint, NetworkError> {
+        let default_route = !self.internal;
+        self.plug_in(
+            netns,
+            &Plug { id, ip: None, range: None, interface: INTERFACE, default_route },
+        )
+    }
+
+    /// As [`attach`](Self::attach), by `plug`.
+    ///
+    /// # Errors
+    /// [`NetworkError::AddressTaken`] and [`NetworkError::AddressElsewhere`] when a certain address
+    /// can't be had, [`NetworkError::Full`] when none can.
+    pub fn plug_in(
+        &self,
+        netns: BorrowedFd<'_>,
+        plug: &Plug<'_>,
+    ) -> Result<Endpoint, NetworkError> {
         let socket =
             Socket::route().map_err(NetworkError::netlink("open a socket for", &self.name))?;
-        let endpoint = self.plug(&socket, netns, id)?;
+        let endpoint = self.connect(&socket, netns, plug)?;
         let configured = netns::inside(netns, || {
             let configure = || {
                 let inner = Socket::route()?;
-                let index = link::by_name(&inner, INTERFACE)?.ok_or(Errno::ENODEV)?.index;
+                let index = link::by_name(&inner, plug.interface)?.ok_or(Errno::ENODEV)?.index;
                 link::add_address(&inner, index, endpoint.ip, self.subnet)?;
                 link::set_up(&inner, index)?;
-                link::add_default_route(&inner, index, self.gateway())
+                if plug.default_route {
+                    link::add_default_route(&inner, index, self.gateway)?;
+                }
+                Ok(())
             };
-            configure().map_err(NetworkError::netlink("configure", INTERFACE))
+            configure().map_err(NetworkError::netlink("configure", plug.interface))
         });
         if let Err(error) = configured {
             // The cause is what counts; should the link stay, the namespace's end removes it.
@@ -248,25 +331,43 @@ impl Bridge {
         Ok(endpoint)
     }
 
+    /// The addresses that `plug` may have, the one it had before first.
+    fn candidates(
+        &self,
+        plug: &Plug<'_>,
+    ) -> Result<impl Iterator<Item = Ipv4Addr> + use<>, NetworkError> {
+        if let Some(ip) = plug.ip
+            && (!self.subnet.contains(ip) || ip == self.gateway)
+        {
+            return Err(NetworkError::AddressElsewhere { ip, subnet: self.subnet });
+        }
+        let mut hasher = DefaultHasher::new();
+        plug.id.hash(&mut hasher);
+        let (subnet, gateway) = (self.subnet, self.gateway);
+        let pool = plug.range.unwrap_or(subnet);
+        let free = move |ip: &Ipv4Addr| {
+            *ip != gateway && *ip != subnet.base() && *ip != subnet.broadcast()
+        };
+        let certain = plug.ip;
+        let all = pool.addresses_from(hasher.finish() as u32).filter(free);
+        Ok(certain.into_iter().chain(all.filter(move |_| certain.is_none())))
+    }
+
     /// Creates the cable under the name of the first free address.
-    fn plug(
+    fn connect(
         &self,
         socket: &Socket,
         netns: BorrowedFd<'_>,
-        id: &str,
+        plug: &Plug<'_>,
     ) -> Result<Endpoint, NetworkError> {
         let full = || NetworkError::Full { bridge: self.name.clone(), subnet: self.subnet };
-        let mut hasher = DefaultHasher::new();
-        id.hash(&mut hasher);
-        let first = hasher.finish() as u32 % self.subnet.usable().max(1);
-        for n in 0..self.subnet.usable() {
-            let ip = self.subnet.nth(first + n);
+        for ip in self.candidates(plug)? {
             let host_link = format!("bldv{:08x}", u32::from(ip));
             let mac = Mac::for_ip(ip);
             let cable = Cable {
                 host_link: &host_link,
                 bridge: self.index,
-                interface: INTERFACE,
+                interface: plug.interface,
                 netns,
                 mac,
                 mtu: self.mtu,
@@ -276,9 +377,9 @@ impl Bridge {
                     return Ok(Endpoint {
                         ip,
                         prefix: self.subnet.prefix(),
-                        gateway: self.gateway(),
+                        gateway: self.gateway,
                         mac,
-                        interface: INTERFACE.to_owned(),
+                        interface: plug.interface.to_owned(),
                         host_link,
                     });
                 }
@@ -293,6 +394,9 @@ impl Bridge {
                         return Err(NetworkError::netlink("attach a container to", &self.name)(
                             error,
                         ));
+                    }
+                    if plug.ip.is_some() {
+                        return Err(NetworkError::AddressTaken { ip });
                     }
                 }
             }
@@ -312,18 +416,63 @@ impl Bridge {
     /// Removes the bridge and its firewall rules from the host. Containers still attached lose their
     /// connection. IPv4 forwarding stays on, since others may rely on it by now.
     pub fn teardown(self) -> Result<(), NetworkError> {
-        forget(&self.state)?;
-        Socket::route()
-            .and_then(|socket| link::delete(&socket, &self.name))
-            .map_err(NetworkError::netlink("delete", &self.name))?;
-        self.rules().remove()
+        remove(&self.state, &self.name, &self.table)
+    }
+
+    /// Removes what there is of a bridge as [`teardown`](Self::teardown) does, without setting up
+    /// first what is missing.
+    pub fn remove(config: &BridgeConfig, state_dir: &Path) -> Result<(), NetworkError> {
+        remove(&state_dir.join(format!("{}.json", config.name)), &config.name, &config.table)
     }
 }
 
+fn remove(state: &Path, name: &str, table: &str) -> Result<(), NetworkError> {
+    forget(state)?;
+    Socket::route()
+        .and_then(|socket| link::delete(&socket, name))
+        .map_err(NetworkError::netlink("delete", name))?;
+    let applied = firewall::remove(table, name)?;
+    // Only our own rules went: what is known of the others stays true.
+    if let (Some(applied), Some(state_dir)) = (applied, state.parent())
+        && known(state_dir) == Some(applied.before)
+    {
+        write(&state_dir.join(FIREWALL), &Known { generation: applied.after })?;
+    }
+    Ok(())
+}
+
+/// The generation of the firewall at which all rules were known to be in place.
+fn known(state_dir: &Path) -> Option<u32> {
+    let text = fs::read(state_dir.join(FIREWALL)).ok()?;
+    Some(serde_json::from_slice::<Known>(&text).ok()?.generation)
+}
+
+/// Forgets what is known of all bridges but the one whose note is `own`.
+fn forget_others(state_dir: &Path, own: &Path) -> Result<(), NetworkError> {
+    for entry in fs::read_dir(state_dir).map_err(NetworkError::io(state_dir))? {
+        let path = entry.map_err(NetworkError::io(state_dir))?.path();
+        if path.extension().is_some_and(|end| end == "json") && path != own {
+            forget(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn write(path: &Path, note: &impl Serialize) -> Result<(), NetworkError> {
+    let text = serde_json::to_vec(note).map_err(|error| NetworkError::io(path)(error.into()))?;
+    let fresh = path.with_extension("json.new");
+    fs::write(&fresh, text).and_then(|()| fs::rename(&fresh, path)).map_err(NetworkError::io(path))
+}
+
 /// The first of the default subnets that no route of the host overlaps.
-fn free_subnet(routes: &[link::Route], own_index: u32) -> Result<Subnet, NetworkError> {
+fn free_subnet(
+    routes: &[link::Route],
+    own_index: u32,
+    avoid: &[Subnet],
+) -> Result<Subnet, NetworkError> {
     (88..128)
         .map(|second| Subnet::new(Ipv4Addr::new(10, second, 0, 0), 16))
+        .filter(|subnet| !avoid.iter().any(|other| other.overlaps(*subnet)))
         .find(|subnet| clash(*subnet, routes, own_index).is_none())
         .ok_or(NetworkError::NoFreeSubnet)
 }

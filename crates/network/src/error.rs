@@ -1,6 +1,10 @@
 //! What can go wrong while a network is set up.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
 
 use nix::errno::Errno;
 
@@ -79,6 +83,34 @@ pub enum NetworkError {
         /// Its subnet.
         subnet: Subnet,
     },
+    /// Somebody else has the wanted address.
+    #[error("use address {ip}: it is already in use")]
+    AddressTaken {
+        /// The wanted address.
+        ip: Ipv4Addr,
+    },
+    /// The wanted address is not one that a container of the network can have.
+    #[error("use address {ip}: no configured subnet contains it; the network has {subnet}")]
+    AddressElsewhere {
+        /// The wanted address.
+        ip: Ipv4Addr,
+        /// The network's subnet.
+        subnet: Subnet,
+    },
+    /// The resolver of a container could not be set up.
+    #[error("start a resolver")]
+    Resolver {
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A port of the host could not be had.
+    #[error("Bind for {address} failed: {}", port_refusal(source))]
+    Port {
+        /// The address on the host.
+        address: SocketAddr,
+        /// The system's answer.
+        source: io::Error,
+    },
     /// A link of the wanted name exists and is something else.
     #[error("use {name} as a bridge: a link of that name exists and is not one")]
     NotABridge {
@@ -101,5 +133,13 @@ impl NetworkError {
 
     pub(crate) fn netlink(operation: &'static str, link: &str) -> impl FnOnce(Errno) -> Self {
         move |source| Self::Netlink { operation, link: link.to_owned(), source }
+    }
+}
+
+/// Why a port can't be had, in the words that scripts look for.
+fn port_refusal(source: &io::Error) -> String {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => "port is already allocated".to_owned(),
+        _ => source.to_string(),
     }
 }

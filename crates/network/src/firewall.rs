@@ -26,12 +26,23 @@ const NFGENMSG: usize = 4;
 /// Where `nft` is looked for after PATH, which often lacks the directories for administrators.
 const NFT: [&str; 3] = ["nft", "/usr/sbin/nft", "/sbin/nft"];
 
+/// What the names of all our bridges begin with, as a pattern: none of them leads to another.
+const OUR_BRIDGES: &str = "bld*";
+
 /// What a bridge needs of the firewall.
 #[derive(Clone, Copy)]
 pub(crate) struct Rules<'a> {
     pub(crate) table: &'a str,
     pub(crate) bridge: &'a str,
     pub(crate) subnet: Subnet,
+    pub(crate) internal: bool,
+}
+
+/// Rules that were put in place, by the firewall's generations around that.
+#[derive(Clone, Copy)]
+pub(crate) struct Applied {
+    pub(crate) before: u32,
+    pub(crate) after: u32,
 }
 
 /// The number of changes made to the firewall so far, by anyone; cheap to ask for.
@@ -45,57 +56,47 @@ pub(crate) fn generation() -> Result<u32, Errno> {
 }
 
 impl Rules<'_> {
-    /// Puts the rules in place, whatever was there before. Returns the firewall's generation when it
+    /// Puts the rules in place, whatever was there before. Returns the firewall's generations when it
     /// is certain that nobody else changed anything meanwhile.
-    pub(crate) fn apply(self) -> Result<Option<u32>, NetworkError> {
+    pub(crate) fn apply(self) -> Result<Option<Applied>, NetworkError> {
         let chains = chains()?;
         if chains.iter().any(|chain| chain.table == "firewalld") {
             self.trust_in_firewalld()?;
         }
         let mut script = self.table();
-        for guard in guards(&chains, self.table) {
-            if self.rules_in(guard)?.is_empty() {
+        for guard in guards(&chains, self.table).filter(|_| !self.internal) {
+            if rules_in(guard, self.bridge)?.is_empty() {
                 script.push_str(&self.exception(guard));
             }
         }
-        let before = generation();
-        nft(&["-f", "-"], &script)?;
-        // One transaction is one generation; any more were somebody else's.
-        Ok(match (before, generation()) {
-            (Ok(before), Ok(after)) if after == before.wrapping_add(1) => Some(after),
-            _ => None,
-        })
-    }
-
-    /// Takes the rules away; fine when there are none.
-    pub(crate) fn remove(self) -> Result<(), NetworkError> {
-        // Declaring the table first lets the deletion succeed when there was none.
-        let mut script = format!("table ip {0} {{}}\ndelete table ip {0}\n", self.table);
-        let chains = chains()?;
-        for guard in guards(&chains, self.table) {
-            for handle in self.rules_in(guard)? {
-                let Chain { family, table, name, .. } = guard;
-                let _ = writeln!(script, "delete rule {family} {table} {name} handle {handle}");
-            }
-        }
-        nft(&["-f", "-"], &script).map(drop)
+        transaction(&script)
     }
 
     fn table(self) -> String {
-        let Self { table, bridge, subnet } = self;
-        // Containers reach everything; from outside come only answers and published ports. The host
-        // itself reaches the containers without being forwarded.
+        let Self { table, bridge, subnet, internal } = self;
+        // Containers reach everything but other networks of ours; from outside come only answers and
+        // published ports. The host itself reaches the containers without being forwarded.
+        let (translation, limits) = if internal {
+            (String::new(), format!("iifname \"{bridge}\" drop\n    "))
+        } else {
+            let translation = format!("ip saddr {subnet} oifname != \"{bridge}\" masquerade");
+            (translation, String::new())
+        };
+        let ours = OUR_BRIDGES;
         format!(
             "table ip {table} {{}}
 delete table ip {table}
 table ip {table} {{
   chain postrouting {{
     type nat hook postrouting priority 100; policy accept;
-    ip saddr {subnet} oifname != \"{bridge}\" masquerade
+    {translation}
   }}
   chain forward {{
     type filter hook forward priority 0; policy accept;
-    iifname \"{bridge}\" accept
+    iifname \"{bridge}\" oifname \"{bridge}\" accept
+    iifname \"{bridge}\" oifname \"{ours}\" drop
+    iifname \"{ours}\" oifname \"{bridge}\" drop
+    {limits}iifname \"{bridge}\" accept
     oifname \"{bridge}\" ct state established,related accept
     oifname \"{bridge}\" ct status dnat accept
     oifname \"{bridge}\" drop
@@ -107,27 +108,12 @@ table ip {table} {{
 
     fn exception(self, chain: &Chain) -> String {
         let Chain { family, table, name, .. } = chain;
-        let (bridge, comment) = (self.bridge, self.comment());
+        let (bridge, comment) = (self.bridge, comment(self.bridge));
         let at = format!("insert rule {family} {table} {name}");
         format!(
             "{at} iifname \"{bridge}\" accept comment {comment}\n\
              {at} oifname \"{bridge}\" ct state established,related accept comment {comment}\n"
         )
-    }
-
-    fn comment(self) -> String {
-        format!("\"bld:{}\"", self.bridge)
-    }
-
-    /// The handles of our own rules in somebody else's chain.
-    fn rules_in(self, chain: &Chain) -> Result<Vec<u64>, NetworkError> {
-        let text = nft(&["-a", "list", "chain", &chain.family, &chain.table, &chain.name], "")?;
-        let comment = self.comment();
-        Ok(text
-            .lines()
-            .filter(|line| line.contains(&comment))
-            .filter_map(|line| line.rsplit_once("# handle ")?.1.trim().parse().ok())
-            .collect())
     }
 
     fn trust_in_firewalld(self) -> Result<(), NetworkError> {
@@ -140,6 +126,48 @@ table ip {table} {{
             Ok(output) => checked(PROGRAM, &output).map(drop),
         }
     }
+}
+
+/// Takes the rules of a bridge away; fine when there are none. Returns what [`Rules::apply`] does.
+pub(crate) fn remove(table: &str, bridge: &str) -> Result<Option<Applied>, NetworkError> {
+    // Declaring the table first lets the deletion succeed when there was none.
+    let mut script = format!("table ip {table} {{}}\ndelete table ip {table}\n");
+    let chains = chains()?;
+    for guard in guards(&chains, table) {
+        for handle in rules_in(guard, bridge)? {
+            let Chain { family, table, name, .. } = guard;
+            let _ = writeln!(script, "delete rule {family} {table} {name} handle {handle}");
+        }
+    }
+    transaction(&script)
+}
+
+/// Changes the firewall at one stroke.
+fn transaction(script: &str) -> Result<Option<Applied>, NetworkError> {
+    let before = generation();
+    nft(&["-f", "-"], script)?;
+    // One transaction is one generation; any more were somebody else's.
+    Ok(match (before, generation()) {
+        (Ok(before), Ok(after)) if after == before.wrapping_add(1) => {
+            Some(Applied { before, after })
+        }
+        _ => None,
+    })
+}
+
+fn comment(bridge: &str) -> String {
+    format!("\"bld:{bridge}\"")
+}
+
+/// The handles of a bridge's rules in somebody else's chain.
+fn rules_in(chain: &Chain, bridge: &str) -> Result<Vec<u64>, NetworkError> {
+    let text = nft(&["-a", "list", "chain", &chain.family, &chain.table, &chain.name], "")?;
+    let comment = comment(bridge);
+    Ok(text
+        .lines()
+        .filter(|line| line.contains(&comment))
+        .filter_map(|line| line.rsplit_once("# handle ")?.1.trim().parse().ok())
+        .collect())
 }
 
 /// A chain as `nft -j list chains` tells of it.
@@ -195,7 +223,7 @@ fn guards<'a>(chains: &'a [Chain], own_table: &'a str) -> impl Iterator<Item = &
         })
 }
 
-fn nft(arguments: &[&str], input: &str) -> Result<String, NetworkError> {
+pub(crate) fn nft(arguments: &[&str], input: &str) -> Result<String, NetworkError> {
     for program in NFT {
         match run(program, arguments, input) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -12,21 +12,27 @@
 //!
 //! - [`new_netns`]: a network namespace as a file descriptor.
 //! - [`Bridge`]: the bridge, its addresses and firewall table; attaches namespaces.
+//! - [`Ports`]: ports of the host that lead to a container.
+//! - [`Resolver`]: answers what neighbours are called.
 //! - [`resolv_conf`], [`hosts_file`]: the two files a networked root file system needs.
 
 mod bridge;
+mod dns;
 mod endpoint;
 mod error;
 mod files;
 mod firewall;
+mod forward;
 mod link;
 mod netlink;
 mod netns;
 mod subnet;
 
-pub use bridge::{Bridge, BridgeConfig};
+pub use bridge::{Bridge, BridgeConfig, Plug};
+pub use dns::{Names, RESOLVER, Resolver};
 pub use endpoint::{Endpoint, Mac};
 pub use error::NetworkError;
 pub use files::{hosts_file, resolv_conf, with_gateway};
+pub use forward::{Forwarding, PortWish, Ports, Protocol, Published};
 pub use netns::new_netns;
 pub use subnet::{Subnet, SubnetParseError};

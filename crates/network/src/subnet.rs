@@ -58,14 +58,10 @@ impl Subnet {
         self.base & shorter == other.base & shorter
     }
 
-    /// How many addresses are left for containers: all but network, gateway and broadcast.
-    pub(crate) fn usable(self) -> u32 {
-        (!mask(self.prefix)).saturating_sub(2)
-    }
-
-    /// The `n`th address for a container, counted round from the one after the gateway.
-    pub(crate) fn nth(self, n: u32) -> Ipv4Addr {
-        (self.base + 2 + n % self.usable().max(1)).into()
+    /// All addresses, round from the one at `start`, which is taken modulo their number.
+    pub(crate) fn addresses_from(self, start: u32) -> impl Iterator<Item = Ipv4Addr> + use<> {
+        let (base, mask) = (self.base, !mask(self.prefix));
+        (0..=mask).map(move |n| (base | (start.wrapping_add(n) & mask)).into())
     }
 }
 
@@ -138,12 +134,12 @@ mod tests {
     }
 
     #[test]
-    fn container_addresses_leave_out_network_gateway_and_broadcast() {
-        let subnet: Subnet = "192.168.5.0/29".parse().unwrap();
-        assert_eq!(subnet.usable(), 5);
-        let all: Vec<_> = (0..6).map(|n| subnet.nth(n).octets()[3]).collect();
-        assert_eq!(all, [2, 3, 4, 5, 6, 2]);
-        assert_eq!("10.0.0.0/31".parse::<Subnet>().unwrap().usable(), 0);
-        assert_eq!("10.0.0.0/32".parse::<Subnet>().unwrap().usable(), 0);
+    fn addresses_go_round() {
+        let subnet: Subnet = "192.168.5.8/30".parse().unwrap();
+        let from =
+            |start| subnet.addresses_from(start).map(|ip| ip.octets()[3]).collect::<Vec<_>>();
+        assert_eq!(from(0), [8, 9, 10, 11]);
+        assert_eq!(from(4 * 7 + 3), [11, 8, 9, 10]);
+        assert_eq!("10.0.0.1/32".parse::<Subnet>().unwrap().addresses_from(5).count(), 1);
     }
 }

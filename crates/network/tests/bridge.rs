@@ -239,6 +239,7 @@ fn a_taken_subnet_is_passed_over_or_refused() {
         name: "bld1".to_owned(),
         subnet: Some("10.88.0.0/16".parse().unwrap()),
         table: "bld1".to_owned(),
+        ..BridgeConfig::default()
     };
     let error = Bridge::ensure(&clash, host.state.path()).unwrap_err();
     assert!(matches!(error, NetworkError::SubnetClash { .. }), "{error}");

@@ -166,5 +166,8 @@ impl Drop for TestEnv {
         if !ids.is_empty() {
             self.bld(["rm", "-f"]).args(ids).run();
         }
+        if self.root().join("networks").exists() {
+            self.bld(["network", "prune", "-f"]).run();
+        }
     }
 }

@@ -28,6 +28,7 @@ enum ContainerCommand {
     #[command(aliases = ["list", "ps"])]
     Ls(c::ps::Args),
     Pause(c::pause::Args),
+    Port(c::port::Args),
     Prune(c::prune::ContainerArgs),
     Rename(c::rename::Args),
     Restart(c::restart::Args),
@@ -55,6 +56,7 @@ impl Container {
             ContainerCommand::Logs(args) => c::logs::run(&args, session),
             ContainerCommand::Ls(args) => c::ps::run(&args, session),
             ContainerCommand::Pause(args) => c::pause::run(&args, session),
+            ContainerCommand::Port(args) => c::port::run(&args, session),
             ContainerCommand::Prune(args) => c::prune::containers(&args, session),
             ContainerCommand::Rename(args) => c::rename::run(&args, session),
             ContainerCommand::Restart(args) => c::restart::run(&args, session),

@@ -11,7 +11,7 @@ use crate::error::Failure;
 use crate::session::{Outcome, Session};
 use crate::template::{Missing, Options, Template};
 
-/// Return low-level information on images, containers, volumes and steps of builds
+/// Return low-level information on images, containers, networks, volumes and steps of builds
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Format output using a custom template: 'json' or 'TEMPLATE'
@@ -33,6 +33,7 @@ pub(crate) struct Args {
 enum Kind {
     Container,
     Image,
+    Network,
     Volume,
     Step,
 }
@@ -69,12 +70,13 @@ pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
     show(session, args.format.as_deref(), &args.names, |name| {
         let kinds = match args.kind {
             Some(kind) => vec![kind],
-            None => vec![Kind::Container, Kind::Image, Kind::Volume, Kind::Step],
+            None => vec![Kind::Container, Kind::Image, Kind::Network, Kind::Volume, Kind::Step],
         };
         for &kind in &kinds {
             let found = match kind {
                 Kind::Container => container_document(session, name, args.size),
                 Kind::Image => image_document(session, name),
+                Kind::Network => super::network::document(session, name),
                 Kind::Volume => volume_document(session, name),
                 Kind::Step => step_document(session, name),
             };
@@ -106,6 +108,7 @@ fn is_missing(error: &EngineError) -> bool {
         error,
         EngineError::NoSuchContainer { .. }
             | EngineError::NoSuchImage { .. }
+            | EngineError::NoSuchNetwork { .. }
             | EngineError::NoSuchVolume { .. }
             | EngineError::NoSuchStep { .. }
             | EngineError::Reference { .. }

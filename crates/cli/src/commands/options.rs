@@ -1,9 +1,12 @@
 //! The flags that `run` and `create` share, and what they mean.
 
 mod mounts;
+mod networks;
 mod parse;
+mod ports;
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use bld_engine::containers::{
@@ -111,9 +114,18 @@ pub(crate) struct Options {
     /// Assign a name to the container
     #[arg(long, value_name = "string")]
     name: Option<String>,
-    /// Connect a container to a network (bridge, host or none)
+    /// Add link to another container
+    #[arg(long, value_name = "list")]
+    link: Vec<String>,
+    /// IPv4 address (e.g., 172.30.100.104)
+    #[arg(long, value_name = "ip")]
+    ip: Option<Ipv4Addr>,
+    /// Connect a container to a network (bridge, host, none, container:NAME or one that was created)
     #[arg(long, visible_alias = "net", value_name = "network")]
-    network: Option<String>,
+    network: Vec<String>,
+    /// Add network-scoped alias for the container
+    #[arg(long, visible_alias = "net-alias", value_name = "list")]
+    network_alias: Vec<String>,
     /// Tune host's OOM preferences (-1000 to 1000)
     #[arg(long, value_name = "int", allow_hyphen_values = true)]
     oom_score_adj: Option<i32>,
@@ -126,10 +138,10 @@ pub(crate) struct Options {
     /// Give extended privileges to this container
     #[arg(long)]
     privileged: bool,
-    /// Publish a container's port(s) to the host (not supported yet)
+    /// Publish a container's port(s) to the host
     #[arg(short, long, value_name = "list")]
     publish: Vec<String>,
-    /// Publish all exposed ports to random ports (not supported yet)
+    /// Publish all exposed ports to random ports
     #[arg(short = 'P', long)]
     publish_all: bool,
     /// Pull image before running ("always", "missing", "never")
@@ -199,10 +211,10 @@ impl Options {
     /// What is to be created from `words`: an image and maybe a command.
     pub(super) fn request(&self, words: &[String]) -> Result<CreateRequest, Failure> {
         let (image, command) = words.split_first().ok_or_else(|| Failure::new("no image"))?;
-        if self.publish_all || !self.publish.is_empty() {
-            return Err(Failure::new("publishing ports is not supported yet")
-                .with_hint("--network host makes every port of the container one of the host"));
-        }
+        let networks = networks::networks(&self.network, &self.network_alias, self.ip)?;
+        let host = self.host(networks.mode)?;
+        let published = host.ports.iter().map(|wish| format!("{}/{}", wish.port, wish.protocol));
+        let expose = self.expose.iter().map(|port| parse::port(port)).chain(published).collect();
         let mut labels = BTreeMap::new();
         for file in &self.label_file {
             labels.extend(parse::lines(file)?.iter().map(|line| parse::label(line)));
@@ -223,26 +235,53 @@ impl Options {
             working_dir: self.workdir.clone(),
             labels,
             stop_signal: self.stop_signal.clone(),
-            expose: self.expose.iter().map(|port| parse::port(port)).collect(),
+            expose,
             mounts: mounts::all(&self.volume, &self.mount, &self.tmpfs)?,
             volumes_from: self.volumes_from.clone(),
-            host: self.host()?,
+            networks: networks.wishes,
+            host,
         })
     }
 
     /// One line for each flag that is accepted and changes nothing.
     pub(super) fn without_effect(&self) -> Vec<&'static str> {
-        let notes =
-            [(!self.log_opt.is_empty(), "note: --log-opt has no effect: none is understood yet")];
+        let on_host = self.network.first().is_some_and(|network| network == "host");
+        let published = self.publish_all || !self.publish.is_empty();
+        let notes = [
+            (
+                on_host && published,
+                "WARNING: Published ports are discarded when using host network mode",
+            ),
+            (!self.log_opt.is_empty(), "note: --log-opt has no effect: none is understood yet"),
+        ];
         notes.into_iter().filter_map(|(given, note)| given.then_some(note)).collect()
     }
 
-    fn host(&self) -> Result<HostConfig, Failure> {
+    fn host(&self, network: NetworkMode) -> Result<HostConfig, Failure> {
+        let shared = matches!(network, NetworkMode::Container(_));
+        if shared && (self.publish_all || !self.publish.is_empty()) {
+            let what = "port publishing and the container type network mode";
+            return Err(Failure::new(format!("conflicting options: {what}")));
+        }
+        if shared && self.hostname.is_some() {
+            return Err(Failure::new("conflicting options: hostname and the network mode"));
+        }
+        let mut ports = Vec::new();
+        for word in &self.publish {
+            ports.extend(ports::published(word)?);
+        }
+        let links = self.link.iter().map(|word| {
+            let (name, alias) = word.split_once(':').unwrap_or((word, word));
+            (name.to_owned(), alias.to_owned())
+        });
         Ok(HostConfig {
             hostname: self.hostname.clone().unwrap_or_default(),
             tty: self.tty,
             open_stdin: self.interactive,
-            network: self.network()?,
+            network,
+            ports,
+            publish_all: self.publish_all,
+            links: links.collect(),
             auto_remove: self.rm,
             restart: self.restart.clone().unwrap_or_default(),
             stop_timeout: self.stop_timeout,
@@ -289,16 +328,6 @@ impl Options {
                 .pids_limit
                 .and_then(|limit| u64::try_from(limit).ok())
                 .filter(|limit| *limit > 0),
-        }
-    }
-
-    fn network(&self) -> Result<NetworkMode, Failure> {
-        match self.network.as_deref() {
-            None | Some("bridge" | "default") => Ok(NetworkMode::Bridge),
-            Some("host") => Ok(NetworkMode::Host),
-            Some("none") => Ok(NetworkMode::None),
-            Some(other) => Err(Failure::new(format!("network {other} not found"))
-                .with_hint("the networks are bridge, host and none")),
         }
     }
 

@@ -2,11 +2,12 @@
 
 use std::time::SystemTime;
 
-use bld_engine::containers::{Container, ContainerFilter, MountSource, NetworkMode, Status};
+use bld_engine::containers::{Container, ContainerFilter, MountSource, Status};
 
 use super::filter::Filters;
 use crate::error::Failure;
 use crate::output::list::{Layout, Row};
+use crate::output::ports;
 use crate::output::units;
 use crate::session::{Outcome, Session};
 
@@ -148,13 +149,13 @@ fn row(container: &Container, whole: bool, size: String) -> Row {
         ("Command", format!("\"{command}\"")),
         ("CreatedAt", created_at(container.created)),
         ("RunningFor", ago(container.created, now)),
-        ("Ports", ports(container)),
+        ("Ports", ports::column(container)),
         ("State", container.state.status.name().to_owned()),
         ("Status", status(container, now)),
         ("Size", size),
         ("Mounts", mounts.join(",")),
         ("LocalVolumes", volumes.to_string()),
-        ("Networks", container.host.network.name().to_owned()),
+        ("Networks", networks(container)),
         ("Platform", container.platform.clone()),
     ])
     .with_labels(&container.config.labels)
@@ -215,12 +216,12 @@ pub(super) fn created_at(time: SystemTime) -> String {
     local.strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string()
 }
 
-/// The ports a running container exposes. On the host's network they are the host's.
-fn ports(container: &Container) -> String {
-    if !container.state.is_running() || container.host.network != NetworkMode::Bridge {
-        return String::new();
+/// The networks a container is on.
+fn networks(container: &Container) -> String {
+    if container.host.network.is_bridged() {
+        return container.networks.keys().cloned().collect::<Vec<_>>().join(",");
     }
-    container.config.exposed_ports.iter().cloned().collect::<Vec<_>>().join(", ")
+    container.host.network.name()
 }
 
 fn mount_name(source: &MountSource, whole: bool) -> String {

@@ -2,7 +2,11 @@
 
 use std::path::Path;
 
-use bld_engine::containers::{Container, LogDriver, Mount, MountSource, NetworkMode, Status};
+use bld_engine::containers::{
+    Attachment, Container, Endpoint, LogDriver, Mount, MountSource, NetworkMode, Published, Status,
+};
+
+use crate::output::ports;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -172,7 +176,7 @@ fn host_config(container: &Container) -> Value {
         "Binds": binds(container),
         "LogConfig": {"Type": match host.log { LogDriver::JsonFile => "json-file", LogDriver::None => "none" }, "Config": {}},
         "NetworkMode": host.network.name(),
-        "PortBindings": {},
+        "PortBindings": port_bindings(container),
         "RestartPolicy": {"Name": host.restart.name.name(), "MaximumRetryCount": host.restart.maximum_retry_count},
         "AutoRemove": host.auto_remove,
         "CapAdd": host.cap_add,
@@ -183,7 +187,7 @@ fn host_config(container: &Container) -> Value {
         "ExtraHosts": hosts,
         "OomScoreAdj": host.oom_score_adj.unwrap_or(0),
         "Privileged": host.privileged,
-        "PublishAllPorts": false,
+        "PublishAllPorts": host.publish_all,
         "ReadonlyRootfs": host.read_only,
         "SecurityOpt": host.security_opt,
         "ShmSize": host.shm_size.unwrap_or(64 << 20),
@@ -230,32 +234,84 @@ fn config(container: &Container) -> Value {
 }
 
 fn network_settings(container: &Container) -> Value {
-    let name = container.host.network.name();
-    let endpoint = container.network.as_ref();
-    let ip = endpoint.map(|endpoint| endpoint.ip.to_string()).unwrap_or_default();
-    let gateway = endpoint.map(|endpoint| endpoint.gateway.to_string()).unwrap_or_default();
-    let mac = endpoint.map(|endpoint| endpoint.mac.to_string()).unwrap_or_default();
-    let prefix = endpoint.map_or(0, |endpoint| endpoint.prefix);
-    let ports: Map<String, Value> = match container.host.network {
-        NetworkMode::Bridge if container.state.is_running() => {
-            container.config.exposed_ports.iter().map(|port| (port.clone(), Value::Null)).collect()
-        }
-        _ => Map::new(),
+    let running = container.state.is_running();
+    let mode = &container.host.network;
+    let mut networks: Map<String, Value> = container
+        .networks
+        .iter()
+        .map(|(name, place)| (name.clone(), network(place, container)))
+        .collect();
+    if !mode.is_bridged() && !matches!(mode, NetworkMode::Container(_)) {
+        networks.insert(mode.name(), network(&Attachment::default(), container));
+    }
+    let ports: Map<String, Value> = if running && mode.is_bridged() {
+        ports::by_port(container)
+            .into_iter()
+            .map(|(port, hosts)| (port, bindings(&hosts)))
+            .collect()
+    } else {
+        Map::new()
     };
+    // Scripts of old look here; docker leaves it empty unless the first network is the default one.
+    let place = container.networks.get("bridge").cloned().unwrap_or_default();
+    let first = network(&place, container);
     json!({
         "Bridge": "",
         "SandboxID": "",
         "Ports": ports,
-        "Gateway": gateway,
-        "IPAddress": ip,
-        "IPPrefixLen": prefix,
-        "MacAddress": mac,
-        "Networks": {name: {
-            "Gateway": gateway,
-            "IPAddress": ip,
-            "IPPrefixLen": prefix,
-            "MacAddress": mac,
-            "Aliases": Value::Null,
-        }},
+        "Gateway": first["Gateway"],
+        "IPAddress": first["IPAddress"],
+        "IPPrefixLen": first["IPPrefixLen"],
+        "MacAddress": first["MacAddress"],
+        "Networks": networks,
     })
+}
+
+fn bindings(hosts: &[Published]) -> Value {
+    if hosts.is_empty() {
+        return Value::Null;
+    }
+    let binding = |published: &Published| {
+        let (ip, port) = (published.host.ip().to_string(), published.host.port().to_string());
+        json!({"HostIp": ip, "HostPort": port})
+    };
+    hosts.iter().map(binding).collect()
+}
+
+fn network(place: &Attachment, container: &Container) -> Value {
+    let endpoint = place.endpoint.as_ref();
+    let text = |of: fn(&Endpoint) -> String| endpoint.map(of).unwrap_or_default();
+    let names = place.aliases.iter().cloned().chain([container.name.clone(), container.short_id()]);
+    json!({
+        "IPAMConfig": place.ip.map(|ip| json!({"IPv4Address": ip.to_string()})),
+        "Links": Value::Null,
+        "Aliases": if place.aliases.is_empty() { Value::Null } else { json!(place.aliases) },
+        "MacAddress": text(|endpoint| endpoint.mac.to_string()),
+        "Gateway": text(|endpoint| endpoint.gateway.to_string()),
+        "IPAddress": text(|endpoint| endpoint.ip.to_string()),
+        "IPPrefixLen": endpoint.map_or(0, |endpoint| endpoint.prefix),
+        "IPv6Gateway": "",
+        "GlobalIPv6Address": "",
+        "DNSNames": names.collect::<Vec<_>>(),
+    })
+}
+
+/// What was asked for with `--publish`.
+fn port_bindings(container: &Container) -> Value {
+    let mut bindings: Map<String, Value> = Map::new();
+    for wish in &container.host.ports {
+        let port = match wish.host_ports {
+            None => String::new(),
+            Some((first, last)) if first == last => first.to_string(),
+            Some((first, last)) => format!("{first}-{last}"),
+        };
+        let ip = wish.host_ip.map(|ip| ip.to_string()).unwrap_or_default();
+        let name = format!("{}/{}", wish.port, wish.protocol);
+        let binding = json!({"HostIp": ip, "HostPort": port});
+        match bindings.entry(name).or_insert_with(|| json!([])) {
+            Value::Array(all) => all.push(binding),
+            other => *other = json!([binding]),
+        }
+    }
+    bindings.into()
 }

@@ -6,6 +6,7 @@ pub(crate) mod cache;
 pub(crate) mod container;
 pub(crate) mod diff;
 pub(crate) mod image;
+pub(crate) mod network;
 pub(crate) mod volume;
 
 use std::collections::{BTreeMap, BTreeSet};

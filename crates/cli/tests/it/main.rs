@@ -31,6 +31,7 @@ mod matrix;
 mod mirrors;
 mod moving;
 mod network;
+mod networks;
 mod output;
 mod platforms;
 mod policy;

@@ -16,8 +16,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 pub use self::keys::DetachKeys;
 pub(super) use self::post::{Post, Request, Visit};
-use self::wire::Message;
-pub(super) use self::wire::Socket;
+pub(super) use self::wire::{Message, Socket};
 use super::control::Command;
 use super::relay::{self, Bell, Input, Sinks};
 use super::{Container, Control, Exit, Io, Status};

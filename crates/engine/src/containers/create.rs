@@ -10,9 +10,10 @@ use bld_oci::{ContainerConfig, Digest, Platform};
 use bld_store::{ImageRecord, Store, StoreError};
 use rustix::system::uname;
 
-use super::model::{Container, HostConfig, Mount, MountSource, NetworkMode, State};
+use super::model::{Attachment, Container, HostConfig, Mount, MountSource, NetworkMode, State};
 use super::names;
 use crate::error::IoContext as _;
+use crate::networks::Driver;
 use crate::steps::BuildStep;
 use crate::{Engine, EngineError, Result, images};
 
@@ -45,6 +46,9 @@ pub struct CreateRequest {
     pub mounts: Vec<Mount>,
     /// Containers whose binds and volumes are mounted as well.
     pub volumes_from: Vec<String>,
+    /// Networks to be on besides the first one, with what is wished for on each; what is said of the
+    /// first one is under its name.
+    pub networks: BTreeMap<String, Attachment>,
     /// Everything else.
     pub host: HostConfig,
 }
@@ -117,12 +121,14 @@ impl Engine {
             mounts: Vec::new(),
             host: request.host.clone(),
             state: State::default(),
-            network: None,
+            networks: BTreeMap::new(),
+            ports: Vec::new(),
             stop_asked: false,
             restarts: 0,
             config,
             id,
         };
+        self.choose_networks(&mut container, request)?;
         if container.host.hostname.is_empty() {
             container.host.hostname = match container.host.network {
                 NetworkMode::Host => uname().nodename().to_string_lossy().into_owned(),
@@ -143,6 +149,43 @@ impl Engine {
                 Err(error)
             }
         }
+    }
+
+    /// Finds the networks a container is to be on.
+    fn choose_networks(&self, container: &mut Container, request: &CreateRequest) -> Result<()> {
+        match &container.host.network {
+            NetworkMode::Container(name) => {
+                let id = self.find_container(name)?.id;
+                container.host.network = NetworkMode::Container(id);
+            }
+            NetworkMode::Named(name) => {
+                container.host.network = match self.network(name)?.name {
+                    name if name == crate::networks::DEFAULT => NetworkMode::Bridge,
+                    name => NetworkMode::from(name),
+                };
+            }
+            NetworkMode::Bridge | NetworkMode::Host | NetworkMode::None => {}
+        }
+        let bridged = container.host.network.is_bridged();
+        if bridged {
+            container.networks.insert(container.host.network.name(), Attachment::default());
+        }
+        for (name, wish) in &request.networks {
+            let network = self.network(name)?;
+            let certain = wish.ip.is_some() || !wish.aliases.is_empty();
+            if !bridged || network.driver != Driver::Bridge {
+                let what = "conflicting options: only containers on bridges can be on several \
+                            networks, or have aliases and addresses of their own";
+                return Err(EngineError::Invalid { what: what.to_owned() });
+            }
+            if network.name == crate::networks::DEFAULT && certain {
+                let what = "invalid config for network bridge: network-scoped aliases and \
+                            user-specified IP addresses are only supported for user-defined networks";
+                return Err(EngineError::Invalid { what: what.to_owned() });
+            }
+            container.networks.insert(network.name, wish.clone());
+        }
+        Ok(())
     }
 
     /// Unpacks an image as a task of its own, which is silent when there is nothing to do.

@@ -129,7 +129,7 @@ fn fits(container: &Container, filter: &ContainerFilter) -> bool {
         && any(&filter.exited, |code| {
             container.state.status == Status::Exited && container.state.exit_code == *code
         })
-        && any(&filter.networks, |network| container.host.network.name() == network)
+        && any(&filter.networks, |network| container.is_on(network))
         && any(&filter.volumes, |volume| {
             container.mounts.iter().any(|mount| {
                 mount.target == *volume

@@ -191,7 +191,7 @@ impl Engine {
     }
 
     /// Changes a container that may change under our hands; how it is then.
-    pub(super) fn update(
+    pub(crate) fn update(
         &self,
         id: &str,
         change: impl FnOnce(&mut Container),

@@ -39,7 +39,7 @@ pub(super) fn settle(engine: &Engine, container: Container) -> Result<Option<Con
     if container.state.is_running() {
         end_process(&container.state);
         let waited = container.state.status == Status::Restarting;
-        container.network = None;
+        container.unplug();
         container.state = State {
             status: Status::Exited,
             process: None,

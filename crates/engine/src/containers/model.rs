@@ -4,10 +4,11 @@
 //! its state, which only the process that holds the container changes.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use bld_network::Endpoint;
+use bld_network::{Endpoint, PortWish, Published};
 use bld_oci::{ContainerConfig, Digest};
 use serde::{Deserialize, Serialize};
 
@@ -37,8 +38,12 @@ pub struct Container {
     pub mounts: Vec<Mount>,
     /// How it fares.
     pub state: State,
-    /// Its place on the bridge, while it runs.
-    pub network: Option<Endpoint>,
+    /// The networks it is on, by name.
+    #[serde(default)]
+    pub networks: BTreeMap<String, Attachment>,
+    /// The ports of the host that lead to it, while it runs.
+    #[serde(default)]
+    pub ports: Vec<Published>,
     /// Somebody has asked it to end: it is not started again.
     #[serde(default)]
     pub stop_asked: bool,
@@ -51,6 +56,17 @@ impl Container {
     /// The first 12 digits of the id, as lists show it.
     pub fn short_id(&self) -> String {
         self.id.chars().take(12).collect()
+    }
+
+    /// Whether it is on the network `name`, the host's and none included.
+    pub fn is_on(&self, name: &str) -> bool {
+        self.networks.contains_key(name) || self.host.network.name() == name
+    }
+
+    /// Enters that it has no place on its networks any more.
+    pub(crate) fn unplug(&mut self) {
+        self.networks.values_mut().for_each(|place| place.endpoint = None);
+        self.ports.clear();
     }
 
     /// Whether it may be started again when it ends.
@@ -77,6 +93,12 @@ pub struct HostConfig {
     pub open_stdin: bool,
     /// Its network.
     pub network: NetworkMode,
+    /// Ports that the host leads to it.
+    pub ports: Vec<PortWish>,
+    /// Every port that is exposed is led to from one of the host.
+    pub publish_all: bool,
+    /// Containers it finds by another name: their names and that.
+    pub links: Vec<(String, String)>,
     /// It is removed when it ends, with its anonymous volumes.
     pub auto_remove: bool,
     /// What is done when it ends by itself.
@@ -156,9 +178,9 @@ pub struct Limits {
     pub pids: Option<u64>,
 }
 
-/// What network a container is on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+/// What network a container is on at first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
 pub enum NetworkMode {
     /// The default bridge, with an address of its own.
     #[default]
@@ -167,17 +189,63 @@ pub enum NetworkMode {
     Host,
     /// Loopback only.
     None,
+    /// A network that somebody made, by name.
+    Named(String),
+    /// That of another container, by id.
+    Container(String),
 }
 
 impl NetworkMode {
-    /// `bridge`, `host` or `none`.
-    pub fn name(self) -> &'static str {
+    /// `bridge`, `host`, `none`, `container:ID` or the name of a network.
+    pub fn name(&self) -> String {
         match self {
-            Self::Bridge => "bridge",
-            Self::Host => "host",
-            Self::None => "none",
+            Self::Bridge => "bridge".to_owned(),
+            Self::Host => "host".to_owned(),
+            Self::None => "none".to_owned(),
+            Self::Named(name) => name.clone(),
+            Self::Container(id) => format!("container:{id}"),
         }
     }
+
+    /// Whether the container has places on bridges.
+    pub fn is_bridged(&self) -> bool {
+        matches!(self, Self::Bridge | Self::Named(_))
+    }
+}
+
+impl From<String> for NetworkMode {
+    /// As `--network` has it; see [`name`](Self::name).
+    fn from(name: String) -> Self {
+        match name.as_str() {
+            "" | "bridge" | "default" => Self::Bridge,
+            "host" => Self::Host,
+            "none" => Self::None,
+            other => match other.strip_prefix("container:") {
+                Some(id) => Self::Container(id.to_owned()),
+                None => Self::Named(name),
+            },
+        }
+    }
+}
+
+impl From<NetworkMode> for String {
+    fn from(mode: NetworkMode) -> Self {
+        mode.name()
+    }
+}
+
+/// A container's place on a network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Attachment {
+    /// Further names by which others on the network find it.
+    pub aliases: Vec<String>,
+    /// The address it has to have.
+    pub ip: Option<Ipv4Addr>,
+    /// There is no way out of the network.
+    pub internal: bool,
+    /// What it has there, while it runs.
+    pub endpoint: Option<Endpoint>,
 }
 
 /// What is done when a container ends by itself.

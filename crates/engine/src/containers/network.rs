@@ -1,65 +1,318 @@
-//! A container's network: its place on the bridge and the files by which it finds names.
+//! A container's networks: its places on bridges, its ports on the host, and the files by which it
+//! finds names.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
-use bld_network::{Bridge, Endpoint, hosts_file, new_netns, resolv_conf, with_gateway};
-use bld_sandbox::Network;
+use bld_network::{
+    Endpoint, Forwarding, Plug, PortWish, Ports, Protocol, RESOLVER, Resolver, hosts_file,
+    new_netns, resolv_conf, with_gateway,
+};
+use bld_sandbox::Network as Mode;
+use rustix::fs::{Mode as FileMode, OFlags, ResolveFlags, open, openat2};
 
-use super::model::{Container, HostConfig, NetworkMode};
+use super::attach::{Message, Socket};
+use super::model::{Attachment, Container, HostConfig, NetworkMode};
+use super::neighbours::Neighbours;
 use crate::error::IoContext as _;
-use crate::{Engine, Result};
+use crate::networks::{DEFAULT, Network};
+use crate::{Engine, EngineError, Result};
 
 /// The servers behind the host's local resolver, where systemd-resolved runs.
 const UPSTREAM: &str = "/run/systemd/resolve/resolv.conf";
 
 /// A network that is ready for a container.
 pub(super) struct Prepared {
-    pub(super) network: Network,
-    pub(super) endpoint: Option<Endpoint>,
+    pub(super) network: Mode,
     pub(super) hosts: Vec<u8>,
     pub(super) resolv_conf: Vec<u8>,
+    pub(super) service: Service,
+}
+
+/// What the holder of a container does for its network, until dropped.
+#[derive(Default)]
+pub(super) struct Service {
+    resolver: Option<Resolver>,
+    forwarding: Option<Forwarding>,
+}
+
+impl Container {
+    /// Its network namespace, if it runs and has one of its own.
+    pub(crate) fn netns(&self) -> Result<Option<OwnedFd>> {
+        let Some(process) = self.state.process.filter(|_| self.state.is_running()) else {
+            return Ok(None);
+        };
+        let path = format!("/proc/{}/ns/net", process.pid);
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let namespace = open(&path, flags, FileMode::empty()).at("open", &path)?;
+        // The number may have been given away before it was opened.
+        Ok(process.is_alive().then_some(namespace))
+    }
+
+    /// Whether it is on a network that somebody made, where it finds others by name.
+    fn finds_names(&self) -> bool {
+        self.networks.keys().any(|name| name != DEFAULT)
+    }
+
+    /// The endpoint by which it is reached from the host: on its first network that leads out.
+    fn main_endpoint(&self) -> Option<&Endpoint> {
+        let first = self.host.network.name();
+        let mut all: Vec<_> = self.networks.iter().filter(|(_, place)| !place.internal).collect();
+        all.sort_by_key(|(name, _)| **name != first);
+        all.into_iter().find_map(|(_, place)| place.endpoint.as_ref())
+    }
 }
 
 impl Engine {
-    /// Makes the network of a container that is about to start.
-    pub(super) fn prepare_network(&self, container: &Container) -> Result<Prepared> {
-        let host = &container.host;
-        let (network, endpoint) = match host.network {
-            NetworkMode::Host => (Network::Host, None),
-            NetworkMode::None => (Network::None, None),
-            NetworkMode::Bridge => {
-                let (netns, endpoint) = self.attach(&container.id)?;
-                (Network::Namespace(netns), Some(endpoint))
+    /// Makes the network of a container that is about to start, and enters its places and ports.
+    pub(super) fn prepare_network(&self, container: &mut Container) -> Result<Prepared> {
+        container.ports = Vec::new();
+        let mut service = Service::default();
+        let network = match &container.host.network {
+            NetworkMode::Host => Mode::Host,
+            NetworkMode::None => Mode::None,
+            NetworkMode::Container(other) => return self.join(container, &other.clone()),
+            NetworkMode::Bridge | NetworkMode::Named(_) => {
+                let netns = new_netns()?;
+                self.plug_all(container, netns.as_fd())?;
+                if container.finds_names() {
+                    service.resolver = Some(self.start_resolver(container, netns.as_fd())?);
+                }
+                let ports = take_ports(container)?;
+                container.ports = ports.published();
+                if let Some(endpoint) = container.main_endpoint() {
+                    let led = ports.lead_to(endpoint.ip);
+                    service.forwarding = Some(led.at("start a thread for", "a port")?);
+                }
+                Mode::Namespace(netns)
             }
         };
-        let own_resolver = host.network == NetworkMode::Host;
-        let hosts = if own_resolver && host.extra_hosts.is_empty() {
-            fs::read("/etc/hosts").unwrap_or_default()
-        } else {
-            let ip = endpoint.as_ref().map(|endpoint| endpoint.ip);
-            let gateway =
-                endpoint.as_ref().map_or(Ipv4Addr::LOCALHOST, |endpoint| endpoint.gateway);
-            hosts_file(&host.hostname, ip, &with_gateway(&host.extra_hosts, gateway))
-        };
-        let resolv = fs::read("/etc/resolv.conf").unwrap_or_default();
-        let resolv = if own_resolver {
-            resolv
-        } else {
-            resolv_conf(&resolv, fs::read(UPSTREAM).ok().as_deref())
-        };
-        Ok(Prepared { network, endpoint, hosts, resolv_conf: overruled(resolv, host) })
+        let links = self.links(container)?;
+        Ok(Prepared {
+            network,
+            hosts: hosts(container, &links),
+            resolv_conf: resolver_file(container),
+            service,
+        })
     }
 
-    fn attach(&self, id: &str) -> Result<(OwnedFd, Endpoint)> {
-        let config = self.config();
-        fs::create_dir_all(&config.run_dir).at("create", &config.run_dir)?;
-        let bridge = Bridge::ensure(&config.bridge, &config.run_dir)?;
-        let netns = new_netns()?;
-        let endpoint = bridge.attach(netns.as_fd(), id)?;
-        Ok((netns, endpoint))
+    /// Takes part in the network of another container.
+    fn join(&self, container: &Container, other: &str) -> Result<Prepared> {
+        let other = self.find_container(other)?;
+        let stopped = || EngineError::JoinStopped { container: other.id.clone() };
+        let netns = other.netns()?.ok_or_else(stopped)?;
+        let root = other.state.process.map(|process| format!("/proc/{}/root", process.pid));
+        let root = root.ok_or_else(stopped)?;
+        let file = |name: &str| -> Vec<u8> {
+            let file = within(&root, name, OFlags::RDONLY);
+            file.ok().and_then(|file| std::io::read_to_string(file).ok()).unwrap_or_default().into()
+        };
+        Ok(Prepared {
+            network: Mode::Namespace(netns),
+            hosts: file("etc/hosts"),
+            resolv_conf: overruled(file("etc/resolv.conf"), &container.host),
+            service: Service::default(),
+        })
     }
+
+    /// Gives a container its place on each of its networks.
+    fn plug_all(&self, container: &mut Container, netns: BorrowedFd<'_>) -> Result<()> {
+        let first = container.host.network.name();
+        let mut names: Vec<String> = container.networks.keys().cloned().collect();
+        names.sort_by_key(|name| *name != first);
+        let mut places = std::mem::take(&mut container.networks);
+        for place in places.values_mut() {
+            place.endpoint = None;
+        }
+        let mut plugged: BTreeMap<String, Attachment> = BTreeMap::new();
+        for name in names {
+            let network = self.network(&name)?;
+            let Some(mut place) = places.remove(&name) else { continue };
+            place.internal = network.internal;
+            let others: Vec<_> = plugged.values().collect();
+            place.endpoint = Some(self.plug(&network, &container.id, &place, &others, netns)?);
+            plugged.insert(name, place);
+        }
+        container.networks = plugged;
+        Ok(())
+    }
+
+    /// Gives the container `id`, which has its `others` already, a place on a network.
+    pub(crate) fn plug(
+        &self,
+        network: &Network,
+        id: &str,
+        wish: &Attachment,
+        others: &[&Attachment],
+        netns: BorrowedFd<'_>,
+    ) -> Result<Endpoint> {
+        let bridge = self.bridge(network)?;
+        let taken = |name: &str| {
+            others.iter().filter_map(|o| o.endpoint.as_ref()).any(|own| own.interface == name)
+        };
+        let interface = (0..=others.len()).map(|n| format!("eth{n}")).find(|name| !taken(name));
+        let leads_out = |other: &&&Attachment| !other.internal && other.endpoint.is_some();
+        let plug = Plug {
+            id,
+            ip: wish.ip,
+            range: network.ip_range,
+            interface: interface.as_deref().unwrap_or("eth0"),
+            default_route: !network.internal && !others.iter().any(|other| leads_out(&other)),
+        };
+        Ok(bridge.plug_in(netns, &plug)?)
+    }
+
+    fn start_resolver(&self, container: &Container, netns: BorrowedFd<'_>) -> Result<Resolver> {
+        let names = Neighbours { store: self.store()?.clone(), id: container.id.clone() };
+        Ok(Resolver::start(netns, Arc::new(names))?)
+    }
+
+    /// Names and addresses of the containers that are linked to.
+    fn links(&self, container: &Container) -> Result<Vec<(String, String)>> {
+        let mut hosts = Vec::new();
+        for (name, alias) in &container.host.links {
+            let other = self.find_container(name)?;
+            let shared = container
+                .networks
+                .keys()
+                .find_map(|network| other.networks.get(network)?.endpoint.as_ref());
+            let Some(endpoint) = shared.filter(|_| other.state.is_running()) else {
+                return Err(EngineError::LinkStopped {
+                    container: other.name,
+                    alias: alias.clone(),
+                });
+            };
+            let names = format!("{alias} {} {}", other.short_id(), other.name);
+            hosts.push((names, endpoint.ip.to_string()));
+        }
+        Ok(hosts)
+    }
+
+    /// Tells the holder of a container that its networks have changed.
+    pub(crate) fn refresh(&self, container: &Container) -> Result<()> {
+        if container.state.process.is_some()
+            && let Ok(socket) = Socket::connect(&self.container_dir(&container.id)?)
+        {
+            // A holder that has gone needs to know nothing.
+            let _gone = socket.send(&Message::Refresh, &[]);
+            let _heard = socket.receive(true);
+        }
+        Ok(())
+    }
+
+    /// Does what a change of a running container's networks asks of its holder.
+    pub(super) fn refreshed(&self, id: &str, service: &mut Service) -> Result<()> {
+        let container = self.find_container(id)?;
+        let (Some(netns), Some(process)) = (container.netns()?, container.state.process) else {
+            return Ok(());
+        };
+        if container.finds_names() && service.resolver.is_none() {
+            service.resolver = Some(self.start_resolver(&container, netns.as_fd())?);
+        }
+        let root = format!("/proc/{}/root", process.pid);
+        let files = [
+            ("etc/resolv.conf", resolver_file(&container)),
+            ("etc/hosts", hosts(&container, &self.links(&container).unwrap_or_default())),
+        ];
+        for (name, contents) in files {
+            // One that the container has taken away is not forced upon it.
+            if let Ok(mut file) = within(&root, name, OFlags::WRONLY | OFlags::TRUNC) {
+                file.write_all(&contents).at("write", name)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Takes the ports of the host that lead to the container.
+fn take_ports(container: &Container) -> Result<Ports> {
+    if container.main_endpoint().is_none() {
+        return Ok(Ports::default());
+    }
+    let mut wishes = container.host.ports.clone();
+    if container.host.publish_all {
+        for exposed in &container.config.exposed_ports {
+            let Some((port, protocol)) = exposed_port(exposed) else { continue };
+            let known = |wish: &PortWish| wish.port == port && wish.protocol == protocol;
+            if !wishes.iter().any(known) {
+                wishes.push(PortWish { port, protocol, host_ip: None, host_ports: None });
+            }
+        }
+    }
+    Ports::take(&wishes)
+        .map_err(|source| EngineError::Publish { container: container.name.clone(), source })
+}
+
+/// A file of a container, whose links lead nowhere else.
+fn within(root: &str, name: &str, flags: OFlags) -> rustix::io::Result<fs::File> {
+    let root = open(root, OFlags::PATH | OFlags::CLOEXEC, FileMode::empty())?;
+    let flags = flags | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    Ok(openat2(&root, name, flags, FileMode::empty(), resolve)?.into())
+}
+
+/// The number and protocol of a port as images expose it: `80/tcp`.
+pub(super) fn exposed_port(text: &str) -> Option<(u16, Protocol)> {
+    let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let protocol = match protocol {
+        "tcp" => Protocol::Tcp,
+        "udp" => Protocol::Udp,
+        _ => return None,
+    };
+    Some((port.parse().ok()?, protocol))
+}
+
+/// The `/etc/hosts` of a container.
+fn hosts(container: &Container, links: &[(String, String)]) -> Vec<u8> {
+    let host = &container.host;
+    if host.network == NetworkMode::Host && host.extra_hosts.is_empty() {
+        return fs::read("/etc/hosts").unwrap_or_default();
+    }
+    let main = container.main_endpoint();
+    let gateway = main.map_or(Ipv4Addr::LOCALHOST, |endpoint| endpoint.gateway);
+    let mut extra = with_gateway(&host.extra_hosts, gateway);
+    extra.extend(links.iter().cloned());
+    let endpoints = container.networks.values().filter_map(|place| place.endpoint.as_ref());
+    let mut text = hosts_file(&host.hostname, None, &extra);
+    for endpoint in endpoints {
+        // Docker names the domain, too, where there is one; names with dots are taken as they are.
+        text.extend(format!("{}\t{}\n", endpoint.ip, host.hostname).into_bytes());
+    }
+    text
+}
+
+/// The `/etc/resolv.conf` of a container.
+fn resolver_file(container: &Container) -> Vec<u8> {
+    let host = fs::read("/etc/resolv.conf").unwrap_or_default();
+    if container.host.network == NetworkMode::Host {
+        return overruled(host, &container.host);
+    }
+    if !container.finds_names() {
+        let reachable = resolv_conf(&host, fs::read(UPSTREAM).ok().as_deref());
+        return overruled(reachable, &container.host);
+    }
+    // The servers are the resolver's business; all else is said to the program.
+    let said = HostConfig { dns: vec![RESOLVER.to_string()], ..container.host.clone() };
+    let mut text = overruled(host, &said);
+    if !String::from_utf8_lossy(&text).contains("ndots:") {
+        text.extend(b"options ndots:0\n");
+    }
+    text
+}
+
+/// What follows a keyword in a resolver's file, the first word of each line.
+pub(super) fn keyword(text: &str, keyword: &str) -> Vec<String> {
+    text.lines()
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            words.next().filter(|word| *word == keyword)?;
+            words.next().map(str::to_owned)
+        })
+        .collect()
 }
 
 /// `--dns` and its likes take the place of what the host says.

@@ -112,7 +112,7 @@ pub(crate) fn attended(
     let (stdio, streams) = Streams::open(tty, stdin, io.size)?;
     let mut process = start(stdio)?;
     let mut relays = streams.carry(&mut process, io, None)?;
-    let status = relays.attend(&mut process, control, None)?;
+    let status = relays.attend(&mut process, control, None, &mut || {})?;
     relays.finish();
     Ok(Exit { code: status.code, oom_killed: status.oom_killed })
 }
@@ -132,12 +132,14 @@ pub(super) struct Relays {
 }
 
 impl Relays {
-    /// Does what `control` and those at the `post` ask until the process ends.
+    /// Does what `control` and those at the `post` ask until the process ends. What is asked about
+    /// the container's networks, `refresh` does.
     pub(super) fn attend(
         &mut self,
         process: &mut Process,
         control: &Control,
         mut post: Option<&mut Post>,
+        refresh: &mut dyn FnMut(),
     ) -> Result<ExitStatus> {
         let failed = |source| EngineError::Start { source };
         loop {
@@ -165,6 +167,12 @@ impl Relays {
                     Request::Signal(signal) => process.signal(signal).map_err(failed)?,
                     Request::Resize { rows, columns } => self.resize(rows, columns),
                     Request::Attach(visit) => self.admit(visit)?,
+                    Request::Refresh => {
+                        refresh();
+                        if let Some(post) = &mut post {
+                            post.refreshed();
+                        }
+                    }
                 }
             }
             if ended {

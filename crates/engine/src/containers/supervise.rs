@@ -137,9 +137,9 @@ impl Engine {
         container.state.process = None;
         *container = self.update(&container.id, |stored| {
             stored.state.process = None;
-            // Its link ends with its network namespace. Taking it away by hand would only make us
+            // Its links end with its network namespace. Taking them away by hand would only make us
             // wait for the kernel (15 ms).
-            stored.network = None;
+            stored.unplug();
             match ran {
                 Ok(exit) => {
                     if !stored.stop_asked {
@@ -216,8 +216,8 @@ impl Engine {
             LogDriver::JsonFile => Some(LogWriter::open(&self.log_path(&container.id)?)?),
             LogDriver::None => None,
         };
-        let network = self.prepare_network(container)?;
-        container.network.clone_from(&network.endpoint);
+        let mut network = self.prepare_network(container)?;
+        let mut service = std::mem::take(&mut network.service);
         let (stdio, streams) =
             Streams::open(container.host.tty, container.host.open_stdin, io.size)?;
         let spec = self.spec(container, layer, network, stdio)?;
@@ -235,7 +235,11 @@ impl Engine {
         // Control groups of those who were killed before they could say that they run. Those that
         // resist are left for the next look.
         let _left = bld_sandbox::cgroup::sweep(super::spec::CGROUP_PREFIX, None);
-        let status = relays.attend(&mut process, control, Some(post))?;
+        let mut refresh = || {
+            // What fails here is missed by the container; it is no reason to end it.
+            let _missed = self.refreshed(&container.id, &mut service);
+        };
+        let status = relays.attend(&mut process, control, Some(post), &mut refresh)?;
         relays.finish();
         Ok(Exit { code: status.code, oom_killed: status.oom_killed })
     }
@@ -244,7 +248,8 @@ impl Engine {
     fn enter_start(&self, container: &mut Container) -> Result<()> {
         *container = self.update(&container.id, |stored| {
             stored.state = container.state.clone();
-            stored.network.clone_from(&container.network);
+            stored.networks.clone_from(&container.networks);
+            stored.ports.clone_from(&container.ports);
             if container.restarts == 0 {
                 stored.restarts = 0;
                 stored.stop_asked = false;

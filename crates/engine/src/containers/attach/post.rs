@@ -25,6 +25,8 @@ pub(in crate::containers) enum Request {
     Resize { rows: u16, columns: u16 },
     /// A signal for the container.
     Signal(i32),
+    /// A look at the networks of the container.
+    Refresh,
 }
 
 /// The streams of somebody who attaches.
@@ -79,6 +81,14 @@ impl Post {
         requests
     }
 
+    /// Tells those who have asked for it that the networks were looked at.
+    pub(in crate::containers) fn refreshed(&mut self) {
+        // Everybody else takes no notice.
+        for visitor in &self.visitors {
+            let _gone = visitor.send(&Message::Refresh, &[]);
+        }
+    }
+
     /// Tells all who are there how the container ended, and lets them go.
     pub(in crate::containers) fn dismiss(&mut self, exit: Exit) {
         for visitor in self.visitors.drain(..) {
@@ -98,6 +108,7 @@ fn request(message: Message, descriptors: Vec<OwnedFd>) -> Option<Request> {
         }
         Message::Resize { rows, columns } => Some(Request::Resize { rows, columns }),
         Message::Signal(signal) => Some(Request::Signal(signal)),
+        Message::Refresh => Some(Request::Refresh),
         Message::Ended(_) => None,
     }
 }

@@ -1,0 +1,472 @@
+//! Ports of the host that lead to ports of a container.
+//!
+//! The process that holds the container listens and carries the bytes. So a port that is taken shows
+//! when it is bound, loopback and IPv6 need nothing special, and nothing is left of it when the
+//! process ends, however it does.
+
+use std::{
+    collections::HashMap,
+    fmt, io,
+    net::{
+        IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream,
+        UdpSocket,
+    },
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
+    io::Errno,
+    net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::NetworkError;
+
+/// Room for what is on its way in one direction.
+const BUFFER: usize = 32 << 10;
+
+/// The longest datagram.
+const DATAGRAM: usize = 64 << 10;
+
+/// How long the sender of datagrams is remembered after the last one.
+const QUIET: Duration = Duration::from_secs(90);
+
+/// How often those who sent datagrams are looked at.
+const MOMENT: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
+
+/// How long a container may take to accept a connection.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What carries one connection needs little.
+const STACK: usize = 64 << 10;
+
+/// How many connections may wait to be accepted; listen(2) cuts it to what the system allows.
+const BACKLOG: i32 = 4096;
+
+/// A transport protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// tcp(7)
+    Tcp,
+    /// udp(7)
+    Udp,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+/// A port of a container that is to be reached by the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortWish {
+    /// The port in the container.
+    pub port: u16,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// The address on the host; all of them when absent.
+    pub host_ip: Option<IpAddr>,
+    /// The ports on the host, first and last, of which one is taken; any when absent.
+    pub host_ports: Option<(u16, u16)>,
+}
+
+/// A port of the host that leads to one of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Published {
+    /// The port in the container.
+    pub port: u16,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// The address on the host.
+    pub host: SocketAddr,
+}
+
+/// Ports of the host that were taken, and lead nowhere yet.
+#[derive(Debug, Default)]
+pub struct Ports(Vec<(Published, Taken)>);
+
+#[derive(Debug)]
+enum Taken {
+    Tcp(TcpListener),
+    Udp(UdpSocket),
+}
+
+impl Ports {
+    /// Takes what is wished for: all of it or nothing.
+    ///
+    /// # Errors
+    /// [`NetworkError::Port`] for the first port that can't be had.
+    pub fn take(wishes: &[PortWish]) -> Result<Self, NetworkError> {
+        let mut ports = Self::default();
+        for wish in wishes {
+            ports.take_one(wish)?;
+        }
+        Ok(ports)
+    }
+
+    fn take_one(&mut self, wish: &PortWish) -> Result<(), NetworkError> {
+        let (first, last) = wish.host_ports.unwrap_or((0, 0));
+        let mut refused = None;
+        for port in first..=last {
+            match bound(wish, port) {
+                Ok(taken) => {
+                    self.0.extend(taken);
+                    return Ok(());
+                }
+                Err(error) => refused = Some(error),
+            }
+        }
+        let address = SocketAddr::new(wish.host_ip.unwrap_or(ANY), first);
+        let nothing = || NetworkError::Port { address, source: io::ErrorKind::InvalidInput.into() };
+        Err(refused.unwrap_or_else(nothing))
+    }
+
+    /// What was taken.
+    pub fn published(&self) -> Vec<Published> {
+        self.0.iter().map(|(published, _)| *published).collect()
+    }
+
+    /// Leads everything to the container that has the address `container`, until the result is
+    /// dropped.
+    ///
+    /// # Errors
+    /// When the system has no thread or descriptor left.
+    pub fn lead_to(self, container: Ipv4Addr) -> io::Result<Forwarding> {
+        let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
+        let mut forwarding = Forwarding { stop, threads: Vec::new() };
+        for (published, taken) in self.0 {
+            let target = SocketAddrV4::new(container, published.port);
+            let stop = Arc::clone(&forwarding.stop);
+            let thread = small_thread("port");
+            forwarding.threads.push(match taken {
+                Taken::Tcp(listener) => thread.spawn(move || accept(&listener, target, &stop))?,
+                Taken::Udp(socket) => thread.spawn(move || {
+                    // What is lost of datagrams is the business of those who send them.
+                    let _lost = datagrams(&socket, target, &stop);
+                })?,
+            });
+        }
+        Ok(forwarding)
+    }
+}
+
+const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// The port `port` of the host, on all addresses that `wish` means; 0 takes a free one.
+fn bound(wish: &PortWish, port: u16) -> Result<Vec<(Published, Taken)>, NetworkError> {
+    let publish = |ip: IpAddr, port: u16| {
+        let address = SocketAddr::new(ip, port);
+        let failed = |source| NetworkError::Port { address, source };
+        let taken = open(wish.protocol, address).map_err(failed)?;
+        let host = match &taken {
+            Taken::Tcp(listener) => listener.local_addr(),
+            Taken::Udp(socket) => socket.local_addr(),
+        };
+        let host = host.map_err(failed)?;
+        Ok((Published { port: wish.port, protocol: wish.protocol, host }, taken))
+    };
+    if let Some(ip) = wish.host_ip {
+        return Ok(vec![publish(ip, port)?]);
+    }
+    let first = publish(ANY, port)?;
+    let port = first.0.host.port();
+    match publish(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port) {
+        Ok(second) => Ok(vec![first, second]),
+        // A host without IPv6.
+        Err(NetworkError::Port { source, .. })
+            if matches!(
+                Errno::from_io_error(&source),
+                Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL)
+            ) =>
+        {
+            Ok(vec![first])
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A socket on the host. One for IPv6 leaves IPv4 alone, which the standard library can't be told.
+fn open(protocol: Protocol, address: SocketAddr) -> io::Result<Taken> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let kind = match protocol {
+        Protocol::Tcp => SocketType::STREAM,
+        Protocol::Udp => SocketType::DGRAM,
+    };
+    let fd = socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+    if protocol == Protocol::Tcp {
+        // Connections of the container's last life that are not quite over are in nobody's way.
+        sockopt::set_socket_reuseaddr(&fd, true)?;
+    }
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&fd, true)?;
+    }
+    bind(&fd, &address)?;
+    Ok(match protocol {
+        Protocol::Tcp => {
+            listen(&fd, BACKLOG)?;
+            Taken::Tcp(fd.into())
+        }
+        Protocol::Udp => Taken::Udp(fd.into()),
+    })
+}
+
+/// Ports that lead somewhere, until dropped.
+#[derive(Debug)]
+pub struct Forwarding {
+    stop: Arc<OwnedFd>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Forwarding {
+    fn drop(&mut self) {
+        // The counter is far from full; the threads that carry connections hear it, too.
+        let _rings = rustix::io::write(&*self.stop, &1u64.to_ne_bytes());
+        for thread in self.threads.drain(..) {
+            let _ended = thread.join();
+        }
+    }
+}
+
+fn small_thread(name: &str) -> thread::Builder {
+    thread::Builder::new().name(name.to_owned()).stack_size(STACK)
+}
+
+/// Waits until one of `fds` is ready; which of them are.
+fn ready<const N: usize>(fds: [(BorrowedFd<'_>, PollFlags); N]) -> io::Result<[PollFlags; N]> {
+    let mut fds = fds.map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags));
+    rustix::io::retry_on_intr(|| poll(&mut fds, None))?;
+    Ok(fds.map(|fd| fd.revents()))
+}
+
+fn accept(listener: &TcpListener, target: SocketAddrV4, stop: &Arc<OwnedFd>) {
+    loop {
+        let wanted = [(listener.as_fd(), PollFlags::IN), (stop.as_fd(), PollFlags::IN)];
+        let Ok([_, stopped]) = ready(wanted) else { return };
+        if !stopped.is_empty() {
+            return;
+        }
+        let Ok((client, _)) = listener.accept() else {
+            // No descriptor is left, or the client has gone again.
+            thread::sleep(Duration::from_millis(10));
+            continue;
+        };
+        let stop = Arc::clone(stop);
+        let carry = move || {
+            // The client is told by the end of the connection.
+            let _ended = connection(&client, target, &stop);
+        };
+        // Without a thread the connection ends at once.
+        let _thread = small_thread("connection").spawn(carry);
+    }
+}
+
+/// What is on its way in one direction.
+struct Flow {
+    buffer: Box<[u8]>,
+    start: usize,
+    end: usize,
+    /// Nothing more comes in.
+    dry: bool,
+    /// The other side knows that.
+    closed: bool,
+}
+
+impl Flow {
+    fn new() -> Self {
+        let buffer = vec![0; BUFFER].into_boxed_slice();
+        Self { buffer, start: 0, end: 0, dry: false, closed: false }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Moves what can be moved from `from` to `to`.
+    fn pump(&mut self, mut from: &TcpStream, mut to: &TcpStream) -> io::Result<()> {
+        use io::{Read as _, Write as _};
+        if self.is_empty() && !self.dry {
+            match from.read(&mut self.buffer) {
+                Ok(0) => self.dry = true,
+                Ok(length) => (self.start, self.end) = (0, length),
+                Err(error) if is_transient(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if !self.is_empty() {
+            match to.write(&self.buffer[self.start..self.end]) {
+                Ok(length) => self.start += length,
+                Err(error) if is_transient(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if self.dry && self.is_empty() && !self.closed {
+            self.closed = true;
+            // It may have hung up altogether.
+            let _gone = to.shutdown(Shutdown::Write);
+        }
+        Ok(())
+    }
+}
+
+fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+/// Carries a connection until both directions have ended.
+fn connection(client: &TcpStream, target: SocketAddrV4, stop: &OwnedFd) -> io::Result<()> {
+    let server = TcpStream::connect_timeout(&target.into(), PATIENCE)?;
+    for stream in [client, &server] {
+        stream.set_nonblocking(true)?;
+        stream.set_nodelay(true)?;
+    }
+    let (mut there, mut back) = (Flow::new(), Flow::new());
+    while !(there.closed && back.closed) {
+        let wants = |incoming: &Flow, outgoing: &Flow| {
+            let mut flags = PollFlags::empty();
+            flags.set(PollFlags::IN, incoming.is_empty() && !incoming.dry);
+            flags.set(PollFlags::OUT, !outgoing.is_empty());
+            flags
+        };
+        let wanted = [
+            (client.as_fd(), wants(&there, &back)),
+            (server.as_fd(), wants(&back, &there)),
+            (stop.as_fd(), PollFlags::IN),
+        ];
+        let [at_client, at_server, stopped] = ready(wanted)?;
+        let broken = PollFlags::ERR | PollFlags::NVAL;
+        if !stopped.is_empty() || (at_client | at_server).intersects(broken) {
+            return Ok(());
+        }
+        there.pump(client, &server)?;
+        back.pump(&server, client)?;
+    }
+    Ok(())
+}
+
+/// Carries datagrams there, and the answers back to whoever sent the last one.
+fn datagrams(host: &UdpSocket, target: SocketAddrV4, stop: &OwnedFd) -> io::Result<()> {
+    let mut buffer = vec![0; DATAGRAM];
+    let mut senders: HashMap<SocketAddr, (UdpSocket, Instant)> = HashMap::new();
+    loop {
+        let mut fds = vec![PollFd::new(host, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
+        let order: Vec<SocketAddr> = senders.keys().copied().collect();
+        for (socket, _) in senders.values() {
+            fds.push(PollFd::new(socket, PollFlags::IN));
+        }
+        rustix::io::retry_on_intr(|| poll(&mut fds, Some(&MOMENT)))?;
+        let came: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        drop(fds);
+        if came[1] {
+            return Ok(());
+        }
+        for sender in order.iter().zip(&came[2..]).filter(|(_, came)| **came).map(|(s, _)| s) {
+            if let Some((socket, last)) = senders.get_mut(sender)
+                && let Ok(length) = socket.recv(&mut buffer)
+            {
+                *last = Instant::now();
+                let _lost = host.send_to(&buffer[..length], sender);
+            }
+        }
+        if came[0]
+            && let Ok((length, sender)) = host.recv_from(&mut buffer)
+        {
+            let (socket, last) = match senders.entry(sender) {
+                std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
+                std::collections::hash_map::Entry::Vacant(place) => {
+                    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+                    socket.connect(target)?;
+                    place.insert((socket, Instant::now()))
+                }
+            };
+            *last = Instant::now();
+            let _lost = socket.send(&buffer[..length]);
+        }
+        senders.retain(|_, (_, last)| last.elapsed() < QUIET);
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests may panic")]
+mod tests {
+    use std::io::{Read as _, Write as _};
+
+    use super::*;
+
+    fn wish(port: u16, protocol: Protocol, host_ports: Option<(u16, u16)>) -> PortWish {
+        PortWish { port, protocol, host_ip: Some(Ipv4Addr::LOCALHOST.into()), host_ports }
+    }
+
+    #[test]
+    fn a_connection_is_carried_both_ways_and_each_way_ends_by_itself() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = server.local_addr().unwrap().port();
+        let ports = Ports::take(&[wish(port, Protocol::Tcp, None)]).unwrap();
+        let address = ports.published()[0].host;
+        let forwarding = ports.lead_to(Ipv4Addr::LOCALHOST).unwrap();
+        let big = vec![7; 3 << 20];
+        let echo = thread::spawn(move || {
+            let (mut stream, _) = server.accept().unwrap();
+            let mut all = Vec::new();
+            stream.read_to_end(&mut all).unwrap();
+            stream.write_all(&all).unwrap();
+        });
+        let mut client = TcpStream::connect(address).unwrap();
+        client.write_all(&big).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let mut back = Vec::new();
+        client.read_to_end(&mut back).unwrap();
+        assert!(back == big);
+        echo.join().unwrap();
+        drop(forwarding);
+        assert!(TcpStream::connect(address).is_err());
+    }
+
+    #[test]
+    fn datagrams_find_their_way_back() {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = server.local_addr().unwrap().port();
+        let ports = Ports::take(&[wish(port, Protocol::Udp, None)]).unwrap();
+        let address = ports.published()[0].host;
+        let _forwarding = ports.lead_to(Ipv4Addr::LOCALHOST).unwrap();
+        thread::spawn(move || {
+            let mut buffer = [0; 100];
+            while let Ok((length, from)) = server.recv_from(&mut buffer) {
+                server.send_to(&buffer[..length], from).unwrap();
+            }
+        });
+        for text in ["one", "two"] {
+            let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            client.send_to(text.as_bytes(), address).unwrap();
+            let mut buffer = [0; 100];
+            let (length, from) = client.recv_from(&mut buffer).unwrap();
+            assert_eq!((&buffer[..length], from), (text.as_bytes(), address));
+        }
+    }
+
+    #[test]
+    fn a_port_of_a_range_is_taken_once() {
+        let first = Ports::take(&[wish(80, Protocol::Tcp, None)]).unwrap();
+        let taken = first.published()[0].host.port();
+        let refused = Ports::take(&[wish(80, Protocol::Tcp, Some((taken, taken)))]).unwrap_err();
+        let text = refused.to_string();
+        assert!(
+            text.contains(&format!("127.0.0.1:{taken} failed: port is already alloc")),
+            "{text}"
+        );
+        if taken < u16::MAX {
+            let range = Some((taken, taken.saturating_add(50)));
+            let second = Ports::take(&[wish(80, Protocol::Tcp, range)]).unwrap();
+            assert!(second.published()[0].host.port() > taken);
+        }
+    }
+}
