@@ -91,7 +91,7 @@ impl Engine {
         events: &Events,
         cancel: &Cancel,
     ) -> Result<PlannedBuild, BuildError> {
-        self.mending(events, || self.plan_once(request, events, cancel))
+        self.mending(events, || self.stopped_by(cancel).plan_once(request, events, cancel))
     }
 
     fn plan_once(
@@ -165,6 +165,16 @@ impl Engine {
     /// # Errors
     /// The first step that fails ends the build; what other steps have completed stays known.
     pub fn build(
+        &self,
+        request: &BuildRequest,
+        planned: PlannedBuild,
+        events: &Events,
+        cancel: &Cancel,
+    ) -> Result<BuildResult, BuildError> {
+        self.stopped_by(cancel).build_once(request, planned, events, cancel)
+    }
+
+    fn build_once(
         &self,
         request: &BuildRequest,
         planned: PlannedBuild,

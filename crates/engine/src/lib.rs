@@ -39,11 +39,13 @@ pub mod volumes;
 
 use std::sync::{Arc, OnceLock};
 
+use bld_event::Cancel;
 use bld_registry::Client;
 use bld_registry::auth::CredentialFiles;
 use bld_store::Store;
 use nix::sys::signal::SigSet;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
 
 use error::IoContext as _;
 
@@ -55,8 +57,10 @@ pub use full::{is_for_space, mount_of};
 /// Images and containers of one store.
 #[derive(Debug)]
 pub struct Engine {
-    store: OnceLock<Store>,
+    store: Arc<OnceLock<Store>>,
     net: Arc<Net>,
+    /// Ends what waits for the network.
+    stop: Cancel,
 }
 
 /// What an engine needs to speak to others, made on first use.
@@ -77,7 +81,13 @@ impl Engine {
             runtime: OnceLock::new(),
             buckets: share::Buckets::default(),
         };
-        Self { store: OnceLock::new(), net: Arc::new(net) }
+        Self { store: Arc::default(), net: Arc::new(net), stop: Cancel::new() }
+    }
+
+    /// The same engine, whose waits for the network end when `cancel` asks for it.
+    pub(crate) fn stopped_by(&self, cancel: &Cancel) -> Self {
+        let (store, net) = (Arc::clone(&self.store), Arc::clone(&self.net));
+        Self { store, net, stop: cancel.clone() }
     }
 
     /// How the engine was opened.
@@ -107,8 +117,11 @@ impl Engine {
     }
 
     /// Runs what waits for the network. Must not be called from within such work.
+    ///
+    /// # Errors
+    /// [`EngineError::Canceled`] if it was not awaited to the end.
     pub(crate) fn block_on<F: Future>(&self, work: F) -> Result<F::Output> {
-        self.net.block_on(work)
+        self.net.block_on(&self.stop, work)
     }
 }
 
@@ -129,8 +142,9 @@ impl Net {
         }
     }
 
-    /// Runs what waits for the network. Must not be called from within such work.
-    pub(crate) fn block_on<F: Future>(&self, work: F) -> Result<F::Output> {
+    /// Runs what waits for the network until it is done or `stop` is asked for. Must not be called from
+    /// within such work.
+    pub(crate) fn block_on<F: Future>(&self, stop: &Cancel, work: F) -> Result<F::Output> {
         let runtime = match self.runtime.get() {
             Some(runtime) => runtime,
             None => {
@@ -147,6 +161,16 @@ impl Net {
                 self.runtime.get_or_init(|| made)
             }
         };
-        Ok(runtime.block_on(work))
+        let (stopping, stopped) = oneshot::channel();
+        let _guard = stop.on_cancel(move || {
+            let _nobody_waits = stopping.send(());
+        });
+        runtime.block_on(async {
+            tokio::select! {
+                biased;
+                Ok(()) = stopped => Err(EngineError::Canceled),
+                done = work => Ok(done),
+            }
+        })
     }
 }

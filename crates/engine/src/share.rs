@@ -9,6 +9,7 @@ mod bring;
 mod bucket;
 mod export;
 mod import;
+mod lost;
 mod mounts;
 mod request;
 

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use bld_testkit::{Cmd, Output, Registry, S3Server, TestEnv, http};
 use serde_json::Value;
@@ -197,7 +199,7 @@ fn two_machines_share_a_bucket() {
     let age = "print(min(o['LastModified'] for o in s3.list_objects_v2(Bucket='farm', \
                Prefix='team/blobs')['Contents']))";
     let old = bucket.server.script(age);
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(2));
     farm.build(&first, &["--cache-to", &format!("{to},touch_refresh=1s")]);
     assert_ne!(bucket.server.script(age), old);
     let built = farm.build(&bucket.machine(), &["--cache-from", &bucket.words]);
@@ -403,6 +405,80 @@ fn what_is_lost_or_damaged_is_made_again() {
     let read = |name: &str| fs::read_to_string(second.path("out").join(name)).unwrap();
     assert_eq!((read("one"), read("two")), app(&first));
     let _ = second.bld(["system", "check"]).ok();
+}
+
+/// What the network does to blobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Network {
+    Fine,
+    /// The first answer breaks off.
+    Shaky,
+    Gone,
+    Silent,
+}
+
+#[test]
+fn a_network_that_fails_costs_a_step_and_no_build() {
+    let farm = Farm::new();
+    let network = Arc::new(Mutex::new(Network::Fine));
+    let now = Arc::clone(&network);
+    let proxy =
+        http::Server::before(&farm.registry.host(), move |request| match *now.lock().unwrap() {
+            _ if !request.is("GET", "/blobs/") => http::Reply::Pass,
+            Network::Fine => http::Reply::Pass,
+            Network::Shaky if request.nth > 0 => http::Reply::Pass,
+            Network::Shaky => http::Reply::CutAfter(10),
+            Network::Gone => http::Reply::Close,
+            Network::Silent => http::Reply::Stall(Duration::from_secs(50)),
+        });
+    let reference = format!("{}/cache:1", proxy.host());
+    let to = format!("type=registry,ref={reference},mode=max");
+    let first = machine();
+    farm.build(&first, &["--cache-to", &to]);
+    // The document of the cache is a blob, too, and is there each time.
+    let read = |machine: &TestEnv, set: Network| {
+        *network.lock().unwrap() = Network::Fine;
+        farm.build(machine, &["--cache-from", &reference]);
+        *network.lock().unwrap() = set;
+        let output = format!("type=local,dest={}", machine.path("out").display());
+        farm.build(machine, &["-o", &output])
+    };
+    let out = |machine: &TestEnv| {
+        let read = |name: &str| fs::read_to_string(machine.path("out").join(name)).unwrap();
+        (read("one"), read("two"))
+    };
+    let second = machine();
+    let built = read(&second, Network::Shaky);
+    assert_eq!((ran(&built), out(&second)), (0, app(&first)), "{built}");
+    let third = machine();
+    let built = read(&third, Network::Gone);
+    assert!(ran(&built) > 0, "{built}");
+    let warned = format!("cannot be had from {}/cache", proxy.host());
+    let built = built.expect_text(&warned).expect_text("what needs it is made again");
+    assert_eq!(out(&third), app(&first), "{built}");
+    let _ = third.bld(["system", "check"]).ok();
+
+    let fourth = machine();
+    *network.lock().unwrap() = Network::Fine;
+    farm.build(&fourth, &["--cache-from", &reference]);
+    *network.lock().unwrap() = Network::Silent;
+    let before = proxy.seen("GET", "/blobs/").len();
+    fourth.write("ctx/Dockerfile", &farm.dockerfile);
+    let arguments = ["build", "--network=none", "-o", "out", "ctx"];
+    let mut build = fourth.bld(arguments).spawn(&fourth.path(""));
+    while proxy.seen("GET", "/blobs/").len() == before {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let asked = Instant::now();
+    Cmd::new("kill").args(["-INT", &build.id().to_string()]).ok();
+    assert_eq!(build.wait().unwrap().code(), Some(130));
+    assert!(asked.elapsed() < Duration::from_secs(5));
+    // Nothing is forgotten of what would have come.
+    *network.lock().unwrap() = Network::Fine;
+    let output = format!("type=local,dest={}", fourth.path("out").display());
+    let built = farm.build(&fourth, &["-o", &output]);
+    assert_eq!((ran(&built), out(&fourth)), (0, app(&first)), "{built}");
+    fourth.assert_nothing_left();
 }
 
 /// Layers of steps.

@@ -6,19 +6,22 @@ use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use bld_cache::{Place, layout, s3};
-use bld_event::{Events, VertexId};
+use bld_event::{Cancel, EventKind, Events, VertexId};
 use bld_layer::View;
 use bld_oci::{Digest, Reference, descriptor};
 use bld_registry::Reporter;
 use bld_store::{
-    AbsentLayer, ImageRecord, LayerBlob, LayerElsewhere, LayerSource, SnapshotId, Store, StoreError,
+    AbsentLayer, ImageRecord, KeyLock, LayerBlob, LayerElsewhere, LayerSource, SnapshotId, Store,
+    StoreError,
 };
 use futures_util::future::join_all;
 use tokio::sync::Semaphore;
 
 use super::bucket::receive;
+use super::lost::{Gone, Lost, is_about_the_network};
 use super::mounts::OfferedMount;
 use crate::error::{IoContext as _, in_one_line};
 use crate::images::ensure_unpacked;
@@ -29,13 +32,18 @@ use crate::{Engine, EngineError, Net, Result};
 /// Layers that are fetched at the same time.
 const AT_ONCE: usize = 6;
 
+/// How long to wait before a lock that somebody has is asked for again.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
 /// Brings layers here. Clones share what they know to be lost.
 #[derive(Clone)]
 pub(crate) struct Bringer {
     pub(super) store: Store,
     pub(super) net: Arc<Net>,
     pub(super) events: Events,
-    lost: Arc<Mutex<HashSet<Digest>>>,
+    /// Ends all waits.
+    pub(super) stop: Cancel,
+    lost: Arc<Mutex<Lost>>,
     /// Cache mounts that others have.
     pub(super) mounts: Arc<Vec<OfferedMount>>,
 }
@@ -47,6 +55,7 @@ impl Engine {
             store: self.store()?.clone(),
             net: Arc::clone(self.net()),
             events: events.clone(),
+            stop: self.stop.clone(),
             lost: Arc::default(),
             mounts: Arc::default(),
         })
@@ -54,8 +63,8 @@ impl Engine {
 }
 
 impl Bringer {
-    /// The blobs that turned out not to be had.
-    pub(super) fn lost(&self) -> HashSet<Digest> {
+    /// What turned out not to be had.
+    pub(super) fn lost(&self) -> Lost {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -74,6 +83,10 @@ impl Bringer {
     pub(crate) fn bring_or_forget(&self, id: SnapshotId, vertex: VertexId) -> Result<()> {
         let mut lost = Vec::new();
         let brought = self.try_bring(id, vertex, &mut lost);
+        if let Err(error @ EngineError::LayerGone { .. }) = &brought {
+            let message = format!("{}: what needs it is made again", in_one_line(error));
+            self.events.emit(vertex, EventKind::Warning { message, url: None });
+        }
         for layer in lost {
             // What is not forgotten now is not had the next time, too.
             let _ = self.forget(&layer);
@@ -107,7 +120,7 @@ impl Bringer {
     fn forget(&self, layer: &AbsentLayer) -> Result<()> {
         for source in self.store.layer_sources(&layer.diff_id)? {
             let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
-            lost.insert(source.blob.digest);
+            lost.blobs.insert(source.blob.digest);
             drop(lost);
             self.store.forget_layer_source(&layer.diff_id, &source)?;
         }
@@ -124,7 +137,7 @@ impl Bringer {
         let mut locks = Vec::new();
         // From below, as everybody does: so nobody waits in a circle.
         for layer in self.store.absent_layers(id)? {
-            locks.push(self.store.lock(&format!("bring {}", layer.id))?);
+            locks.push(self.lock(&format!("bring {}", layer.id))?);
         }
         let wanted = self.store.absent_layers(id)?;
         if wanted.is_empty() {
@@ -132,7 +145,7 @@ impl Bringer {
         }
         let slots = Slots::new();
         let work = wanted.iter().map(|layer| self.obtain(layer, vertex, &slots));
-        let obtained = self.net.block_on(join_all(work))?;
+        let obtained = self.net.block_on(&self.stop, join_all(work))?;
         let mut first = None;
         for (layer, obtained) in wanted.into_iter().zip(obtained) {
             match obtained {
@@ -176,10 +189,29 @@ impl Bringer {
         for source in self.store.layer_sources(&diff_id)? {
             match self.obtain_from(diff_id, &source, vertex, slots).await {
                 Ok(unpacked) => return Ok(unpacked),
-                Err(error) => gone.from(&source, &error),
+                Err(error) => {
+                    if is_about_the_network(&error) {
+                        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+                        lost.places.insert(source.place.clone());
+                    }
+                    gone.from(&source, &error);
+                }
             }
         }
         Err(gone.into())
+    }
+
+    /// Waits for a lock for as long as nobody asks to stop.
+    fn lock(&self, key: &str) -> Result<KeyLock> {
+        loop {
+            if self.stop.is_canceled() {
+                return Err(EngineError::Canceled);
+            }
+            match self.store.try_lock(key)? {
+                Some(lock) => return Ok(lock),
+                None => thread::sleep(LOCK_PAUSE),
+            }
+        }
     }
 
     async fn obtain_from(
@@ -282,7 +314,7 @@ impl Bringer {
             if source.blob.digest != *digest {
                 continue;
             }
-            match self.net.block_on(self.fetch(&source, vertex, None))? {
+            match self.net.block_on(&self.stop, self.fetch(&source, vertex, None))? {
                 Ok(()) => return note_layer(&self.store, diff_id, &source.blob),
                 Err(error) => gone.from(&source, &error),
             }
@@ -326,36 +358,6 @@ impl Slots {
     fn new() -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         Self { fetch: Semaphore::new(AT_ONCE), unpack: Semaphore::new(cores) }
-    }
-}
-
-/// Why a layer cannot be had.
-struct Gone {
-    diff_id: Digest,
-    places: Vec<String>,
-    reason: String,
-}
-
-impl Gone {
-    fn new(diff_id: Digest) -> Self {
-        Self { diff_id, places: Vec::new(), reason: "nothing is known of where it is".to_owned() }
-    }
-
-    fn from(&mut self, source: &LayerSource, error: &EngineError) {
-        let place = Place::from_text(&source.place);
-        self.places.push(place.map_or_else(|| source.place.clone(), |place| place.to_string()));
-        self.reason = in_one_line(error);
-    }
-}
-
-impl From<Gone> for EngineError {
-    fn from(gone: Gone) -> Self {
-        let Gone { diff_id, mut places, reason } = gone;
-        places.dedup();
-        if places.is_empty() {
-            places.push("anywhere".to_owned());
-        }
-        Self::LayerGone { diff_id, places, reason }
     }
 }
 

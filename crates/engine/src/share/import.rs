@@ -1,6 +1,6 @@
 //! Reading caches that others have written.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::error::Error;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +15,7 @@ use bld_registry::Reporter;
 use bld_solve::{Offer, Shared};
 use bld_store::{CacheName, LayerElsewhere, RecordInput, SnapshotId};
 
+use super::lost::Lost;
 use super::{Bringer, CacheSource};
 use crate::images::find;
 use crate::{Engine, EngineError, Result};
@@ -54,7 +55,10 @@ impl Imported {
         Self { from: from.to_owned(), place: place.clone(), cache, by_definition, by_op, contents }
     }
 
-    fn offer(&self, record: usize, lost: &HashSet<Digest>) -> Option<Offer> {
+    fn offer(&self, record: usize, lost: &Lost) -> Option<Offer> {
+        if lost.places.contains(&self.place.to_text()) {
+            return None;
+        }
         let record = self.cache.records.get(record)?;
         let line = self.cache.line(record.layer);
         let diff_ids: Vec<Digest> =
@@ -72,7 +76,7 @@ impl Imported {
             }
         });
         let layers: Vec<LayerElsewhere> = layers.collect();
-        if layers.is_empty() || layers.iter().any(|layer| lost.contains(&layer.blob.digest)) {
+        if layers.is_empty() || layers.iter().any(|layer| lost.blobs.contains(&layer.blob.digest)) {
             return None;
         }
         let inputs = record.inputs.iter().map(|input| RecordInput {

@@ -67,7 +67,7 @@ impl Bringer {
         }
         let offered = self.mounts.iter().find(|offered| offered.mount.blob == *digest);
         let offered = offered.ok_or(StoreError::MissingBlob { digest: *digest })?;
-        self.net.block_on(self.fetch(&offered.source, vertex, None))?
+        self.net.block_on(&self.stop, self.fetch(&offered.source, vertex, None))?
     }
 }
 
