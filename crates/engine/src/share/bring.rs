@@ -1,6 +1,5 @@
 //! Bringing layers from where they are: into the store, and into their snapshots.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
