@@ -11,6 +11,7 @@ mod attach;
 mod changes;
 pub(crate) mod commit;
 mod control;
+mod copy;
 mod create;
 mod exec;
 mod export;
@@ -29,14 +30,17 @@ mod relay;
 mod remove;
 mod restart;
 pub(crate) mod spec;
+mod stats;
 pub(crate) mod streams;
 mod supervise;
+mod top;
 
 pub use attach::{Departure, DetachKeys};
 pub use bld_network::{Endpoint, PortWish, Protocol, Published, Subnet};
 pub use bld_sandbox::Resource;
 pub use commit::CommitRequest;
 pub use control::Control;
+pub use copy::CopyOptions;
 pub use create::CreateRequest;
 pub use exec::ExecRequest;
 pub use find::ContainerFilter;
@@ -49,7 +53,9 @@ pub use process::ProcessId;
 pub use prune::Pruned;
 pub use relay::Io;
 pub use remove::RemoveOptions;
+pub use stats::Usage;
 pub use supervise::Exit;
+pub use top::Processes;
 
 use serde_json::Value;
 

@@ -370,6 +370,22 @@ pub enum EngineError {
         /// The cause.
         source: NetworkError,
     },
+    /// A file of a container is missing.
+    #[error("Could not find the file {} in container {container}", path.display())]
+    NoSuchFile {
+        /// As given.
+        path: PathBuf,
+        /// The container's name.
+        container: String,
+    },
+    /// Files could not be copied into a container or out of it.
+    #[error("copy files of container {container}")]
+    Copy {
+        /// Its name.
+        container: String,
+        /// The cause.
+        source: LayerError,
+    },
     /// The container's output is not kept.
     #[error("configured logging driver of container {container} does not support reading")]
     NoLog {

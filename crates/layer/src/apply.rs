@@ -80,6 +80,8 @@ pub fn apply(tar: &mut dyn Read, target: &Path, options: &ApplyOptions) -> Resul
     let lower = options.lower.clone().unwrap_or_else(|| View::new(Vec::new()));
     let upper = match options.whiteouts {
         Whiteouts::Remove => Upper::open_flat(target)?,
+        // What has no layers below is a tree of its own, too.
+        Whiteouts::Literal if options.lower.is_none() => Upper::open_flat(target)?,
         Whiteouts::Overlay | Whiteouts::Literal => Upper::open(target, &lower)?,
     };
     let mut unpacker = Unpacker {

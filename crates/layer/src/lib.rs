@@ -57,6 +57,7 @@ pub use error::{LayerError, Result};
 pub use merge::{merge, merge_onto};
 pub use meta::{Kind, Metadata};
 pub use pack::{
-    LayerStats, TarOptions, diff_id, write_directory, write_layer, write_tree, write_trees,
+    LayerStats, TarOptions, diff_id, write_directory, write_file, write_layer, write_tree,
+    write_trees,
 };
 pub use view::{Filter, Node, Verdict, View, Walk};

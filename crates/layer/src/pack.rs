@@ -87,6 +87,31 @@ pub fn write_trees(
     packer.end()
 }
 
+/// Writes one file of a view, a directory with all that is in it, as a tar in which it is called
+/// `name`: a relative path of plain names, or `.` for the contents of a directory.
+///
+/// # Errors
+/// As [`write_layer`].
+pub fn write_file(
+    view: &View,
+    node: &Node,
+    name: &Path,
+    out: &mut dyn Write,
+) -> Result<LayerStats> {
+    let options = TarOptions::default();
+    let mut packer = Packer::new(view.clone(), out, &options, false);
+    name.clone_into(&mut packer.prefix);
+    packer.base.clone_from(&node.path);
+    if node.meta.is_dir() {
+        let xattrs = node.xattrs()?;
+        packer.pack_entry(node, name, EntryType::Directory, Path::new(""), &xattrs)?;
+        packer.view.clone().walk(&node.path, &mut |node| packer.pack(node).map(|()| Walk::Into))?;
+    } else {
+        packer.pack(node)?;
+    }
+    packer.end()
+}
+
 /// Writes all files of the directory `dir` as one tar that is to be unpacked again: with the times
 /// as exact as they are, the directory itself in front, and `comment`, which
 /// [`comment`](crate::comment()) finds.
@@ -130,6 +155,8 @@ struct Packer<'a> {
     is_exact: bool,
     /// The directory that everything is in.
     prefix: PathBuf,
+    /// What is left out of the paths of the view.
+    base: PathBuf,
     /// The first name of every file with several.
     names: HashMap<(u64, u64), PathBuf>,
     /// For headers.
@@ -142,9 +169,21 @@ struct Packer<'a> {
 impl<'a> Packer<'a> {
     fn new(view: View, out: &'a mut dyn Write, options: &'a TarOptions, whiteouts: bool) -> Self {
         let (names, stats) = (HashMap::new(), LayerStats::default());
-        let (is_exact, prefix) = (false, PathBuf::new());
+        let (is_exact, prefix, base) = (false, PathBuf::new(), PathBuf::from("/"));
         let (buffer, contents) = (Vec::new(), Vec::new());
-        Self { view, out, options, whiteouts, is_exact, prefix, names, buffer, contents, stats }
+        Self {
+            view,
+            out,
+            options,
+            whiteouts,
+            is_exact,
+            prefix,
+            base,
+            names,
+            buffer,
+            contents,
+            stats,
+        }
     }
 
     fn run(mut self) -> Result<LayerStats> {
@@ -163,7 +202,12 @@ impl<'a> Packer<'a> {
     }
 
     fn pack(&mut self, node: &Node) -> Result<()> {
-        let path = self.prefix.join(sys::relative(&node.path));
+        let path = match node.path.strip_prefix(&self.base) {
+            // Joined, it would end with a slash.
+            Ok(rest) if rest.as_os_str().is_empty() => self.prefix.clone(),
+            Ok(rest) => self.prefix.join(rest),
+            Err(_) => self.prefix.join(sys::relative(&node.path)),
+        };
         if node.meta.is_whiteout() {
             return self.pack_whiteout(&sibling(&path, node.name().as_bytes()));
         }

@@ -18,6 +18,7 @@ pub(crate) struct Container {
 enum ContainerCommand {
     Attach(c::attach::Args),
     Commit(c::commit::Args),
+    Cp(c::cp::Args),
     Create(Box<c::create::Args>),
     Diff(c::diff::ContainerArgs),
     Exec(c::exec::Args),
@@ -36,7 +37,9 @@ enum ContainerCommand {
     Rm(c::rm::Args),
     Run(Box<c::run::Args>),
     Start(c::start::Args),
+    Stats(c::stats::Args),
     Stop(c::stop::Args),
+    Top(c::top::Args),
     Unpause(c::pause::UnpauseArgs),
     Wait(c::wait::Args),
 }
@@ -47,6 +50,7 @@ impl Container {
         match self.command {
             ContainerCommand::Attach(args) => c::attach::run(&args, session),
             ContainerCommand::Commit(args) => c::commit::run(args, session),
+            ContainerCommand::Cp(args) => c::cp::run(&args, session),
             ContainerCommand::Create(args) => c::create::run(&args, session),
             ContainerCommand::Diff(args) => c::diff::container(&args, session),
             ContainerCommand::Exec(args) => c::exec::run(&args, session),
@@ -63,7 +67,9 @@ impl Container {
             ContainerCommand::Rm(args) => c::rm::run(&args, session),
             ContainerCommand::Run(args) => c::run::run(&args, session),
             ContainerCommand::Start(args) => c::start::run(&args, session),
+            ContainerCommand::Stats(args) => c::stats::run(&args, session),
             ContainerCommand::Stop(args) => c::stop::run(&args, session),
+            ContainerCommand::Top(args) => c::top::run(&args, session),
             ContainerCommand::Unpause(args) => c::pause::unpause(&args, session),
             ContainerCommand::Wait(args) => c::wait::run(&args, session),
         }

@@ -10,6 +10,7 @@ mod cache_mounts;
 mod call;
 mod containers;
 mod context;
+mod cp;
 mod crash;
 mod damage;
 mod debug;

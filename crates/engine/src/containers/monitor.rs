@@ -14,9 +14,10 @@ use std::process::{Command, Stdio};
 use rustix::fs::{FileType, fstat};
 use serde::{Deserialize, Serialize};
 
+use super::Control;
 use super::attach::Socket;
 use super::model::Container;
-use super::{Control, Io};
+use super::supervise::Holder;
 use crate::error::{IoContext as _, in_one_line};
 use crate::{Engine, EngineError, Result};
 
@@ -93,7 +94,7 @@ pub fn monitor(engine: &Engine, id: &str, report: &mut dyn Write) -> Result<()> 
     let control = Control::new()?;
     let visitor = visitor()?;
     let mut told = false;
-    let result = engine.run_held(id, Io::default(), visitor, &control, &mut |_| {
+    let result = engine.run_held(id, Holder::Monitor(visitor), &control, &mut |_| {
         told = true;
         tell(report, &Report::Started);
     });

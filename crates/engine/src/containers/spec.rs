@@ -7,11 +7,11 @@ use bld_sandbox::{
     Account, Capabilities, CgroupSpec, Device, Limits as CgroupLimits, MountKind, Resource, Rlimit,
     Root, Seccomp, Spec, Stdio, lookup_user,
 };
-use bld_store::ContainerLayer;
 
 use super::create::set_env;
 use super::model::{Container, HostConfig, Limits, Mount, MountSource, NetworkMode};
 use super::network::Prepared;
+use super::supervise::Held;
 use crate::{Engine, EngineError, Result};
 
 /// What images without a `PATH` get.
@@ -29,14 +29,15 @@ fn cgroup_name(id: &str) -> String {
 }
 
 impl Engine {
-    /// What the sandbox is asked for `container`, whose writable layer is `layer`.
+    /// What the sandbox is asked for `container`, which is `held`.
     pub(super) fn spec(
         &self,
         container: &Container,
-        layer: &ContainerLayer,
+        held: &Held<'_>,
         network: Prepared,
         stdio: Stdio,
     ) -> Result<Spec> {
+        let layer = &held.layer;
         let (config, host) = (&container.config, &container.host);
         let hostname = match host.network {
             NetworkMode::Host => None,
@@ -81,7 +82,7 @@ impl Engine {
                 parent: None,
                 within: None,
                 limits: limits(&host.limits),
-                accounting: false,
+                accounting: held.is_counted,
             }),
             stdio,
             resolv_conf: Some(network.resolv_conf),

@@ -26,6 +26,23 @@ pub struct Exit {
     pub oom_killed: bool,
 }
 
+/// Who holds a container.
+pub(super) enum Holder {
+    /// The process that was asked to run it, with its streams.
+    Foreground(Io),
+    /// A process of its own. Somebody may be attached from the first moment.
+    Monitor(Option<Socket>),
+}
+
+/// What the holder of a container has in hand.
+pub(super) struct Held<'a> {
+    pub(super) layer: ContainerLayer,
+    control: &'a Control,
+    post: Post,
+    /// What the container uses is counted: one that is there for a moment only need not pay for it.
+    pub(super) is_counted: bool,
+}
+
 impl Engine {
     /// Runs a container that was created or has ended before, and holds it until its end. `started`
     /// is called when it runs for the first time.
@@ -43,16 +60,14 @@ impl Engine {
         control: &Control,
         started: &mut dyn FnMut(&Container),
     ) -> Result<Exit> {
-        self.run_held(name, io, None, control, started)
+        self.run_held(name, Holder::Foreground(io), control, started)
     }
 
-    /// As [`run_container`](Self::run_container); a `visitor` is attached from the first moment,
-    /// and its streams are there in place of `io`.
+    /// As [`run_container`](Self::run_container), by whoever `holder` says.
     pub(super) fn run_held(
         &self,
         name: &str,
-        mut io: Io,
-        visitor: Option<Socket>,
+        holder: Holder,
         control: &Control,
         started: &mut dyn FnMut(&Container),
     ) -> Result<Exit> {
@@ -66,32 +81,37 @@ impl Engine {
         };
         let dir = self.container_dir(&container.id)?;
         std::fs::create_dir_all(&dir).at("create", &dir)?;
-        let mut post = Post::open(&dir).at("listen in", &dir)?;
-        if let Some(visitor) = visitor {
-            io = attach::io_of(post.welcome(visitor).at("listen in", &dir)?);
-        }
-        let held = self.hold(container.clone(), &layer, io, control, &mut post, started);
-        drop(layer);
-        let held = if container.host.auto_remove {
-            let discarded = self.discard(&container, true);
-            held.and_then(|exit| discarded.map(|()| exit))
-        } else {
-            held
+        let post = Post::open(&dir).at("listen in", &dir)?;
+        let mut held = Held { layer, control, post, is_counted: false };
+        let io = match holder {
+            Holder::Foreground(io) => io,
+            Holder::Monitor(visitor) => {
+                held.is_counted = true;
+                let visit = visitor.map(|visitor| held.post.welcome(visitor)).transpose();
+                visit.at("listen in", &dir)?.map(attach::io_of).unwrap_or_default()
+            }
         };
-        if let Ok(exit) = held {
+        let ended = self.hold(container.clone(), &mut held, io, started);
+        let Held { layer, mut post, .. } = held;
+        drop(layer);
+        let ended = if container.host.auto_remove {
+            let discarded = self.discard(&container, true);
+            ended.and_then(|exit| discarded.map(|()| exit))
+        } else {
+            ended
+        };
+        if let Ok(exit) = ended {
             post.dismiss(exit);
         }
-        held
+        ended
     }
 
     /// Holds a container until it has ended and is not to be started again.
     fn hold(
         &self,
         mut container: Container,
-        layer: &ContainerLayer,
+        held: &mut Held<'_>,
         mut io: Io,
-        control: &Control,
-        post: &mut Post,
         started: &mut dyn FnMut(&Container),
     ) -> Result<Exit> {
         container.stop_asked = false;
@@ -100,23 +120,17 @@ impl Engine {
         let mut first = true;
         loop {
             let began = Instant::now();
-            let ran = self.run_once(
-                &mut container,
-                layer,
-                std::mem::take(&mut io),
-                control,
-                post,
-                &mut |c| {
-                    if std::mem::take(&mut first) {
-                        started(c);
-                    }
-                },
-            );
+            let io = std::mem::take(&mut io);
+            let ran = self.run_once(&mut container, held, io, &mut |container| {
+                if std::mem::take(&mut first) {
+                    started(container);
+                }
+            });
             let pause = self.enter_end(&mut container, &ran, began.elapsed(), &mut backoff)?;
             match (&ran, pause) {
                 (Ok(exit), Some(pause)) => {
-                    post.dismiss(*exit);
-                    if !self.rest(&container, post, pause)? {
+                    held.post.dismiss(*exit);
+                    if !self.rest(&container, &mut held.post, pause)? {
                         return ran;
                     }
                 }
@@ -206,10 +220,8 @@ impl Engine {
     fn run_once(
         &self,
         container: &mut Container,
-        layer: &ContainerLayer,
+        held: &mut Held<'_>,
         io: Io,
-        control: &Control,
-        post: &mut Post,
         started: &mut dyn FnMut(&Container),
     ) -> Result<Exit> {
         let log = match container.host.log {
@@ -220,7 +232,7 @@ impl Engine {
         let mut service = std::mem::take(&mut network.service);
         let (stdio, streams) =
             Streams::open(container.host.tty, container.host.open_stdin, io.size)?;
-        let spec = self.spec(container, layer, network, stdio)?;
+        let spec = self.spec(container, held, network, stdio)?;
         let mut process =
             bld_sandbox::spawn(spec).map_err(|source| EngineError::Start { source })?;
         container.state.status = Status::Running;
@@ -239,7 +251,8 @@ impl Engine {
             // What fails here is missed by the container; it is no reason to end it.
             let _missed = self.refreshed(&container.id, &mut service);
         };
-        let status = relays.attend(&mut process, control, Some(post), &mut refresh)?;
+        let status =
+            relays.attend(&mut process, held.control, Some(&mut held.post), &mut refresh)?;
         relays.finish();
         Ok(Exit { code: status.code, oom_killed: status.oom_killed })
     }
