@@ -48,6 +48,9 @@ pub struct ApplyOptions {
     /// listing them keep their owner and mode, symbolic links below are followed, and hard links
     /// may point below.
     pub lower: Option<View>,
+    /// The target is a tree of its own, not a layer: what is replaced in it leaves no mark. It always
+    /// is where whiteouts [remove](Whiteouts::Remove).
+    pub flat: bool,
     /// The directory inside the tree that entry names are relative to; the root when empty. It
     /// must exist or be free to be made.
     pub prefix: PathBuf,
@@ -80,8 +83,7 @@ pub fn apply(tar: &mut dyn Read, target: &Path, options: &ApplyOptions) -> Resul
     let lower = options.lower.clone().unwrap_or_else(|| View::new(Vec::new()));
     let upper = match options.whiteouts {
         Whiteouts::Remove => Upper::open_flat(target)?,
-        // What has no layers below is a tree of its own, too.
-        Whiteouts::Literal if options.lower.is_none() => Upper::open_flat(target)?,
+        Whiteouts::Literal if options.flat => Upper::open_flat(target)?,
         Whiteouts::Overlay | Whiteouts::Literal => Upper::open(target, &lower)?,
     };
     let mut unpacker = Unpacker {

@@ -111,6 +111,7 @@ impl Tree {
         let options = ApplyOptions {
             whiteouts: Whiteouts::Literal,
             owner,
+            flat: self.lower.is_none(),
             lower: self.lower.clone(),
             prefix: dir.strip_prefix("/").unwrap_or(dir).to_owned(),
             ..ApplyOptions::default()
@@ -172,7 +173,8 @@ impl Engine {
     ) -> Result<u64> {
         let container = self.find_container(name)?;
         let written = Written::new(source);
-        let missing = || std::io::Error::from(Errno::NOENT);
+        let what = format!("lstat {}: no such file or directory", source.display());
+        let missing = || EngineError::Invalid { what };
         let real = if options.follow || written.is_dir {
             std::fs::canonicalize(source)
         } else {
@@ -180,14 +182,17 @@ impl Engine {
             let parent = std::fs::canonicalize(parent.unwrap_or(Path::new(".")));
             parent.map(|parent| parent.join(source.file_name().unwrap_or_default()))
         };
-        let real = real.at("stat", source)?;
+        let real = match real {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(missing()),
+            real => real.at("lstat", source)?,
+        };
         // The root has no parent to look it up in.
         let parent = real.parent().unwrap_or(&real);
         let host = Tree::plain(parent)?;
         let node =
             host.find(Path::new("/").join(real.file_name().unwrap_or_default()).as_path(), false);
         let node = node.map_err(|source| copy_failed(&container.name, source))?;
-        let node = node.ok_or_else(missing).at("stat", source)?;
+        let node = node.ok_or_else(missing)?;
         if written.is_dir && !node.meta.is_dir() {
             return Err(std::io::Error::from(Errno::NOTDIR)).at("stat", source);
         }

@@ -40,6 +40,7 @@ pub fn unpack(request: &CopyRequest<'_>, item: &Item) -> Result<bool, CopyError>
         whiteouts: Whiteouts::Literal,
         owner: request.owner,
         mtime: request.mtime,
+        flat: false,
         lower: Some(request.dest_view.clone()),
         prefix: target,
     };
