@@ -31,12 +31,20 @@ pub enum CacheError {
         /// What is missing or wrong.
         reason: String,
     },
-    /// An object of a bucket could not be read or written.
+    /// A cache service cannot be used as things are.
+    #[error("use the cache service {service}: {reason}")]
+    Service {
+        /// Which.
+        service: String,
+        /// What is missing or wrong.
+        reason: String,
+    },
+    /// An object of a bucket, or an entry of a cache service, could not be read or written.
     #[error("{action} {object}: {reason}")]
     Object {
         /// Verb: `read`, `write`, ...
         action: &'static str,
-        /// The object, as `s3://bucket/key`.
+        /// The object, as `s3://bucket/key` or `gha://host/key`.
         object: String,
         /// What the server said, or became of the connection.
         reason: String,

@@ -3,7 +3,7 @@
 //!
 //! A [`Cache`] says which steps have which result, and of which layers that is made. It is written
 //! as BuildKit's `cacheconfig.v0`, in a manifest ([`manifest`]), in the configuration of an image
-//! ([`inline`]), or as a file or object ([`s3`]). BuildKit reads all of it; what `bld` needs besides, its own keys, is
+//! ([`inline`]), or as a file or object ([`s3`], [`gha`]). BuildKit reads all of it; what `bld` needs besides, its own keys, is
 //! a field that BuildKit skips.
 //!
 //! Invariants:
@@ -14,6 +14,7 @@
 
 mod document;
 mod error;
+pub mod gha;
 pub mod inline;
 pub mod layout;
 pub mod manifest;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::gha::Service;
 use crate::s3::Bucket;
 
 /// Where a blob can be had. It holds no secret: whoever goes there brings what is asked for.
@@ -27,6 +28,11 @@ pub enum Place {
         /// What the keys of blobs begin with.
         blobs: String,
     },
+    /// A cache service of GitHub Actions.
+    Gha {
+        /// Which.
+        service: Service,
+    },
 }
 
 impl Place {
@@ -47,6 +53,7 @@ impl std::fmt::Display for Place {
         match self {
             Self::Registry { repository } => f.write_str(repository),
             Self::Local { dir } => dir.display().fmt(f),
+            Self::Gha { service } => service.fmt(f),
             Self::S3 { bucket, blobs } => write!(f, "{bucket}/{blobs}"),
         }
     }

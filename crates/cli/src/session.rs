@@ -137,6 +137,7 @@ fn config(global: &Global) -> EngineConfig {
     };
     config.aws.variables = std::env::vars_os().filter_map(amazons).collect();
     config.aws.home.clone_from(&home);
+    config.actions_token = crate::commands::build::gha::token();
     config.tls_verify = global.tls_verify;
     config.certificate_dirs = certificate_dirs(home.as_deref());
     config.auth_files = auth_files(global, home);

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use bld_cache::gha::Token;
 use bld_cache::s3::Surroundings;
 use bld_network::BridgeConfig;
 
@@ -21,6 +22,8 @@ pub struct EngineConfig {
     pub tls_verify: bool,
     /// The environment and home that clients of Amazon's look into: for caches in buckets.
     pub aws: Surroundings,
+    /// The token of a job of GitHub Actions: for layers in its cache service.
+    pub actions_token: Option<Token>,
     /// Directories with one directory for each registry (`host:port`, and `_default` for all others),
     /// which say how it is spoken to: containerd's `hosts.toml`, or Docker's `*.crt` of authorities and
     /// `*.cert` with `*.key` of ours. The first `hosts.toml` for a registry counts. Those that do not
@@ -54,6 +57,7 @@ impl EngineConfig {
             auth_files: Vec::new(),
             tls_verify: true,
             aws: Surroundings::default(),
+            actions_token: None,
             certificate_dirs: Vec::new(),
             insecure_registries: Vec::new(),
             known_hosts: Vec::new(),

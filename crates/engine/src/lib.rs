@@ -70,6 +70,7 @@ pub(crate) struct Net {
     client: OnceLock<Client>,
     runtime: OnceLock<Runtime>,
     buckets: share::Buckets,
+    services: share::Services,
 }
 
 impl Engine {
@@ -80,6 +81,7 @@ impl Engine {
             client: OnceLock::new(),
             runtime: OnceLock::new(),
             buckets: share::Buckets::default(),
+            services: share::Services::default(),
         };
         Self { store: Arc::default(), net: Arc::new(net), stop: Cancel::new() }
     }

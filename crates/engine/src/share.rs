@@ -8,15 +8,21 @@
 mod bring;
 mod bucket;
 mod export;
+mod gha;
 mod import;
 mod lost;
 mod mounts;
+mod objects;
 mod request;
 
+pub use bld_cache::gha::{
+    GhaCache, Listing, Protocol, Service as CacheService, Token as ServiceToken,
+};
 pub use bld_cache::manifest::Form as CacheForm;
 pub use bld_cache::s3::{AccessKeys, Bucket, S3Cache, Surroundings};
 pub(crate) use bring::Bringer;
 pub(crate) use bucket::Buckets;
 pub(crate) use export::{Exporter, inline, lenders, providing};
+pub(crate) use gha::Services;
 pub(crate) use import::{Imports, import};
 pub use request::{CacheOptions, CacheSource, CacheTarget, ExportMode, LocalTarget, S3Target};

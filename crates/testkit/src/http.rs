@@ -19,7 +19,8 @@ pub struct Request {
     pub target: String,
     /// Names and values, in the order they came in.
     pub headers: Vec<(String, String)>,
-    /// Empty until the handler has decided what becomes of the request.
+    /// Empty until the handler has decided what becomes of the request, unless the server is
+    /// [reading](Server::reading); never in the log.
     pub body: Vec<u8>,
     /// How many requests with the same method and path came before.
     pub nth: usize,
@@ -85,6 +86,8 @@ struct Shared {
     handler: Box<Handler>,
     upstream: Option<SocketAddr>,
     tls: Option<TlsEnds>,
+    /// Whether the handler gets to see bodies.
+    whole: bool,
     log: Mutex<Vec<Request>>,
     ended: AtomicBool,
 }
@@ -109,6 +112,11 @@ impl Server {
         Self::start(None, Some(authority.ends()), Box::new(handler))
     }
 
+    /// A server that answers by itself, whose handler has the whole request.
+    pub fn reading(handler: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start_with(None, None, true, Box::new(handler))
+    }
+
     /// A server in front of the registry at `host`.
     pub fn before(host: &str, handler: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         Self::start(Some(address(host)), None, Box::new(handler))
@@ -124,10 +132,19 @@ impl Server {
     }
 
     fn start(upstream: Option<SocketAddr>, tls: Option<TlsEnds>, handler: Box<Handler>) -> Self {
+        Self::start_with(upstream, tls, false, handler)
+    }
+
+    fn start_with(
+        upstream: Option<SocketAddr>,
+        tls: Option<TlsEnds>,
+        whole: bool,
+        handler: Box<Handler>,
+    ) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("listen on loopback");
         let address = listener.local_addr().expect("a listener has an address");
         let (log, ended) = (Mutex::default(), AtomicBool::new(false));
-        let shared = Arc::new(Shared { handler, upstream, tls, log, ended });
+        let shared = Arc::new(Shared { handler, upstream, tls, whole, log, ended });
         let server = Self { address, shared: Arc::clone(&shared) };
         std::thread::spawn(move || {
             for connection in listener.incoming().map_while(Result::ok) {
@@ -271,11 +288,19 @@ fn receive(connection: impl Read, shared: &Shared) -> Option<(Request, Reply)> {
         request.nth = log.iter().filter(same).count();
         log.push(request.clone());
     }
+    let length = request.header("content-length").and_then(|length| length.parse().ok());
+    let mut read = |request: &mut Request| {
+        request.body = vec![0; length.unwrap_or(0)];
+        reader.read_exact(&mut request.body).ok()
+    };
+    if shared.whole {
+        read(&mut request)?;
+        let reply = (shared.handler)(&request);
+        return Some((request, reply));
+    }
     let reply = (shared.handler)(&request);
     if !matches!(reply, Reply::Close) {
-        let length = request.header("content-length").and_then(|length| length.parse().ok());
-        request.body = vec![0; length.unwrap_or(0)];
-        reader.read_exact(&mut request.body).ok()?;
+        read(&mut request)?;
     }
     Some((request, reply))
 }

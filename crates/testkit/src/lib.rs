@@ -7,6 +7,7 @@
 //! - [`TestEnv`]: runs `bld` with its own root and home, in a directory of its own.
 //! - [`Registry`]: an empty registry on loopback.
 //! - [`S3Server`]: a server of S3 on loopback.
+//! - [`ActionsCache`]: a cache service of GitHub Actions, with its storage.
 //! - [`WebServer`], [`GitDaemon`], [`SshServer`]: where files are brought from.
 //! - [`http`]: a server that answers as told, or stands in front of a registry and spoils its answers.
 //! - [`TokenServer`], [`Authority`]: who lets in to a registry, and who vouches for it.
@@ -20,6 +21,7 @@
 
 #![expect(clippy::expect_used, reason = "a test helper that fails is a failed test")]
 
+mod actions;
 mod archive;
 mod command;
 mod env;
@@ -37,6 +39,7 @@ mod tls;
 mod tokens;
 mod tree;
 
+pub use actions::ActionsCache;
 pub use archive::{Archive, Entry, Kind, write_archive};
 pub use command::{Cmd, Output};
 pub use env::TestEnv;

@@ -8,6 +8,7 @@ mod call;
 mod check;
 mod collect;
 mod contexts;
+pub(crate) mod gha;
 mod insecure;
 mod limits;
 pub(super) mod outputs;
@@ -70,11 +71,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "string")]
     builder: Option<String>,
     /// External cache sources (e.g., "user/app:cache", "type=local,src=path/to/dir",
-    /// "type=s3,bucket=NAME")
+    /// "type=s3,bucket=NAME", "type=gha")
     #[arg(long, value_name = "stringArray")]
     cache_from: Vec<String>,
     /// Cache export destinations (e.g., "user/app:cache", "type=local,dest=path/to/dir",
-    /// "type=s3,bucket=NAME")
+    /// "type=s3,bucket=NAME", "type=gha")
     #[arg(long, value_name = "stringArray")]
     cache_to: Vec<String>,
     /// Set method for evaluating build ("check", "outline", "targets"; format: "check,format=json")

@@ -12,14 +12,14 @@ use serde_json::Value;
 use crate::{BLD, env};
 
 /// Stores that have nothing but their base, in a registry, in common.
-struct Farm {
+pub(crate) struct Farm {
     registry: Registry,
-    dockerfile: String,
+    pub(crate) dockerfile: String,
 }
 
 impl Farm {
     /// Twenty steps in three stages, on a base with something in it that nothing reads.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let registry = Registry::start().unwrap();
         let base = format!("{}/base:1", registry.host());
         let first = env();
@@ -45,14 +45,14 @@ impl Farm {
 }
 
 /// A machine with an empty store.
-fn machine() -> TestEnv {
+pub(crate) fn machine() -> TestEnv {
     let env = TestEnv::new(BLD);
     env.write("ctx/src/file", "source\n");
     env
 }
 
 /// Steps that took work.
-fn ran(output: &Output) -> usize {
+pub(crate) fn ran(output: &Output) -> usize {
     let lines: Vec<&str> = output.stderr.lines().collect();
     let step = |number: &str| {
         let title = lines.iter().find(|line| line.starts_with(&format!("{number} [")));

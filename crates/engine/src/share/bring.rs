@@ -19,9 +19,9 @@ use bld_store::{
 use futures_util::future::join_all;
 use tokio::sync::Semaphore;
 
-use super::bucket::receive;
 use super::lost::{Gone, Lost, is_about_the_network};
 use super::mounts::OfferedMount;
+use super::objects::receive;
 use crate::error::{IoContext as _, in_one_line};
 use crate::images::ensure_unpacked;
 use crate::images::record::note_layer;
@@ -288,7 +288,16 @@ impl Bringer {
                 let described = descriptor(media_type, *digest, *size);
                 let item = Reporter::new(&self.events, vertex).blob(&described);
                 let key = s3::blob_key(&blobs, digest);
-                receive(&self.store, &client, &key, &described, (item, tap.unwrap_or_default()))
+                let pieces = client.stream(&key);
+                receive(&self.store, pieces, &key, &described, (item, tap.unwrap_or_default()))
+                    .await
+            }
+            Some(Place::Gha { service }) => {
+                let client = self.net.gha(&service, None)?;
+                let described = descriptor(media_type, *digest, *size);
+                let item = Reporter::new(&self.events, vertex).blob(&described);
+                let (pieces, name) = (client.blob(digest), digest.to_string());
+                receive(&self.store, pieces, &name, &described, (item, tap.unwrap_or_default()))
                     .await
             }
             None => Err(EngineError::Invalid { what: format!("unknown place {}", source.place) }),

@@ -1,6 +1,7 @@
 //! Buckets of S3 that caches are in.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -8,21 +9,16 @@ use bld_cache::s3::{self, AccessKeys, Bucket, S3};
 use bld_cache::{Cache, CacheError};
 use bld_event::Task;
 use bld_http::{Options, Transport, is_loopback};
-use bld_oci::{Descriptor, DescriptorExt as _};
-use bld_registry::{Item, Sink, Tap};
-use bld_store::{LayerBlob, Store};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use bld_store::LayerBlob;
 
 use super::S3Target;
 use super::export::Exporter;
+use super::objects::Objects;
 use crate::{EngineError, Net, Result, trust};
 
 /// The buckets of one engine. Keys that a build gave for one are good for all that it needs of it.
 #[derive(Debug, Default)]
 pub(crate) struct Buckets(Mutex<HashMap<Bucket, S3>>);
-
-/// Blobs that are looked for at the same time.
-const LOOKS_AT_ONCE: usize = 16;
 
 impl Net {
     /// A client for `bucket`; `keys` count before those of the surroundings.
@@ -57,99 +53,46 @@ impl Net {
     }
 }
 
-/// Brings a blob into the store, and to `tap` while it arrives.
-pub(super) async fn receive(
-    store: &Store,
-    client: &S3,
-    key: &str,
-    blob: &Descriptor,
-    (item, tap): (Item, Tap),
-) -> Result<()> {
-    let gone = |reason: &str| CacheError::Object {
-        action: "read",
-        object: key.to_owned(),
-        reason: reason.to_owned(),
-    };
-    let digest = blob.sha256().map_err(|error| gone(&error.to_string()))?;
-    if store.has_blob(&digest) {
-        return Ok(());
-    }
-    let pieces = client.stream(key).await?;
-    let mut pieces = pieces.ok_or_else(|| gone("there is no such object"))?;
-    let mut sink = Sink::open(store, tap);
-    while let Some(piece) = pieces.next().await {
-        let wrote = match piece {
-            Ok(piece) if sink.received() + piece.len() as u64 <= blob.size() => {
-                sink.write(piece).await.map_err(EngineError::from)
+/// A bucket that a cache is written to.
+struct Target<'a> {
+    client: S3,
+    s3: &'a S3Target,
+}
+
+impl Objects for Target<'_> {
+    /// What is there is renewed if that is due.
+    async fn has(&self, blob: &LayerBlob) -> Result<bool, CacheError> {
+        let (key, size) = (self.s3.cache.blob_key(&blob.digest), blob.size);
+        let there = self.client.head(&key).await?.filter(|object| object.size == size);
+        Ok(match there {
+            None => false,
+            Some(object) if is_old(object.modified, self.s3.refresh) => {
+                self.client.touch(&key, size).await
             }
-            Ok(_) => Err(gone("it is larger than it should be").into()),
-            Err(error) => Err(error.into()),
-        };
-        if let Err(error) = wrote {
-            sink.discard().await;
-            return Err(error);
-        }
-        item.set(sink.received());
+            Some(_) => true,
+        })
     }
-    sink.commit(digest).await?;
-    item.done();
-    Ok(())
+
+    async fn put(&self, blob: &LayerBlob, file: &Path) -> Result<(), CacheError> {
+        self.client.upload(&self.s3.cache.blob_key(&blob.digest), file, blob.size).await
+    }
 }
 
 impl Exporter<'_> {
     /// Writes `cache` as an object for each of its names, and as one for each blob that is not there.
-    pub(super) fn upload(&self, target: &S3Target, cache: &Cache, task: &Task) -> Result<()> {
-        let S3Target { cache: place, parallelism, .. } = target;
+    pub(super) fn upload(&self, s3: &S3Target, cache: &Cache, task: &Task) -> Result<()> {
+        let place = &s3.cache;
         let client = self.engine.net().s3(&place.bucket, place.keys.as_ref())?;
-        let missing = self.engine.block_on(missing(&client, target, cache.blobs()))??;
-        let store = self.engine.store()?;
-        for blob in &missing {
-            self.check_canceled()?;
-            self.provide(cache, &blob.digest, task)?;
-            store.verify_blob(&blob.digest)?;
-        }
-        let write = |LayerBlob { digest, size, .. }| {
-            let (key, file) = (place.blob_key(&digest), store.blob_path(&digest));
-            let client = &client;
-            async move {
-                self.check_canceled()?;
-                client.upload(&key, &file, size).await?;
-                task.progress(format!("writing layer {digest}"), 1, Some(1), true);
-                Ok::<_, EngineError>(())
-            }
-        };
-        let writing = stream::iter(missing.into_iter().map(write));
-        self.engine.block_on(writing.buffer_unordered(*parallelism).try_collect::<()>())??;
+        let target = Target { client, s3 };
+        self.write_blobs(&target, cache, s3.parallelism, task)?;
         let document = cache.to_bytes_alone()?;
         for name in &place.names {
             let key = place.manifest_key(name);
-            self.engine.block_on(client.write(&key, document.clone()))??;
+            self.engine.block_on(target.client.write(&key, document.clone()))??;
             task.progress(format!("writing cache manifest {key}"), 1, Some(1), true);
         }
         Ok(())
     }
-}
-
-/// Those of `blobs` that must be written; those that are there are renewed if that is due.
-async fn missing(
-    client: &S3,
-    target: &S3Target,
-    blobs: Vec<LayerBlob>,
-) -> Result<Vec<LayerBlob>, CacheError> {
-    let looks = blobs.into_iter().map(|blob| async move {
-        let (key, size) = (target.cache.blob_key(&blob.digest), blob.size);
-        let there = client.head(&key).await?.filter(|object| object.size == size);
-        let is_there = match there {
-            None => false,
-            Some(object) if is_old(object.modified, target.refresh) => {
-                client.touch(&key, size).await
-            }
-            Some(_) => true,
-        };
-        Ok((!is_there).then_some(blob))
-    });
-    let looks = stream::iter(looks).buffered(LOOKS_AT_ONCE);
-    looks.try_filter_map(async |found| Ok(found)).try_collect().await
 }
 
 fn is_old(modified: SystemTime, refresh: Duration) -> bool {

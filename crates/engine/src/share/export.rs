@@ -38,6 +38,9 @@ impl Exporter<'_> {
                     ("exporting cache to client directory", options)
                 }
                 CacheTarget::S3 { options, .. } => ("exporting cache to Amazon S3", options),
+                CacheTarget::Gha { options, .. } => {
+                    ("exporting cache to GitHub Actions Cache", options)
+                }
                 CacheTarget::Inline => continue,
             };
             let task = self.events.task(title);
@@ -67,13 +70,16 @@ impl Exporter<'_> {
         if let CacheTarget::S3 { s3, .. } = target {
             return self.upload(s3, &cache, task).map(|()| None);
         }
+        if let CacheTarget::Gha { gha, .. } = target {
+            return self.write_entries(gha, &cache, task).map(|()| None);
+        }
         let written = manifest::write(&cache, options.form)?;
         match target {
             CacheTarget::Registry { reference, .. } => {
                 self.push(reference, &cache, &written, task)?;
             }
             CacheTarget::Local { local, .. } => self.write(local, &cache, &written, task)?,
-            CacheTarget::S3 { .. } | CacheTarget::Inline => {}
+            CacheTarget::S3 { .. } | CacheTarget::Gha { .. } | CacheTarget::Inline => {}
         }
         Ok(Some(written))
     }

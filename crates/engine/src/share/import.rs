@@ -6,9 +6,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use bld_cache::gha::GhaCache;
 use bld_cache::manifest::{self, Found};
 use bld_cache::s3::S3Cache;
-use bld_cache::{Cache, CacheError, Parsed, Place, inline, layout};
+use bld_cache::{Cache, CacheError, MAX_SIZE, Parsed, Place, inline, layout};
 use bld_event::{EventKind, Events, Task, VertexId};
 use bld_oci::{Descriptor, DescriptorExt as _, Digest, ImageConfig, Reference, chain_ids};
 use bld_registry::Reporter;
@@ -164,6 +165,7 @@ fn name_of(source: &CacheSource) -> String {
         CacheSource::S3(cache) => {
             format!("{}/{}", cache.bucket, cache.manifest_key(&cache.names.join(";")))
         }
+        CacheSource::Gha(cache) => format!("{}/{}", cache.service, cache.scope),
     }
 }
 
@@ -172,6 +174,7 @@ fn read(engine: &Engine, source: &CacheSource, name: &str, task: &Task) -> Resul
         CacheSource::Registry { reference } => from_registry(engine, reference)?,
         CacheSource::Local { dir, tag, digest } => from_layout(dir, tag, *digest)?,
         CacheSource::S3(cache) => from_bucket(engine, cache)?,
+        CacheSource::Gha(cache) => from_service(engine, cache)?,
     };
     let foreign: usize = parsed.iter().map(|parsed| parsed.foreign).sum();
     let own: usize = parsed.iter().map(|parsed| parsed.cache.records.len()).sum();
@@ -229,7 +232,7 @@ fn from_bucket(engine: &Engine, cache: &S3Cache) -> Result<(Place, Vec<Parsed>)>
     let mut found = Vec::new();
     for name in names {
         let key = cache.manifest_key(name);
-        if let Some(bytes) = engine.block_on(client.read(&key, bld_cache::MAX_SIZE))?? {
+        if let Some(bytes) = engine.block_on(client.read(&key, MAX_SIZE))?? {
             found.push(Cache::parse(&bytes, &[])?);
         }
     }
@@ -240,13 +243,31 @@ fn from_bucket(engine: &Engine, cache: &S3Cache) -> Result<(Place, Vec<Parsed>)>
     Ok((Place::S3 { bucket: bucket.clone(), blobs: blobs.clone() }, found))
 }
 
+/// The documents of all branches that the token is for.
+fn from_service(engine: &Engine, cache: &GhaCache) -> Result<(Place, Vec<Parsed>)> {
+    let client = engine.net().gha(&cache.service, Some(cache))?;
+    // A timer needs the runtime that it runs on.
+    let read =
+        async { tokio::time::timeout(cache.timeout, client.indexes(&cache.scope, MAX_SIZE)).await };
+    let place = || cache.service.to_string();
+    let found = engine.block_on(read)?.map_err(|_| CacheError::Service {
+        service: place(),
+        reason: format!("it takes longer than {} s", cache.timeout.as_secs_f32()),
+    })??;
+    if found.is_empty() {
+        return Err(CacheError::NotFound { name: cache.scope.clone(), place: place() }.into());
+    }
+    let found = found.iter().map(|bytes| Ok(Cache::parse(bytes, &[])?));
+    Ok((Place::Gha { service: cache.service.clone() }, found.collect::<Result<_>>()?))
+}
+
 type ReadBlob<'a> = &'a dyn Fn(&Descriptor) -> Result<Vec<u8>>;
 
 /// What there is in a cache, an image or several of them.
 fn parse(found: Found, blob: ReadBlob<'_>, manifest: ReadBlob<'_>) -> Result<Vec<Parsed>> {
     Ok(match found {
         Found::Cache { config, layers } => {
-            check_size(&config, bld_cache::MAX_SIZE)?;
+            check_size(&config, MAX_SIZE)?;
             vec![Cache::parse(&blob(&config)?, &layers)?]
         }
         Found::Image { config, layers } => {

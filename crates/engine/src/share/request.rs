@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bld_cache::gha::GhaCache;
 use bld_cache::manifest::Form;
 use bld_cache::s3::S3Cache;
 use bld_layer::Compression;
@@ -27,6 +28,8 @@ pub enum CacheSource {
     },
     /// A bucket.
     S3(S3Cache),
+    /// The cache service of GitHub Actions.
+    Gha(GhaCache),
 }
 
 /// What of a build is exported.
@@ -60,6 +63,13 @@ pub enum CacheTarget {
     S3 {
         /// Which, and how it is written to.
         s3: S3Target,
+        /// How.
+        options: CacheOptions,
+    },
+    /// The cache service of GitHub Actions.
+    Gha {
+        /// Which, and what of it.
+        gha: GhaCache,
         /// How.
         options: CacheOptions,
     },

@@ -11,13 +11,13 @@ use bld_engine::share::{
 use bld_layer::Compression;
 use bld_oci::Digest;
 
-use super::insecure;
 use super::outputs::{compression, fields};
+use super::{gha, insecure};
 use crate::error::Failure;
 use crate::output::units::parse_duration;
 
 /// Keys whose values are nobody's business.
-const SECRETS: [&str; 2] = ["secret_access_key", "session_token"];
+const SECRETS: [&str; 4] = ["secret_access_key", "session_token", "token", "ghtoken"];
 
 /// After how long a blob in a bucket counts as forgotten, unless somebody says so.
 const REFRESH: Duration = Duration::from_hours(24);
@@ -26,7 +26,7 @@ const REFRESH: Duration = Duration::from_hours(24);
 const PARALLELISM: usize = 4;
 
 /// What one flag says.
-struct Words<'a> {
+pub(super) struct Words<'a> {
     flag: &'static str,
     word: &'a str,
     kind: String,
@@ -35,12 +35,12 @@ struct Words<'a> {
 
 /// All caches to read.
 pub(super) fn sources(words: &[String]) -> Result<Vec<CacheSource>, Failure> {
-    words.iter().filter(|word| !word.is_empty()).map(|word| source(word)).collect()
+    words.iter().filter(|word| gha::is_active(word)).map(|word| source(word)).collect()
 }
 
 /// All caches to write. `inline` asks for one in the image, as the older spelling does.
 pub(super) fn targets(words: &[String], inline: bool) -> Result<Vec<CacheTarget>, Failure> {
-    let words = words.iter().filter(|word| !word.is_empty());
+    let words = words.iter().filter(|word| gha::is_active(word));
     let mut targets = words.map(|word| target(word)).collect::<Result<Vec<_>, _>>()?;
     if inline && !targets.contains(&CacheTarget::Inline) {
         targets.push(CacheTarget::Inline);
@@ -69,11 +69,11 @@ impl<'a> Words<'a> {
         Ok(words)
     }
 
-    fn invalid(&self, why: &str) -> Failure {
+    pub(super) fn invalid(&self, why: &str) -> Failure {
         Failure::new(format!("invalid {} {:?}: {why}", self.flag, without_secrets(self.word)))
     }
 
-    fn take(&mut self, key: &str) -> Option<String> {
+    pub(super) fn take(&mut self, key: &str) -> Option<String> {
         self.keys.remove(key).filter(|value| !value.is_empty())
     }
 
@@ -131,6 +131,7 @@ fn source(word: &str) -> Result<CacheSource, Failure> {
             CacheSource::Local { dir, tag, digest }
         }
         "s3" => CacheSource::S3(bucket(&mut words)?),
+        "gha" => CacheSource::Gha(gha::cache(&mut words)?),
         other => return Err(words.invalid(&unknown(other))),
     };
     words.end(source)
@@ -176,6 +177,10 @@ fn target(word: &str) -> Result<CacheTarget, Failure> {
             let s3 = S3Target { cache, refresh, parallelism };
             CacheTarget::S3 { s3, options: options(&mut words)? }
         }
+        "gha" => {
+            let gha = gha::cache(&mut words)?;
+            CacheTarget::Gha { gha, options: options(&mut words)? }
+        }
         other => return Err(words.invalid(&unknown(other))),
     };
     words.end(target)
@@ -216,7 +221,7 @@ fn bucket(words: &mut Words<'_>) -> Result<S3Cache, Failure> {
 }
 
 fn unknown(kind: &str) -> String {
-    format!("unknown type {kind:?}: the types are registry, local, inline and s3")
+    format!("unknown type {kind:?}: the types are registry, local, inline, s3 and gha")
 }
 
 fn options(words: &mut Words<'_>) -> Result<CacheOptions, Failure> {
@@ -304,6 +309,10 @@ mod tests {
             ("type=local", "dest is required"),
             ("type=inline,mode=max", "mode=min only"),
             ("type=s3,bucket=b,upload_parallelism=0", "a positive integer"),
+            (
+                "type=gha,url=http://r.example,token=geheim,timeout=x",
+                "token=***,timeout=x\": invalid duration",
+            ),
             (
                 "type=s3,bucket=b,secret_access_key=geheim",
                 "secret_access_key=***\": access_key_id and secret_access_key go together",

@@ -84,7 +84,8 @@ pub(super) fn without_effect(args: &Args) -> Vec<String> {
         // `--rm` and `--force-rm` ask for what always happens.
     ];
     let given = notes.into_iter().filter(|(given, ..)| *given);
-    given.map(|(_, flag, why)| format!("note: {flag} has no effect: {why}")).collect()
+    let caches = super::gha::note(args.cache_from.iter().chain(&args.cache_to));
+    given.map(|(_, flag, why)| format!("note: {flag} has no effect: {why}")).chain(caches).collect()
 }
 
 /// Operating systems and architectures that images are published for.
