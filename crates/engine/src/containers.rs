@@ -16,6 +16,7 @@ mod create;
 mod exec;
 mod export;
 mod find;
+mod health;
 mod lifecycle;
 mod liveness;
 pub mod logs;
@@ -44,6 +45,7 @@ pub use copy::CopyOptions;
 pub use create::CreateRequest;
 pub use exec::ExecRequest;
 pub use find::ContainerFilter;
+pub use health::{Health, HealthStatus, Probe};
 pub use logs::{LogEntry, LogQuery};
 pub use model::{
     Attachment, Container, DeviceMapping, HostConfig, Limits, LogDriver, Mount, MountSource,

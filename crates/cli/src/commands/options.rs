@@ -8,13 +8,16 @@ mod ports;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bld_engine::containers::{
     CreateRequest, HostConfig, Limits, LogDriver, NetworkMode, RestartPolicy,
 };
 
+use bld_oci::Healthcheck;
+
 use crate::error::Failure;
-use crate::output::units::parse_size;
+use crate::output::units::{parse_duration, parse_size};
 
 pub(super) use parse::{host as parse_host, swap as parse_swap, ulimit as parse_ulimit};
 
@@ -78,6 +81,24 @@ pub(crate) struct Options {
     /// Expose a port or a range of ports
     #[arg(long, value_name = "list")]
     expose: Vec<String>,
+    /// Command to run to check health
+    #[arg(long, value_name = "string")]
+    health_cmd: Option<String>,
+    /// Time between running the check (ms|s|m|h) (default 30s)
+    #[arg(long, value_name = "duration", value_parser = parse_duration)]
+    health_interval: Option<Duration>,
+    /// Consecutive failures needed to report unhealthy (default 3)
+    #[arg(long, value_name = "int")]
+    health_retries: Option<u32>,
+    /// Time between running the check during the start period (ms|s|m|h) (default 5s)
+    #[arg(long, value_name = "duration", value_parser = parse_duration)]
+    health_start_interval: Option<Duration>,
+    /// Time for the container to start in which failures do not count (ms|s|m|h) (default 0s)
+    #[arg(long, value_name = "duration", value_parser = parse_duration)]
+    health_start_period: Option<Duration>,
+    /// Maximum time to allow one check to run (ms|s|m|h) (default 30s)
+    #[arg(long, value_name = "duration", value_parser = parse_duration)]
+    health_timeout: Option<Duration>,
     /// Container host name
     #[arg(short = 'h', long, value_name = "string")]
     hostname: Option<String>,
@@ -138,6 +159,9 @@ pub(crate) struct Options {
     /// Give extended privileges to this container
     #[arg(long)]
     privileged: bool,
+    /// Disable any container-specified HEALTHCHECK
+    #[arg(long)]
+    no_healthcheck: bool,
     /// Publish a container's port(s) to the host
     #[arg(short, long, value_name = "list")]
     publish: Vec<String>,
@@ -234,6 +258,7 @@ impl Options {
             user: self.user.clone(),
             working_dir: self.workdir.clone(),
             labels,
+            healthcheck: self.healthcheck()?,
             stop_signal: self.stop_signal.clone(),
             expose,
             mounts: mounts::all(&self.volume, &self.mount, &self.tmpfs)?,
@@ -241,6 +266,31 @@ impl Options {
             networks: networks.wishes,
             host,
         })
+    }
+
+    fn healthcheck(&self) -> Result<Healthcheck, Failure> {
+        let span = |span: Option<Duration>| {
+            let nanoseconds = span.map(|span| i64::try_from(span.as_nanos()).unwrap_or(i64::MAX));
+            nanoseconds.filter(|nanoseconds| *nanoseconds > 0)
+        };
+        let check = Healthcheck {
+            test: match self.health_cmd.as_deref() {
+                None | Some("") => Vec::new(),
+                Some(command) => vec!["CMD-SHELL".to_owned(), command.to_owned()],
+            },
+            interval: span(self.health_interval),
+            timeout: span(self.health_timeout),
+            start_period: span(self.health_start_period),
+            start_interval: span(self.health_start_interval),
+            retries: self.health_retries.map(i64::from).filter(|retries| *retries > 0),
+        };
+        if !self.no_healthcheck {
+            return Ok(check);
+        }
+        if check != Healthcheck::default() {
+            return Err(Failure::new("--no-healthcheck conflicts with --health-* options"));
+        }
+        Ok(Healthcheck { test: vec!["NONE".to_owned()], ..check })
     }
 
     /// One line for each flag that is accepted and changes nothing.

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use bld_engine::containers::{Container, ContainerFilter, MountSource, Status};
+use bld_engine::containers::{Container, ContainerFilter, HealthStatus, MountSource, Status};
 
 use super::filter::Filters;
 use crate::error::Failure;
@@ -93,9 +93,9 @@ pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
 }
 
 fn filter(args: &Args) -> Result<ContainerFilter, Failure> {
-    const KNOWN: [&str; 10] = [
+    const KNOWN: [&str; 11] = [
         "id", "name", "label", "exited", "status", "ancestor", "before", "since", "volume",
-        "network",
+        "network", "health",
     ];
     let filters = Filters::parse(&args.filter, &KNOWN)?;
     let status = |name: String| match name.as_str() {
@@ -111,6 +111,8 @@ fn filter(args: &Args) -> Result<ContainerFilter, Failure> {
     let code = |text: String| {
         text.parse().map_err(|_| Failure::new(format!("invalid filter 'exited={text}'")))
     };
+    let health = filters.all("health").iter().map(|word| parse_health(word)).collect();
+    let health: Result<Vec<_>, Failure> = health;
     let last = args.last.and_then(|last| usize::try_from(last).ok()).filter(|last| *last > 0);
     let states = filters.all("status").into_iter().map(status).collect::<Result<Vec<_>, _>>()?;
     let impossible = !states.is_empty() && states.iter().all(Option::is_none);
@@ -127,7 +129,19 @@ fn filter(args: &Args) -> Result<ContainerFilter, Failure> {
         since: filters.last("since").map(str::to_owned),
         volumes: filters.all("volume"),
         networks: filters.all("network"),
+        health: health?,
     })
+}
+
+fn parse_health(word: &str) -> Result<Option<HealthStatus>, Failure> {
+    match word {
+        "starting" => Ok(Some(HealthStatus::Starting)),
+        "healthy" => Ok(Some(HealthStatus::Healthy)),
+        "unhealthy" => Ok(Some(HealthStatus::Unhealthy)),
+        "none" => Ok(None),
+        _ => Err(Failure::new(format!("invalid filter 'health={word}'"))
+            .with_hint("the values are starting, healthy, unhealthy and none")),
+    }
 }
 
 fn row(container: &Container, whole: bool, size: String) -> Row {
@@ -152,6 +166,7 @@ fn row(container: &Container, whole: bool, size: String) -> Row {
         ("Ports", ports::column(container)),
         ("State", container.state.status.name().to_owned()),
         ("Status", status(container, now)),
+        ("HealthStatus", health_word(container)),
         ("Size", size),
         ("Mounts", mounts.join(",")),
         ("LocalVolumes", volumes.to_string()),
@@ -187,6 +202,21 @@ fn ellipsis(text: &str, width: usize) -> String {
     text.chars().take(width - 1).chain(['…']).collect()
 }
 
+fn health_word(container: &Container) -> String {
+    let health = container.state.health.as_ref();
+    health.map_or("none", |health| health.status.name()).to_owned()
+}
+
+/// How well a container is, behind what it does.
+fn health(container: &Container) -> &'static str {
+    match container.state.health.as_ref().map(|health| health.status) {
+        None => "",
+        Some(HealthStatus::Starting) => " (health: starting)",
+        Some(HealthStatus::Healthy) => " (healthy)",
+        Some(HealthStatus::Unhealthy) => " (unhealthy)",
+    }
+}
+
 /// What a container does, in words.
 pub(super) fn status(container: &Container, now: SystemTime) -> String {
     let state = &container.state;
@@ -195,7 +225,7 @@ pub(super) fn status(container: &Container, now: SystemTime) -> String {
     };
     match state.status {
         Status::Created => "Created".to_owned(),
-        Status::Running => format!("Up {}", since(state.started)),
+        Status::Running => format!("Up {}{}", since(state.started), health(container)),
         Status::Paused => format!("Up {} (Paused)", since(state.started)),
         Status::Restarting => {
             format!("Restarting ({}) {} ago", state.exit_code, since(state.finished))

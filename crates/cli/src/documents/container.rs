@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use bld_engine::containers::{
-    Attachment, Container, Endpoint, LogDriver, Mount, MountSource, NetworkMode, Published, Status,
+    Attachment, Container, Endpoint, Health, LogDriver, Mount, MountSource, NetworkMode, Published,
+    Status,
 };
 
 use crate::output::ports;
@@ -57,6 +58,8 @@ struct State {
     pid: i32,
     exit_code: i32,
     error: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<Value>,
     started_at: String,
     finished_at: String,
 }
@@ -93,6 +96,7 @@ pub(crate) fn document(
                 state.exit_code
             },
             error: state.error.clone(),
+            health: state.health.as_ref().map(health),
             started_at: super::maybe_time(state.started),
             finished_at: super::maybe_time(state.finished),
         },
@@ -117,6 +121,22 @@ pub(crate) fn document(
         config: config(container),
         network_settings: network_settings(container),
     }
+}
+
+fn health(health: &Health) -> Value {
+    let probes = health.log.iter().map(|probe| {
+        json!({
+            "Start": super::time(probe.start),
+            "End": super::time(probe.end),
+            "ExitCode": probe.exit_code,
+            "Output": probe.output,
+        })
+    });
+    json!({
+        "Status": health.status.name(),
+        "FailingStreak": health.failing_streak,
+        "Log": probes.collect::<Vec<_>>(),
+    })
 }
 
 fn mount_point(mount: &Mount, place: &str) -> Value {

@@ -22,6 +22,7 @@ mod explain;
 mod flags;
 mod formats;
 mod gallery;
+mod health;
 mod history;
 mod imagetools;
 mod inside;

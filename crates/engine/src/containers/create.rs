@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use bld_event::Events;
 use bld_layer::View;
-use bld_oci::{ContainerConfig, Digest, Platform};
+use bld_oci::{ContainerConfig, Digest, Healthcheck, Platform};
 use bld_store::{ImageRecord, Store, StoreError};
 use rustix::system::uname;
 
@@ -38,6 +38,8 @@ pub struct CreateRequest {
     pub working_dir: Option<String>,
     /// Labels, added to the image's.
     pub labels: BTreeMap<String, String>,
+    /// What is said of the health check; the rest is as the image says.
+    pub healthcheck: Healthcheck,
     /// Stop signal, instead of the image's.
     pub stop_signal: Option<String>,
     /// Ports that are exposed besides the image's.
@@ -363,6 +365,10 @@ fn merge(mut config: ContainerConfig, request: &CreateRequest) -> Result<Contain
     }
     if let Some(signal) = &request.stop_signal {
         config.stop_signal = Some(signal.clone());
+    }
+    if request.healthcheck != Healthcheck::default() {
+        let merged = super::health::merge(&request.healthcheck, config.healthcheck.as_ref());
+        config.healthcheck = Some(merged);
     }
     config.labels.extend(request.labels.clone());
     config.exposed_ports.extend(request.expose.iter().cloned());

@@ -6,6 +6,7 @@ use bld_dockerfile::ignore::glob_match;
 use bld_oci::Digest;
 use bld_store::StoreError;
 
+use super::health::HealthStatus;
 use super::model::{Container, Status};
 use super::{decode, liveness};
 use crate::{Engine, EngineError, Result, images};
@@ -38,6 +39,8 @@ pub struct ContainerFilter {
     pub volumes: Vec<String>,
     /// Networks.
     pub networks: Vec<String>,
+    /// How well they are; none for those that have no health check.
+    pub health: Vec<Option<HealthStatus>>,
 }
 
 impl Engine {
@@ -126,6 +129,9 @@ fn fits(container: &Container, filter: &ContainerFilter) -> bool {
     any(&filter.ids, |id| container.id.starts_with(id.as_str()))
         && any(&filter.names, |pattern| name_fits(pattern, &container.name))
         && any(&filter.status, |status| container.state.status == *status)
+        && any(&filter.health, |health| {
+            container.state.health.as_ref().map(|health| health.status) == *health
+        })
         && any(&filter.exited, |code| {
             container.state.status == Status::Exited && container.state.exit_code == *code
         })

@@ -12,6 +12,7 @@ use bld_network::{Endpoint, PortWish, Published};
 use bld_oci::{ContainerConfig, Digest};
 use serde::{Deserialize, Serialize};
 
+use super::health::Health;
 use super::process::ProcessId;
 
 /// One container.
@@ -382,6 +383,9 @@ pub struct State {
     pub error: String,
     /// The kernel killed it for lack of memory.
     pub oom_killed: bool,
+    /// Whether it is well, where it has a health check and has run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
     /// When it started last.
     #[serde(with = "crate::time::optional", default)]
     pub started: Option<SystemTime>,

@@ -1,5 +1,6 @@
 //! Holding a container from its start to its end, and beyond it when it is to be started again.
 
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use bld_store::{ContainerLayer, StoreError};
@@ -8,10 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::attach::{self, Post, Socket};
 use super::control::Control;
+use super::health::{Check, Health, HealthStatus};
 use super::logs::LogWriter;
 use super::model::{Container, LogDriver, Status};
 use super::process::ProcessId;
-use super::relay::Io;
+use super::relay::{Bell, Io};
 use super::restart::Backoff;
 use super::streams::Streams;
 use crate::error::{IoContext as _, in_one_line};
@@ -154,6 +156,9 @@ impl Engine {
             // Its links end with its network namespace. Taking them away by hand would only make us
             // wait for the kernel (15 ms).
             stored.unplug();
+            if let Some(health) = &mut stored.state.health {
+                health.status = HealthStatus::Unhealthy;
+            }
             match ran {
                 Ok(exit) => {
                     if !stored.stop_asked {
@@ -241,6 +246,8 @@ impl Engine {
         container.state.started = Some(SystemTime::now());
         container.state.error = String::new();
         container.state.oom_killed = false;
+        let check = Check::of(container);
+        container.state.health = check.as_ref().map(|_| Health::default());
         self.enter_start(container)?;
         started(container);
         let mut relays = streams.carry(&mut process, io, log)?;
@@ -251,8 +258,16 @@ impl Engine {
             // What fails here is missed by the container; it is no reason to end it.
             let _missed = self.refreshed(&container.id, &mut service);
         };
-        let status =
-            relays.attend(&mut process, held.control, Some(&mut held.post), &mut refresh)?;
+        let checked = Bell::new().at("create", "an eventfd")?;
+        let status = thread::scope(|scope| {
+            if let Some(check) = &check {
+                scope.spawn(|| self.check_health(container, check, &checked));
+            }
+            let status =
+                relays.attend(&mut process, held.control, Some(&mut held.post), &mut refresh);
+            checked.ring();
+            status
+        })?;
         relays.finish();
         Ok(Exit { code: status.code, oom_killed: status.oom_killed })
     }
