@@ -22,6 +22,7 @@ pub(crate) mod remove;
 mod save;
 mod tag;
 pub(crate) mod unpack;
+mod usage;
 pub(crate) mod variants;
 
 pub use anatomy::{
@@ -40,3 +41,4 @@ pub use pull::Pulled;
 pub use record::config;
 pub use remove::{Conflict, Removed};
 pub use unpack::ensure_unpacked;
+pub use usage::ImageUsage;

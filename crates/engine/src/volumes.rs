@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::containers::{MountSource, names};
 use crate::error::IoContext as _;
-use crate::{Engine, EngineError, Result, tree};
+use crate::{Engine, EngineError, Result, images, tree};
 
 const DATA: &str = "_data";
 const ABOUT: &str = "volume.json";
@@ -40,6 +40,11 @@ pub struct Volume {
 }
 
 impl Volume {
+    /// Bytes of its files.
+    pub fn size(&self) -> u64 {
+        tree::size(&self.data)
+    }
+
     /// Gives an empty volume what `image` has at `path`: files, owner and mode.
     pub(crate) fn fill(&self, image: &View, path: &Path) -> Result<()> {
         let mut entries = fs::read_dir(&self.data).at("read", &self.data)?;
@@ -189,12 +194,21 @@ impl Engine {
         fs::remove_dir_all(&dir).at("remove", &dir)
     }
 
-    /// Removes the volumes nobody uses; those with a name only if `all`.
-    pub fn prune_volumes(&self, all: bool) -> Result<crate::containers::Pruned> {
+    /// Removes the volumes nobody uses and that have all of `labels` and none of `without`; those
+    /// with a name only if `all`.
+    pub fn prune_volumes(
+        &self,
+        all: bool,
+        labels: &[(String, Option<String>)],
+        without: &[(String, Option<String>)],
+    ) -> Result<crate::containers::Pruned> {
         let mut pruned = crate::containers::Pruned::default();
         for volume in self.volumes()? {
-            if (all || volume.anonymous) && self.volume_users(&volume.name)?.is_empty() {
-                pruned.bytes += tree::size(&volume.data);
+            let wanted = (all || volume.anonymous)
+                && images::list::matches_labels(&volume.labels, labels)
+                && images::list::lacks_labels(&volume.labels, without);
+            if wanted && self.volume_users(&volume.name)?.is_empty() {
+                pruned.bytes += volume.size();
                 self.remove_volume(&volume.name, true)?;
                 pruned.removed.push(volume.name);
             }

@@ -169,7 +169,9 @@ pub(crate) struct System {
 #[derive(Debug, Subcommand)]
 enum SystemCommand {
     Check(c::prune::CheckArgs),
+    Df(c::df::Args),
     Info(c::info::Args),
+    Prune(c::prune_system::Args),
 }
 
 impl System {
@@ -177,7 +179,9 @@ impl System {
     pub(crate) fn run(self, session: &Session) -> Outcome {
         match self.command {
             SystemCommand::Check(args) => c::prune::check(&args, session),
+            SystemCommand::Df(args) => c::df::run(&args, session),
             SystemCommand::Info(args) => c::info::run(&args, session),
+            SystemCommand::Prune(args) => c::prune_system::run(&args, session),
         }
     }
 }

@@ -99,7 +99,7 @@ fn filter(args: &Args) -> Result<ImageFilter, Failure> {
 }
 
 /// One row for each name, or one without.
-fn rows(image: &ImageSummary, id: &str) -> Vec<Row> {
+pub(super) fn rows(image: &ImageSummary, id: &str) -> Vec<Row> {
     let now = SystemTime::now();
     let row = |repository: String, tag: String| {
         let digest = image.repo_digests.iter().find(|known| {

@@ -292,19 +292,21 @@ fn row(network: &Found, whole: bool) -> Row {
 
 fn prune(args: &PruneArgs, session: &Session) -> Outcome {
     let filters = Filters::parse(&args.filter, &["until", "label", "label!"])?;
+    let warning = "This will remove all custom networks not used by at least one container.";
+    if prune::confirmed(session, args.force, warning)? {
+        session.print(&take(&filters, session)?.text)?;
+    }
+    Ok(0)
+}
+
+/// Removes the networks that no container is on.
+pub(super) fn take(filters: &Filters, session: &Session) -> Result<prune::Taken, Failure> {
     let (with, without) = (filters.labels("label"), filters.labels("label!"));
     let until = filters.time("until")?;
-    let warning = "This will remove all custom networks not used by at least one container.";
-    if !prune::confirmed(session, args.force, warning)? {
-        return Ok(0);
-    }
     let removed = session.engine.prune_networks(&|network| {
         until.is_none_or(|until| network.created < until)
             && has_labels(network, &with)
             && !without.iter().any(|one| has_labels(network, std::slice::from_ref(one)))
     })?;
-    if !removed.is_empty() {
-        session.say(&format!("Deleted Networks:\n{}\n", removed.join("\n")))?;
-    }
-    Ok(0)
+    Ok(prune::Taken::new("Deleted Networks", &removed, 0))
 }

@@ -42,6 +42,9 @@ pub(crate) struct VolumeArgs {
     /// Remove all unused volumes, not just anonymous ones
     #[arg(short, long)]
     all: bool,
+    /// Provide filter values (e.g. "label=<label>")
+    #[arg(long, value_name = "filter")]
+    filter: Vec<String>,
     /// Do not prompt for confirmation
     #[arg(short, long)]
     force: bool,
@@ -67,13 +70,35 @@ pub(super) fn confirmed(session: &Session, force: bool, warning: &str) -> Result
     Ok(answer.trim().eq_ignore_ascii_case("y"))
 }
 
-fn report(session: &Session, heading: &str, pruned: &Pruned) -> Outcome {
-    let mut text = String::new();
-    if !pruned.removed.is_empty() {
-        text = format!("{heading}:\n{}\n\n", pruned.removed.join("\n"));
+/// What was taken away of one kind: lines for people, and how many bytes that freed.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    pub(super) text: String,
+    pub(super) bytes: u64,
+}
+
+impl Taken {
+    /// The names of what was taken, below a heading.
+    pub(super) fn new(heading: &str, names: &[String], bytes: u64) -> Self {
+        let text = match names {
+            [] => String::new(),
+            names => format!("{heading}:\n{}\n\n", names.join("\n")),
+        };
+        Self { text, bytes }
     }
-    session.say(&format!("{text}Total reclaimed space: {}", units::size(pruned.bytes, 4)))?;
-    Ok(0)
+
+    fn of(heading: &str, pruned: &Pruned) -> Self {
+        Self::new(heading, &pruned.removed, pruned.bytes)
+    }
+
+    fn report(&self, session: &Session) -> Outcome {
+        session.say(&format!(
+            "{}Total reclaimed space: {}",
+            self.text,
+            units::size(self.bytes, 4)
+        ))?;
+        Ok(0)
+    }
 }
 
 pub(crate) fn containers(args: &ContainerArgs, session: &Session) -> Outcome {
@@ -81,9 +106,14 @@ pub(crate) fn containers(args: &ContainerArgs, session: &Session) -> Outcome {
     if !confirmed(session, args.force, "This will remove all stopped containers.")? {
         return Ok(0);
     }
+    take_containers(&filters, session)?.report(session)
+}
+
+/// Removes the containers that have ended.
+pub(super) fn take_containers(filters: &Filters, session: &Session) -> Result<Taken, Failure> {
     let (labels, without) = (filters.labels("label"), filters.labels("label!"));
     let pruned = session.engine.prune_containers(filters.time("until")?, &labels, &without)?;
-    report(session, "Deleted Containers", &pruned)
+    Ok(Taken::of("Deleted Containers", &pruned))
 }
 
 pub(crate) fn images(args: &ImageArgs, session: &Session) -> Outcome {
@@ -97,6 +127,15 @@ pub(crate) fn images(args: &ImageArgs, session: &Session) -> Outcome {
     if !confirmed(session, args.force, warning)? {
         return Ok(0);
     }
+    take_images(all, &filters, session)?.report(session)
+}
+
+/// Removes the images that nobody needs.
+pub(super) fn take_images(
+    all: bool,
+    filters: &Filters,
+    session: &Session,
+) -> Result<Taken, Failure> {
     let filter = ImageFilter {
         labels: filters.labels("label"),
         without_labels: filters.labels("label!"),
@@ -110,12 +149,13 @@ pub(crate) fn images(args: &ImageArgs, session: &Session) -> Outcome {
             removed.iter().map(|removed: &Removed| rmi::line(removed).to_lowercase()).collect();
         text = format!("Deleted Images:\n{lines}\n");
     }
-    session.say(&format!("{text}Total reclaimed space: {}", units::size(bytes, 4)))?;
-    Ok(0)
+    Ok(Taken { text, bytes })
 }
 
 pub(crate) fn volumes(args: &VolumeArgs, session: &Session) -> Outcome {
-    let warning = if args.all {
+    let filters = Filters::parse(&args.filter, &["all", "label", "label!"])?;
+    let all = args.all || filters.flag("all")? == Some(true);
+    let warning = if all {
         "This will remove all local volumes not used by at least one container."
     } else {
         "This will remove anonymous local volumes not used by at least one container."
@@ -123,7 +163,18 @@ pub(crate) fn volumes(args: &VolumeArgs, session: &Session) -> Outcome {
     if !confirmed(session, args.force, warning)? {
         return Ok(0);
     }
-    report(session, "Deleted Volumes", &session.engine.prune_volumes(args.all)?)
+    take_volumes(all, &filters, session)?.report(session)
+}
+
+/// Removes the volumes that nobody uses.
+pub(super) fn take_volumes(
+    all: bool,
+    filters: &Filters,
+    session: &Session,
+) -> Result<Taken, Failure> {
+    let (labels, without) = (filters.labels("label"), filters.labels("label!"));
+    let pruned = session.engine.prune_volumes(all, &labels, &without)?;
+    Ok(Taken::of("Deleted Volumes", &pruned))
 }
 
 pub(crate) fn check(args: &CheckArgs, session: &Session) -> Outcome {

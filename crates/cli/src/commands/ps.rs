@@ -144,7 +144,8 @@ fn parse_health(word: &str) -> Result<Option<HealthStatus>, Failure> {
     }
 }
 
-fn row(container: &Container, whole: bool, size: String) -> Row {
+/// What a list shows of a container.
+pub(super) fn row(container: &Container, whole: bool, size: String) -> Row {
     let now = SystemTime::now();
     let mounts: Vec<String> = container
         .mounts

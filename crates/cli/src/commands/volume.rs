@@ -164,7 +164,8 @@ fn list(args: &ListArgs, session: &Session) -> Outcome {
     Ok(0)
 }
 
-fn row(volume: &Found) -> Row {
+/// What a list shows of a volume.
+pub(super) fn row(volume: &Found) -> Row {
     Row::new([
         ("Driver", "local".to_owned()),
         ("Name", volume.name.clone()),

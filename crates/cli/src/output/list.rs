@@ -35,7 +35,14 @@ impl Row {
         self
     }
 
-    fn value(&self) -> Value {
+    /// The same with one more field, or another value of one.
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.fields.insert(name, value.into());
+        self
+    }
+
+    /// All fields as one document.
+    pub(crate) fn value(&self) -> Value {
         self.fields.iter().map(|(key, value)| (*key, value.clone())).collect()
     }
 }

@@ -46,6 +46,7 @@ mod scripts;
 mod shapes;
 mod share;
 mod signatures;
+mod system;
 mod together;
 mod trees;
 mod trust;

@@ -85,10 +85,13 @@ fn volumes_in_use_are_not_removed() {
     assert!(
         matches!(refused, Err(EngineError::VolumeInUse { users, .. }) if users == [container.id.clone()])
     );
-    assert!(place.engine.prune_volumes(true).unwrap().removed.is_empty());
+    assert!(place.engine.prune_volumes(true, &[], &[]).unwrap().removed.is_empty());
     place.engine.remove_container(&container.id, RemoveOptions::default()).unwrap();
-    assert!(place.engine.prune_volumes(false).unwrap().removed.is_empty(), "it has a name");
-    assert_eq!(place.engine.prune_volumes(true).unwrap().removed, ["v1"]);
+    assert!(
+        place.engine.prune_volumes(false, &[], &[]).unwrap().removed.is_empty(),
+        "it has a name"
+    );
+    assert_eq!(place.engine.prune_volumes(true, &[], &[]).unwrap().removed, ["v1"]);
     assert!(place.engine.remove_volume("v1", true).is_ok());
     assert!(matches!(
         place.engine.remove_volume("v1", false),
