@@ -2,10 +2,17 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bld_store::StoreError;
 
 use super::model::{Container, MountSource};
 use crate::error::IoContext as _;
 use crate::{Engine, EngineError, Result};
+
+/// How long whoever held a container may take to let go of it after its end.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How a container is removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,7 +46,7 @@ impl Engine {
     /// and with `volumes` the volumes nobody named. What is gone already is no error.
     pub(super) fn discard(&self, container: &Container, volumes: bool) -> Result<()> {
         self.wait_for_waiters(container)?;
-        self.store()?.delete_container(&container.id)?;
+        self.delete_container(&container.id)?;
         let dir = self.container_dir(&container.id)?;
         match fs::remove_dir_all(&dir) {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -59,5 +66,26 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Removes a container's document and writable layer. Its holder enters that it has ended and
+    /// closes the layer after that.
+    fn delete_container(&self, id: &str) -> Result<()> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match self.store()?.delete_container(id) {
+                Err(StoreError::SnapshotInUse { .. }) if Instant::now() < end => {}
+                deleted => return Ok(deleted.map(drop)?),
+            }
+            match self.find_container(id) {
+                Ok(container) if container.state.is_running() => {
+                    let (container, state) = (container.name, container.state.status.name());
+                    return Err(EngineError::RemoveRunning { container, state });
+                }
+                Err(EngineError::NoSuchContainer { .. }) => return Ok(()),
+                found => found?,
+            };
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 }

@@ -274,3 +274,20 @@ pub(crate) fn until(mut done: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(10));
     }
 }
+
+#[test]
+fn a_removal_waits_until_the_holder_lets_go() {
+    let place = Place::new();
+    let container = place.create(&["true"], |_| {});
+    let store = bld_store::Store::open(&place.dir.path().join("root")).unwrap();
+    let layer = store.container_layer(&container.id).unwrap();
+    std::thread::scope(|scope| {
+        let remove = || place.engine.remove_container(&container.id, RemoveOptions::default());
+        let removed = scope.spawn(remove);
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(!removed.is_finished());
+        drop(layer);
+        removed.join().unwrap().unwrap();
+    });
+    assert!(place.engine.containers(&all()).unwrap().is_empty());
+}
