@@ -149,9 +149,14 @@ impl RegistryError {
         }
     }
 
-    /// Whether the bytes that came are not those that were asked for.
+    /// Whether the bytes that came are not those that were asked for, or the registry says so of those
+    /// that it got.
     pub(crate) fn is_about_content(&self) -> bool {
-        matches!(self, Self::WrongDigest { .. } | Self::WrongSize { .. })
+        match self {
+            Self::WrongDigest { .. } | Self::WrongSize { .. } => true,
+            Self::Status(refusal) => refusal.is_about_content(),
+            _ => false,
+        }
     }
 
     /// Whether another source of the same content may do better. Trouble of this machine's own
@@ -202,7 +207,23 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
 }
 
+/// What registries call bytes that do not make sense to them.
+const SPOILT: [&str; 5] = [
+    "DIGEST_INVALID",
+    "SIZE_INVALID",
+    "BLOB_UPLOAD_INVALID",
+    "MANIFEST_INVALID",
+    "MANIFEST_BLOB_UNKNOWN",
+];
+
 impl Refusal {
+    fn is_about_content(&self) -> bool {
+        let errors = &self.errors.errors;
+        let sent = matches!(self.method, Method::PUT | Method::PATCH);
+        let malformed = matches!(self.status, StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND);
+        sent && malformed && errors.iter().any(|error| SPOILT.contains(&error.code.as_str()))
+    }
+
     fn is_transient(&self) -> bool {
         match self.status {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => true,

@@ -232,16 +232,21 @@ pub(crate) async fn put_manifest(
         *request.body_mut() = Some(Body::from(manifest.bytes.clone()));
         Ok(request)
     };
-    let response = repository.send("upload a manifest", &request).await?;
-    let kept = response.headers().get("docker-content-digest");
-    let kept = kept.and_then(|digest| digest.to_str().ok()?.parse::<Digest>().ok());
-    match kept.filter(|&kept| kept != manifest.digest) {
-        Some(kept) => {
-            let reason = format!("it made {kept} of the manifest {}", manifest.digest);
-            Err(repository.protocol(reason))
+    let attempt = || async {
+        let response = repository.send_once("upload a manifest", &request).await?;
+        let kept = response.headers().get("docker-content-digest");
+        let kept = kept.and_then(|digest| digest.to_str().ok()?.parse::<Digest>().ok());
+        match kept.filter(|&kept| kept != manifest.digest) {
+            // What was spoilt on its way has a name by now, which the next attempt takes from it.
+            Some(found) => {
+                let what =
+                    format!("manifest {} at {}", manifest.digest, repository.endpoint.registry);
+                Err(RegistryError::WrongDigest { what, found })
+            }
+            None => Ok(()),
         }
-        None => Ok(()),
-    }
+    };
+    repository.persist(attempt).await
 }
 
 pub(crate) fn digest_of(descriptor: &Descriptor) -> Result<Digest, RegistryError> {

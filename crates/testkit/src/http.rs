@@ -57,6 +57,8 @@ pub enum Reply {
     Truncate(usize),
     /// Pass it on, and turn over one bit of this byte of the answer's body, if there is one.
     Flip(usize),
+    /// Turn over one bit of this byte of the request's body, if there is one, and pass it on.
+    FlipRequest(usize),
     /// Close the connection without an answer; nobody is asked.
     Close,
     /// Pass it on, and close the connection without an answer.
@@ -225,6 +227,12 @@ fn serve(mut connection: impl Read + Write, shared: &Shared) {
         (Reply::Stall(time), _) => return std::thread::sleep(*time),
         (reply, Some(upstream)) => {
             let without_range = matches!(reply, Reply::WithoutRange);
+            let mut request = request.clone();
+            if let Reply::FlipRequest(at) = reply
+                && let Some(byte) = request.body.get_mut(*at)
+            {
+                *byte ^= 1;
+            }
             let Some(answer) = forward(&request, upstream, shared.tls.as_ref(), without_range)
             else {
                 return;

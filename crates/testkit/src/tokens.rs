@@ -27,6 +27,15 @@ pub struct TokenServer {
 impl TokenServer {
     /// Starts one that knows the user `name` by `password`.
     pub fn start(name: &str, password: &str) -> Self {
+        Self::start_with(name, password, |_, answer| answer)
+    }
+
+    /// The same; `disturb` decides what becomes of an answer.
+    pub fn start_with(
+        name: &str,
+        password: &str,
+        disturb: impl Fn(&Request, Reply) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let authority = Authority::new();
         let (certificate, key) = authority.server();
         let signer = Signer { key: der(&key), certificate: STANDARD.encode(der(&certificate)) };
@@ -37,7 +46,8 @@ impl TokenServer {
                 return Reply::json(401, r#"{"details":"incorrect username or password"}"#);
             }
             let token = signer.token(&name, &granted(request));
-            Reply::json(200, &json!({ "token": token, "expires_in": 300 }).to_string())
+            let answer = json!({ "token": token, "expires_in": 300 }).to_string();
+            disturb(request, Reply::json(200, &answer))
         });
         Self { server, authority }
     }

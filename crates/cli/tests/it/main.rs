@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod actions;
+mod archives;
 mod attach;
 mod attestations;
 mod build;

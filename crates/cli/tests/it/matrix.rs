@@ -1,8 +1,9 @@
 //! Registries of every kind, behind a network that spoils what passes.
 //!
 //! What passes by itself has to be survived: connections that break, before, within or after an
-//! answer; 429, 500 and 503; bodies that end early or have a bit turned over. None of it happens to
-//! one request more than twice, and wrong bytes come only once. What does not pass has to be refused, with one error: a layer whose
+//! answer; 429, 500 and 503; bodies that end early or have a bit turned over, on the way there, too; and
+//! all of it from who gives tokens. None of it happens to one request more than twice, and wrong bytes
+//! come only once. What does not pass has to be refused, with one error: a layer whose
 //! bytes are wrong each time, or too few each time, and a registry that has no time at all. Which
 //! fault hits which request is decided by a fixed seed.
 
@@ -35,6 +36,20 @@ const AT_ONCE: usize = 20;
 /// No pull or push takes longer.
 const LIMIT: Duration = Duration::from_mins(1);
 const PASSWORD: &str = "s3cret";
+
+/// Kinds of trouble that the proxy makes.
+const KINDS: [&str; 10] = [
+    "307",
+    "429",
+    "500",
+    "503",
+    "Close",
+    "CloseAfter",
+    "CutAfter",
+    "Flip",
+    "FlipRequest",
+    "Truncate",
+];
 
 /// What becomes of the requests about one repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +124,36 @@ impl Sky {
         }
     }
 
+    /// What becomes of an answer of the server of tokens, which has nobody behind it.
+    fn disturbed(&self, request: &Request, answer: Reply) -> Reply {
+        // What it is asked for is in the query, which is else not looked at.
+        let request = Request { target: request.target.replace('?', "/"), ..request.clone() };
+        let reply = self.rough(&request);
+        let kind = match &reply {
+            Reply::Pass | Reply::Answer(..) => String::new(),
+            other => format!("{other:?}").chars().take_while(|c| c.is_alphabetic()).collect(),
+        };
+        let Reply::Answer(status, headers, mut body) = answer else { return answer };
+        let (kind, reply) = match reply {
+            Reply::Pass => return Reply::Answer(status, headers, body),
+            Reply::Answer(status, headers, body) => {
+                (status.to_string(), Reply::Answer(status, headers, body))
+            }
+            Reply::Truncate(at) => {
+                body.truncate(at % body.len());
+                (kind, Reply::Answer(status, headers, body))
+            }
+            Reply::Flip(at) => {
+                let at = at % body.len();
+                body[at] ^= 1;
+                (kind, Reply::Answer(status, headers, body))
+            }
+            _ => (kind, Reply::Close),
+        };
+        *self.made.lock().unwrap().entry(format!("token {kind}")).or_default() += 1;
+        reply
+    }
+
     /// Trouble that passes, or none.
     fn rough(&self, request: &Request) -> Reply {
         // A session has a name of its own each time.
@@ -124,6 +169,7 @@ impl Sky {
             return Reply::Pass;
         }
         let is_first_read = request.method == "GET" && nth == 0;
+        let is_first_write = matches!(&*request.method, "PUT" | "PATCH") && nth == 0;
         let nth = nth.to_string();
         let at = usize::try_from(dice(&[&name, &nth, "at"]) % 2000).unwrap();
         let wait = |status, seconds: &str| {
@@ -138,6 +184,7 @@ impl Sky {
             5 => Reply::CutAfter(at),
             6 if is_first_read => Reply::Truncate(at),
             7 if is_first_read => Reply::Flip(at),
+            8 if is_first_write => Reply::FlipRequest(at),
             _ => Reply::Pass,
         }
     }
@@ -288,7 +335,9 @@ fn nothing_is_wrong_hangs_or_leaks_whatever_the_network_does() {
         ("REGISTRY_AUTH_HTPASSWD_REALM", "test".to_owned()),
         ("REGISTRY_AUTH_HTPASSWD_PATH", htpasswd),
     ];
-    let tokens = TokenServer::start("me", PASSWORD);
+    let there = Arc::clone(&sky);
+    let disturb = move |request: &Request, answer| there.disturbed(request, answer);
+    let tokens = TokenServer::start_with("me", PASSWORD, disturb);
     let places = [
         Place::new(&[], None, &sky),
         Place::new(&authority.registry(), Some(&authority), &sky),
@@ -319,10 +368,13 @@ fn nothing_is_wrong_hangs_or_leaks_whatever_the_network_does() {
     });
 
     let made = sky.made.lock().unwrap();
-    for kind in ["307", "429", "500", "503", "Close", "CloseAfter", "CutAfter", "Flip", "Truncate"]
-    {
+    for kind in KINDS {
         assert!(made.get(kind).is_some_and(|&count| count > 10), "{kind} in {made:?}");
     }
+    let of_tokens = ["429", "500", "503", "Close", "CutAfter", "Flip", "Truncate"];
+    let disturbed = of_tokens.iter().map(|kind| format!("token {kind}"));
+    let disturbed = disturbed.filter(|kind| made.contains_key(kind)).count();
+    assert!(disturbed >= 5, "{made:?}");
     // The proxy has seen the credentials where they belong, so they would be seen elsewhere.
     for place in &places[2..] {
         let seen = place.proxy.log();

@@ -170,6 +170,23 @@ impl Session {
         realm: &Url,
         request: Request,
     ) -> Result<Token, RegistryError> {
+        // What was spoilt on its way comes right the next time.
+        let again = request.try_clone();
+        match (self.fetch_once(transport, target, realm, request).await, again) {
+            (Err(RegistryError::Protocol { .. }), Some(again)) => {
+                self.fetch_once(transport, target, realm, again).await
+            }
+            (result, _) => result,
+        }
+    }
+
+    async fn fetch_once(
+        &self,
+        transport: &Transport,
+        target: &Target,
+        realm: &Url,
+        request: Request,
+    ) -> Result<Token, RegistryError> {
         let method = request.method().clone();
         let response =
             transport.execute(request).await.map_err(|source| self.interrupted(source))?;
