@@ -35,6 +35,7 @@ mod stats;
 pub(crate) mod streams;
 mod supervise;
 mod top;
+mod update;
 
 pub use attach::{Departure, DetachKeys};
 pub use bld_network::{Endpoint, PortWish, Protocol, Published, Subnet};
@@ -58,6 +59,7 @@ pub use remove::RemoveOptions;
 pub use stats::Usage;
 pub use supervise::Exit;
 pub use top::Processes;
+pub use update::UpdateRequest;
 
 use serde_json::Value;
 

@@ -41,6 +41,7 @@ enum ContainerCommand {
     Stop(c::stop::Args),
     Top(c::top::Args),
     Unpause(c::pause::UnpauseArgs),
+    Update(c::update::Args),
     Wait(c::wait::Args),
 }
 
@@ -71,6 +72,7 @@ impl Container {
             ContainerCommand::Stop(args) => c::stop::run(&args, session),
             ContainerCommand::Top(args) => c::top::run(&args, session),
             ContainerCommand::Unpause(args) => c::pause::unpause(&args, session),
+            ContainerCommand::Update(args) => c::update::run(&args, session),
             ContainerCommand::Wait(args) => c::wait::run(&args, session),
         }
     }

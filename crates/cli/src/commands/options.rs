@@ -19,7 +19,9 @@ use bld_oci::Healthcheck;
 use crate::error::Failure;
 use crate::output::units::{parse_duration, parse_size};
 
-pub(super) use parse::{host as parse_host, swap as parse_swap, ulimit as parse_ulimit};
+pub(super) use parse::{
+    host as parse_host, restart as parse_restart, swap as parse_swap, ulimit as parse_ulimit,
+};
 
 /// The flags.
 #[derive(Debug, clap::Args)]
@@ -177,7 +179,7 @@ pub(crate) struct Options {
     /// Mount the container's root filesystem as read only
     #[arg(long)]
     read_only: bool,
-    /// Restart policy to apply when a container exits (kept and shown, not acted on yet)
+    /// Restart policy to apply when a container exits
     #[arg(long, value_name = "string", value_parser = parse::restart)]
     restart: Option<RestartPolicy>,
     /// Automatically remove the container and its associated anonymous volumes when it exits

@@ -51,6 +51,7 @@ mod system;
 mod together;
 mod trees;
 mod trust;
+mod update;
 mod words;
 
 use bld_testkit::{Cmd, PODMAN_LIMITS, TestEnv, peer};

@@ -212,6 +212,61 @@ impl Cgroup {
         self.v1.iter().try_for_each(|(controller, dir)| v1::set_limits(controller, dir, limits))
     }
 
+    /// Sees to it that `limits` can be set on the running group of the process `pid`: takes it to the
+    /// controllers that it was made without.
+    ///
+    /// # Errors
+    /// A limit that no mounted hierarchy can set, or the kernel's refusal.
+    pub fn extend(&mut self, pid: i32, limits: &Limits) -> Result<(), CgroupError> {
+        let hierarchies =
+            Hierarchies::get().map_err(file::error("find", Path::new("/proc/self/mountinfo")))?;
+        if hierarchies.v1.is_empty() {
+            return match (&hierarchies.unified, &self.unified) {
+                (Some(hierarchy), Some(dir)) => v2::extend(hierarchy, dir, limits),
+                _ => Ok(()),
+            };
+        }
+        let Some(name) = self.dirs().find_map(|dir| dir.file_name().map(ToOwned::to_owned)) else {
+            return Ok(());
+        };
+        let path = PathBuf::from(format!("/proc/{pid}/cgroup"));
+        let groups = hierarchies.groups_of(pid).map_err(file::error("read", &path))?;
+        for controller in v1::needed(limits) {
+            if self.v1.iter().any(|(known, _)| known == controller) {
+                continue;
+            }
+            let above = groups.iter().find(|(known, _)| known == controller);
+            let (_, above) =
+                above.ok_or_else(|| CgroupError::Unsupported { what: controller.to_owned() })?;
+            if above.file_name() != Some(&name) {
+                let dir = v1::make(controller, above, &name)?;
+                self.bring(&dir)?;
+                self.v1.push((controller.to_owned(), dir));
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves all that is in the group to `dir` of another hierarchy.
+    fn bring(&self, dir: &Path) -> Result<(), CgroupError> {
+        loop {
+            let there = file::processes(dir);
+            let left: Vec<i32> =
+                self.processes().into_iter().filter(|pid| !there.contains(pid)).collect();
+            if left.is_empty() {
+                return Ok(());
+            }
+            for pid in left {
+                match file::write(dir, "cgroup.procs", &pid.to_string()) {
+                    // It has ended in between.
+                    Err(CgroupError::Io { source, .. })
+                        if source.raw_os_error() == Some(libc::ESRCH) => {}
+                    written => written?,
+                }
+            }
+        }
+    }
+
     /// Kills everything in the group, including what is born meanwhile.
     ///
     /// # Errors
@@ -332,7 +387,24 @@ impl Cgroup {
     pub fn remove(&self) -> Result<(), CgroupError> {
         let end = Instant::now() + Duration::from_secs(2);
         // All of them, even when one resists.
-        self.dirs().map(|dir| file::remove(dir, end)).fold(Ok(()), Result::and)
+        let others = self.extensions();
+        self.dirs().chain(&others).map(|dir| file::remove(dir, end)).fold(Ok(()), Result::and)
+    }
+
+    /// Where somebody else may have taken the group to, by [`extend`](Self::extend).
+    fn extensions(&self) -> Vec<PathBuf> {
+        let (Ok(hierarchies), Some(name)) =
+            (Hierarchies::get(), self.dirs().find_map(|dir| dir.file_name()))
+        else {
+            return Vec::new();
+        };
+        v1::EXTENDED
+            .iter()
+            .filter(|controller| !self.v1.iter().any(|(known, _)| known == *controller))
+            .filter_map(|controller| hierarchies.v1.get(*controller))
+            .map(|hierarchy| hierarchy.dir(&parent_group(&hierarchy.own, false)).join(name))
+            .filter(|dir| dir.exists())
+            .collect()
     }
 }
 

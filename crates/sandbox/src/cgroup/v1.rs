@@ -1,5 +1,6 @@
 //! One hierarchy per controller, see `Documentation/admin-guide/cgroup-v1/`.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::hierarchy::Hierarchies;
@@ -76,6 +77,27 @@ pub(super) fn create(
         set_limits(controller, &dir, &spec.limits)?;
     }
     Ok(())
+}
+
+/// The controllers that [`needed`] may name.
+pub(super) const EXTENDED: [&str; 4] = ["memory", "pids", "cpu", "cpuset"];
+
+/// The controllers that `limits` cannot do without.
+pub(super) fn needed(limits: &Limits) -> impl Iterator<Item = &'static str> {
+    let wanted =
+        [limits.wants_memory(), limits.pids.is_some(), limits.wants_cpu(), limits.wants_cpuset()];
+    EXTENDED.into_iter().zip(wanted).filter_map(|(controller, wanted)| wanted.then_some(controller))
+}
+
+/// Makes the group `name` of one controller for a process that is in `above` by inheritance.
+pub(super) fn make(controller: &str, above: &Path, name: &OsStr) -> Result<PathBuf, CgroupError> {
+    let parent = above.join("bld");
+    for (outer, dir) in [(above, parent.clone()), (parent.as_path(), parent.join(name))] {
+        if file::make(&dir)? && controller == "cpuset" {
+            inherit_cpuset(outer, &dir)?;
+        }
+    }
+    Ok(parent.join(name))
 }
 
 /// A new cpuset is empty and lets nothing in until it is filled.

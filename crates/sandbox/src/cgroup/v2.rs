@@ -51,6 +51,21 @@ pub(super) fn create(
     Ok(dir)
 }
 
+/// Gives a group that exists the controllers that `limits` need.
+pub(super) fn extend(
+    hierarchy: &Hierarchy,
+    dir: &Path,
+    limits: &Limits,
+) -> Result<(), CgroupError> {
+    let needed = controllers(limits, false);
+    let mut above = hierarchy.mount.clone();
+    for part in dir.strip_prefix(&hierarchy.mount).unwrap_or(dir) {
+        enable(&above, &needed, limits)?;
+        above.push(part);
+    }
+    Ok(())
+}
+
 /// Hands controllers on to the groups below `dir`. One that is only wanted for its statistics may
 /// be missing.
 fn enable(dir: &Path, needed: &[&'static str], limits: &Limits) -> Result<(), CgroupError> {

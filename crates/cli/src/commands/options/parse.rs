@@ -78,7 +78,7 @@ pub(in crate::commands) fn ulimit(word: &str) -> Result<(String, u64, u64), Stri
 }
 
 /// `no`, `always`, `unless-stopped`, `on-failure[:TRIES]`.
-pub(super) fn restart(word: &str) -> Result<RestartPolicy, String> {
+pub(in crate::commands) fn restart(word: &str) -> Result<RestartPolicy, String> {
     let (name, tries) = word.split_once(':').unwrap_or((word, ""));
     let (name, maximum_retry_count) = match (name, tries) {
         ("no", "") => (RestartCondition::No, 0),
