@@ -151,7 +151,53 @@ fn files_have_them_beside_them() {
     let _ = built.expect_text("add --push or -o DIRECTORY");
     let built = env.build("x:1", "FROM busybox\n", ["--provenance=mode=all"]);
     let _ = built.expect_code(1).expect_text("mode cannot be \"all\"");
-    let several = ["--sbom=true", "--platform=linux/amd64,linux/arm64"];
-    let built = env.build("x:1", "FROM scratch\nCOPY . /\n", several).expect_code(1);
-    let _ = built.expect_text("one platform at a time");
+}
+
+/// Two images with different packages.
+const OF_EACH: &str = "FROM scratch AS amd64\nCOPY one /lib/apk/db/installed\n\
+    FROM scratch AS arm64\nCOPY two /lib/apk/db/installed\nFROM ${TARGETARCH}\n";
+
+#[test]
+fn each_image_of_an_index_has_its_own() {
+    let (env, registry) = (env(), Registry::start().unwrap());
+    for (file, name) in [("one", "musl"), ("two", "zlib")] {
+        env.write(&format!("ctx/{file}"), format!("P:{name}\nV:1\nA:x\n"));
+    }
+    let dockerfile = format!("ARG TARGETARCH\n{OF_EACH}");
+    let platforms = "--platform=linux/amd64,linux/arm64";
+    for (tag, store) in [("plain", "referrer"), ("enclosed", "index")] {
+        let image = format!("{}/app:{tag}", registry.host());
+        let provenance = format!("--provenance=store={store}");
+        let annotation = "--annotation=index:a=b";
+        let asked = ["--push", platforms, "--sbom=true", &provenance, "--metadata-file=m.json"];
+        let asked = asked.into_iter().chain([annotation]);
+        let _ = env.build(&image, &dockerfile, asked).expect_code(0);
+        let index = raw(&image);
+        assert_eq!(index["annotations"]["a"], "b");
+        let manifests = index["manifests"].as_array().unwrap();
+        let said = manifests.iter().filter(|m| m["platform"]["architecture"] == "unknown");
+        let said: Vec<_> = said.collect();
+        let images = manifests.iter().filter(|m| m["platform"]["architecture"] != "unknown");
+        let images: Vec<_> = images.collect();
+        assert_eq!((images.len(), said.len()), (2, if store == "index" { 2 } else { 0 }));
+        for (image, said) in images.iter().zip(&said) {
+            assert_eq!(said["annotations"]["vnd.docker.reference.digest"], image["digest"]);
+        }
+        let format = "{{json .SBOM}}";
+        let shown = env.bld(["imagetools", "inspect", "--format", format, &image]).ok();
+        let sboms: Value = serde_json::from_str(&shown.stdout).unwrap();
+        for (platform, package) in [("linux/amd64", "musl"), ("linux/arm64", "zlib")] {
+            let packages = &sboms[platform]["SPDX"]["packages"];
+            assert_eq!(packages[1]["name"], package, "{sboms}");
+        }
+        let listed = env.bld(["image", "attestations", &image]).ok().stdout;
+        let provenances = listed.lines().filter(|line| line.contains("provenance")).count();
+        // As referrers, how they were made is about all of them.
+        assert_eq!(provenances, if store == "index" { 2 } else { 1 }, "{listed}");
+        let metadata: Value =
+            serde_json::from_slice(&fs::read(env.path("m.json")).unwrap()).unwrap();
+        let named = ["inspect", "--format", "{{.Digest}}", "--tls-verify=false"];
+        let named = Cmd::new("skopeo").args(named).arg(format!("docker://{image}")).ok();
+        assert_eq!(metadata["containerimage.digest"], named.text());
+    }
 }

@@ -7,7 +7,9 @@
 mod provenance;
 
 use bld_oci::document::{new_index, new_manifest, parse_index, parse_manifest, to_bytes};
-use bld_oci::{Descriptor, DescriptorExt as _, Digest, Platform, Reference, describe, media_type};
+use bld_oci::{
+    Descriptor, DescriptorExt as _, Digest, ImageIndex, Platform, Reference, describe, media_type,
+};
 use bld_registry::{Manifest, RegistryError, Reporter};
 use bld_store::Lease;
 use serde_json::{Value, json};
@@ -82,23 +84,98 @@ impl Engine {
         let (store, client) = (self.store()?, self.client()?);
         let reference = find::parse(name)?;
         let lease = store.lease();
-        let mut layers = Vec::with_capacity(claims.len());
-        for claim in claims {
-            let bytes = statement(&reference, digest, platform, claim).to_string().into_bytes();
-            lease.hold_blob(&store.put_blob(&bytes)?)?;
-            let mut layer = describe(IN_TOTO, &bytes);
-            let kind = (PREDICATE_TYPE.to_owned(), claim.predicate_type.clone());
-            layer.set_annotations(Some([kind].into()));
-            layers.push(layer);
-        }
+        let layers = self.statements_of(&reference, digest, platform, claims, &lease)?;
         let image = reference.by_digest(digest);
         let subject = self.block_on(client.resolve(&image))??;
         match form {
             AttestationForm::Referrer => {
                 self.refer(&reference, &subject, layers, &lease).map(|()| digest)
             }
-            AttestationForm::Index => self.enclose(&reference, &subject, platform, layers, &lease),
+            AttestationForm::Index => {
+                let said = self.push_said(&reference, &subject, layers, &lease)?;
+                let mut image = subject.descriptor();
+                image.set_platform(Some(platform.into()));
+                let index = new_index(media_type::OCI_INDEX, vec![image, said]);
+                self.put_index(&reference, &index, media_type::OCI_INDEX)
+            }
         }
+    }
+
+    /// Keeps what there is to say about each image of the index `digest`, which was pushed as `name`:
+    /// `claims`, and with `sbom` which packages are in it, for which the store has to have it. As
+    /// referrers, `claims` are about the index. Gives the digest that leads to the images and the
+    /// attestations.
+    ///
+    /// # Errors
+    /// As [`attest`](Self::attest), and what [`sbom`](Self::sbom) meets.
+    pub fn attest_each(
+        &self,
+        name: &str,
+        digest: Digest,
+        claims: &[Claim],
+        sbom: bool,
+        form: AttestationForm,
+    ) -> Result<Digest> {
+        let (store, client) = (self.store()?, self.client()?);
+        let reference = find::parse(name)?;
+        let lease = store.lease();
+        let index = self.block_on(client.resolve(&reference.by_digest(digest)))??;
+        let is_enclosed = form == AttestationForm::Index;
+        let mut said = Vec::new();
+        for entry in index_of(&index)?.iter().filter(|entry| !entry.is_attestation()) {
+            let Ok(image) = entry.sha256() else { continue };
+            let manifest = self.block_on(client.manifest(&reference, image))??;
+            let platform = entry.platform().as_ref().map_or_else(Platform::host, Platform::from);
+            let mut own = if is_enclosed { claims.to_vec() } else { Vec::new() };
+            if sbom {
+                let events = bld_event::Events::none();
+                let predicate = self.sbom(&config_of(&manifest)?.to_string(), &events)?;
+                own.push(Claim { predicate_type: SPDX.to_owned(), predicate });
+            }
+            if own.is_empty() {
+                continue;
+            }
+            let layers = self.statements_of(&reference, image, &platform, &own, &lease)?;
+            if is_enclosed {
+                said.push(self.push_said(&reference, &manifest, layers, &lease)?);
+            } else {
+                self.refer(&reference, &manifest, layers, &lease)?;
+            }
+        }
+        if is_enclosed {
+            // What else it says stays.
+            let mut document = parsed(&index)?;
+            said.splice(..0, document.manifests().iter().cloned());
+            document.set_manifests(said);
+            return self.put_index(&reference, &document, &index.media_type);
+        }
+        if !claims.is_empty() {
+            let host = Platform::host();
+            let layers = self.statements_of(&reference, digest, &host, claims, &lease)?;
+            self.refer(&reference, &index, layers, &lease)?;
+        }
+        Ok(digest)
+    }
+
+    /// The statements that `claims` are about the image `digest`, in the store.
+    fn statements_of(
+        &self,
+        reference: &Reference,
+        digest: Digest,
+        platform: &Platform,
+        claims: &[Claim],
+        lease: &Lease,
+    ) -> Result<Vec<Descriptor>> {
+        let store = self.store()?;
+        let statements = claims.iter().map(|claim| {
+            let bytes = statement(reference, digest, platform, claim).to_string().into_bytes();
+            lease.hold_blob(&store.put_blob(&bytes)?)?;
+            let mut layer = describe(IN_TOTO, &bytes);
+            let kind = (PREDICATE_TYPE.to_owned(), claim.predicate_type.clone());
+            layer.set_annotations(Some([kind].into()));
+            Ok(layer)
+        });
+        statements.collect()
     }
 
     /// Pushes an artifact of `layers` that refers to `subject`.
@@ -123,15 +200,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Gives the tag of `reference` to an index of `subject` and a manifest of `layers`; its digest.
-    fn enclose(
+    /// Pushes a manifest of `layers`, for no platform; how an index lists it as what is said of `subject`.
+    fn push_said(
         &self,
         reference: &Reference,
         subject: &Manifest,
-        platform: &Platform,
         layers: Vec<Descriptor>,
         lease: &Lease,
-    ) -> Result<Digest> {
+    ) -> Result<Descriptor> {
         let (store, client) = (self.store()?, self.client()?);
         let diff_ids: Vec<_> = layers.iter().map(Descriptor::digest).collect();
         let config = json!({
@@ -146,18 +222,18 @@ impl Engine {
         let place = reference.by_digest(manifest.digest);
         let reporter = Reporter::none();
         self.block_on(client.push(store, &place, &manifest, &[], &reporter))??;
+        Ok(set_apart(&manifest, subject.digest))
+    }
 
-        let mut manifests = if subject.is_index() {
-            index_of(subject)?
-        } else {
-            let mut image = subject.descriptor();
-            image.set_platform(Some(platform.into()));
-            vec![image]
-        };
-        manifests.push(set_apart(&manifest, subject.digest));
-        let index = new_index(media_type::OCI_INDEX, manifests);
-        let index = written(&to_bytes(&index), media_type::OCI_INDEX)?;
-        self.block_on(client.put(reference, &index))??;
+    /// Gives the tag of `reference` to an index; its digest.
+    fn put_index(
+        &self,
+        reference: &Reference,
+        index: &ImageIndex,
+        media_type: &str,
+    ) -> Result<Digest> {
+        let index = written(&to_bytes(index), media_type)?;
+        self.block_on(self.client()?.put(reference, &index))??;
         Ok(index.digest)
     }
 
@@ -280,11 +356,25 @@ fn written(
     Ok(Manifest::new(media_type, bytes.clone())?)
 }
 
+/// The digest of the configuration that a manifest names: the image's id.
+fn config_of(manifest: &Manifest) -> Result<Digest> {
+    let malformed = |reason: String| RegistryError::Malformed {
+        what: format!("manifest {}", manifest.digest),
+        reason,
+    };
+    let parsed = parse_manifest(&manifest.bytes).map_err(|error| malformed(error.to_string()))?;
+    Ok(parsed.config().sha256().map_err(|error| malformed(error.to_string()))?)
+}
+
 /// What an index lists.
 fn index_of(index: &Manifest) -> Result<Vec<Descriptor>> {
+    Ok(parsed(index)?.manifests().clone())
+}
+
+fn parsed(index: &Manifest) -> Result<ImageIndex> {
     let parsed = parse_index(&index.bytes).map_err(|error| RegistryError::Malformed {
         what: format!("index {}", index.digest),
         reason: error.to_string(),
     })?;
-    Ok(parsed.manifests().clone())
+    Ok(parsed)
 }

@@ -85,17 +85,6 @@ impl Attestations {
         self.provenance.is_none() && !self.sbom
     }
 
-    /// Refuses what could only fail after the build.
-    pub(super) fn check(&self, request: &BuildRequest) -> Result<(), Failure> {
-        let several = request.platforms.len() > 1;
-        if several && (self.sbom || self.form == AttestationForm::Index && !self.is_empty()) {
-            let failure = "--sbom and store=index are about one platform at a time";
-            return Err(Failure::new(failure)
-                .with_hint("build each platform by itself; `bld sbom IMAGE` lists packages, too"));
-        }
-        Ok(())
-    }
-
     /// Says what is asked for in vain.
     pub(super) fn note(&self, request: &BuildRequest) -> Option<String> {
         let used = request.outputs.iter().any(|output| {
@@ -123,10 +112,13 @@ impl Attestations {
         let mut claims = Vec::new();
         claims.extend(self.provenance.as_ref().map(|asked| asked.claim(request, result, times)));
         let of_files = claims.len();
-        if let (true, Some(id)) = (self.sbom, result.image_id) {
+        // Of several platforms, each image has its own.
+        let several = request.platforms.len() > 1;
+        if let (true, false, Some(id)) = (self.sbom, several, result.image_id) {
             let predicate = session.engine.sbom(&id.to_string(), &Events::none())?;
             claims.push(Claim { predicate_type: SPDX.to_owned(), predicate });
         }
+        let pushed = result.manifest.clone();
         for output in &request.outputs {
             match output {
                 Output::Local { dest, .. } => {
@@ -139,7 +131,7 @@ impl Attestations {
                 }
                 Output::Image { names, push: true, .. } => {
                     let names = args.tag.iter().chain(names);
-                    self.attach(session, names, &claims, result)?;
+                    self.attach(session, names, &claims, (pushed.as_ref(), result))?;
                 }
                 _ => {}
             }
@@ -152,22 +144,20 @@ impl Attestations {
         session: &Session,
         names: impl Iterator<Item = &'a String>,
         claims: &[Claim],
-        result: &mut BuildResult,
+        (pushed, result): (Option<&WrittenManifest>, &mut BuildResult),
     ) -> Result<(), Failure> {
-        let Some(manifest) = result.manifest.clone() else { return Ok(()) };
+        let Some(manifest) = pushed else { return Ok(()) };
         let platform = manifest.platform.clone().unwrap_or_else(Platform::host);
         for name in names {
             let name = Reference::parse(name).map_err(|error| Failure::new(describe(&error)))?;
-            let digest = session.engine.attest(
-                &name.to_string(),
-                manifest.digest,
-                &platform,
-                claims,
-                self.form,
-            )?;
+            let (name, digest) = (name.to_string(), manifest.digest);
+            let digest = match manifest.platform {
+                Some(_) => session.engine.attest(&name, digest, &platform, claims, self.form)?,
+                None => session.engine.attest_each(&name, digest, claims, self.sbom, self.form)?,
+            };
             if digest != manifest.digest {
                 let media_type = bld_oci::media_type::OCI_INDEX.to_owned();
-                let size = session.engine.manifest_size(&name.to_string())?;
+                let size = session.engine.manifest_size(&name)?;
                 result.manifest =
                     Some(WrittenManifest { digest, media_type, size, platform: None });
             }
