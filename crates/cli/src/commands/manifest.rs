@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bld_engine::EngineError;
-use bld_engine::imagetools::{Entry, ListError, Member, Overrides};
+use bld_engine::imagetools::{Entry, ListError, Location, Member, Overrides};
 use bld_oci::{Reference, media_type};
 use clap::Subcommand;
 use serde::Serialize;
@@ -319,8 +319,8 @@ fn inspect(args: &InspectArgs, session: &Session) -> Outcome {
         None | Some(Err(EngineError::List(ListError::Missing(_)))) => {
             let found = engine.remote_image(name)?;
             let is_list = found.index.is_some();
-            if args.verbose {
-                return verbose(session, engine.remote_members(&found.reference, true)?, is_list);
+            if let (true, Location::Registry(reference)) = (args.verbose, &found.location) {
+                return verbose(session, engine.remote_members(reference, true)?, is_list);
             }
             document(session, &found.manifest.bytes, if is_list { GO_LIST } else { "\t" })
         }

@@ -238,3 +238,56 @@ fn images_go_from_one_registry_to_another() {
         .arg(format!("oci:{}", env.path("copied").display()));
     copied.ok();
 }
+
+#[test]
+fn images_of_directories_go_to_registries() {
+    let (env, registry) = (env(), Registry::start().unwrap());
+    let name = |rest: &str| format!("{}/{rest}", registry.host());
+    env.write("ctx/text", "text");
+    let dockerfile = "FROM scratch\nCOPY text /\n";
+    let layouts =
+        [("one", "linux/amd64"), ("two", "linux/arm64"), ("both", "linux/amd64,linux/s390x")];
+    for (dir, platform) in layouts {
+        let output = format!("--output=type=oci,tar=false,dest={}", env.path(dir).display());
+        let platform = format!("--platform={platform}");
+        let _ = env.build("team/app:v1", dockerfile, [output.as_str(), &platform]).expect_code(0);
+    }
+    let of = |layout: &str| format!("oci-layout://{layout}");
+    let create = |tag: &str, sources: &[String]| {
+        env.bld(["imagetools", "create", "-t", tag]).args(sources).run()
+    };
+    // One is copied as it is, several are made one, and they mix with what registries have.
+    let mirrored = name("team/mirrored:1");
+    let _ = create(&mirrored, &[of("both:v1")]).expect_code(0);
+    let index: Value =
+        serde_json::from_slice(&fs::read(env.path("both/index.json")).unwrap()).unwrap();
+    assert_eq!(digest(&mirrored), index["manifests"][0]["digest"].as_str().unwrap());
+    let joined = name("shop/joined:1");
+    let _ = create(&joined, &[of("./one"), of("two:v1"), mirrored.clone()]).expect_code(0);
+    let made: Value = serde_json::from_str(&raw(&joined)).unwrap();
+    let platforms = made["manifests"].as_array().unwrap().iter();
+    let platforms: Vec<_> =
+        platforms.map(|entry| entry["platform"]["architecture"].as_str().unwrap()).collect();
+    assert_eq!(platforms, ["amd64", "arm64", "s390x"]);
+    for platform in ["linux/amd64", "linux/arm64", "linux/s390x"] {
+        let store = env.path(platform.replace('/', "-"));
+        env.bld(["pull", "-q", "--platform", platform, &joined]).env("BLD_ROOT", store).ok();
+    }
+    let inspect = |arguments: &[&str]| env.bld(["imagetools", "inspect"]).args(arguments).run();
+    let shown = inspect(&[&of("both")]).expect_code(0).stdout;
+    assert!(shown.starts_with("Name:      oci-layout://both\n"), "{shown}");
+    assert!(shown.contains("  Platform:  linux/s390x\n"), "{shown}");
+    let whole = inspect(&["--raw", &of("both:v1")]).expect_code(0).stdout;
+    assert_eq!(whole, raw(&mirrored));
+    let format = "{{(index .Image \"linux/s390x\").architecture}}";
+    let format = inspect(&["--format", format, &of("both")]).expect_code(0).stdout;
+    assert_eq!(format.trim(), "s390x");
+
+    let wrong = create(&mirrored, &[of("both:v2")]).expect_code(1);
+    let _ = wrong.expect_text("oci-layout://both:v2: there is no image v2");
+    let _ = inspect(&[&of("nowhere")]).expect_code(1).expect_text("nowhere/index.json");
+    let blob = index["manifests"][0]["digest"].as_str().unwrap().replace("sha256:", "");
+    let blob = env.path(format!("both/blobs/sha256/{blob}"));
+    fs::write(&blob, fs::read_to_string(&blob).unwrap() + " ").unwrap();
+    let _ = inspect(&[&of("both")]).expect_code(1).expect_text("hashes to sha256:");
+}

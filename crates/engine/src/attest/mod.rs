@@ -4,6 +4,7 @@
 //! image stays what it is. BuildKit's older form, an index with the image and a manifest for no
 //! platform, is written on request, and both are read.
 
+mod layout;
 mod provenance;
 
 use bld_oci::document::{new_index, new_manifest, parse_index, parse_manifest, to_bytes};
@@ -18,6 +19,7 @@ pub use provenance::{Material, ProvenanceMode, ProvenanceOptions, ProvenanceVers
 pub(crate) use provenance::{material_of, materials};
 
 use crate::images::find;
+use crate::imagetools::Location;
 use crate::{Engine, Result};
 
 /// The type of a predicate that is an SPDX document.
@@ -246,13 +248,16 @@ impl Engine {
         Ok(manifest.bytes.len() as u64)
     }
 
-    /// What is said at its registry about the image `name`, in both forms.
+    /// What is said at its registry about the image `name`, in both forms; or by the index of a layout.
     ///
     /// # Errors
     /// What the registry answers. That nothing is said is no error.
     pub fn attestations(&self, name: &str) -> Result<Vec<Attestation>> {
+        let reference = match Location::parse(name)? {
+            Location::Registry(reference) => reference,
+            Location::Layout(layout) => return layout::attestations(&layout),
+        };
         let client = self.client()?;
-        let reference = find::parse(name)?;
         let named = self.block_on(client.resolve(&reference))??;
         let mut subjects = vec![named.digest];
         let mut found = Vec::new();

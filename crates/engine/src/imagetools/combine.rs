@@ -10,7 +10,8 @@ use futures_util::future::try_join_all;
 use serde::Deserialize;
 
 use super::entry::{Entry, IndexDocument};
-use super::inspect::complete_platform;
+use super::inspect::{complete, complete_platform};
+use super::location::{Layout, Location};
 use crate::attest::REFERENCE_DIGEST;
 use crate::build::{AnnotationScope, Annotations};
 use crate::{Engine, EngineError, Result};
@@ -20,6 +21,8 @@ use crate::{Engine, EngineError, Result};
 pub enum Source {
     /// By name, or name and digest.
     Name(Reference),
+    /// In a directory.
+    Layout(Layout),
     /// By digest, in the repository that all is about.
     Digest(Digest),
     /// As that, with more to say about it.
@@ -66,6 +69,9 @@ impl FromStr for Source {
             let digest = text.parse().map_err(|error| wrong(SourceProblem::Digest(error)))?;
             return Ok(Self::Digest(digest));
         }
+        if let Some(layout) = Layout::parse(text) {
+            return Ok(Self::Layout(layout));
+        }
         if !text.starts_with('{') {
             let name = Reference::parse(text);
             return Ok(Self::Name(name.map_err(|error| wrong(SourceProblem::Reference(error)))?));
@@ -101,7 +107,7 @@ pub struct Combined {
     /// Its manifest or index.
     pub manifest: Manifest,
     /// What has to be in a repository before it, and where that is now.
-    parts: Vec<(Reference, Digest)>,
+    parts: Vec<(Location, Digest)>,
 }
 
 /// Why images cannot be combined.
@@ -139,7 +145,7 @@ pub enum CombineError {
 
 /// A source that was found.
 struct Found {
-    reference: Reference,
+    location: Location,
     manifest: Manifest,
     entry: Entry,
 }
@@ -158,7 +164,7 @@ impl Engine {
         }
         let client = self.client()?;
         let sources = located(asked)?;
-        let found = sources.iter().map(|(reference, given)| find(client, reference, *given));
+        let found = sources.iter().map(|(location, given)| find(client, location, *given));
         let found = self.block_on(try_join_all(found))??;
         if let ([only], true) = (found.as_slice(), asked.annotations.is_empty())
             && (only.manifest.is_index() || !asked.prefer_index)
@@ -205,8 +211,19 @@ impl Engine {
         for (from, digest) in &image.parts {
             let Some(to) = tags.first() else { return Ok(()) };
             say(format!("copying {digest} from {from} to {}", to.name()));
-            let manifest = self.block_on(client.manifest(from, *digest))??;
-            self.block_on(client.copy(from, to, &manifest, &reporter))??;
+            match from {
+                Location::Registry(from) => {
+                    let manifest = self.block_on(client.manifest(from, *digest))??;
+                    self.block_on(client.copy(from, to, &manifest, &reporter))??;
+                }
+                Location::Layout(layout) => {
+                    let (store, manifest) = (self.store()?, layout.manifest(*digest)?);
+                    let lease = store.lease();
+                    layout.take_in(store, &lease, &manifest)?;
+                    let to = to.by_digest(*digest);
+                    self.block_on(client.push(store, &to, &manifest, &[], &reporter))??;
+                }
+            }
         }
         for tag in tags {
             say(format!("pushing {} to {tag}", image.manifest.digest));
@@ -217,7 +234,7 @@ impl Engine {
 }
 
 /// Where each source is, and what is said about it besides.
-fn located(asked: &Combination) -> Result<Vec<(Reference, Option<&Entry>)>, CombineError> {
+fn located(asked: &Combination) -> Result<Vec<(Location, Option<&Entry>)>, CombineError> {
     let named = asked.sources.iter().filter_map(|source| match source {
         Source::Name(reference) => Some(reference),
         _ => None,
@@ -236,20 +253,27 @@ fn located(asked: &Combination) -> Result<Vec<(Reference, Option<&Entry>)>, Comb
     let mut located = Vec::with_capacity(asked.sources.len());
     for source in &asked.sources {
         located.push(match source {
-            Source::Name(reference) => (reference.clone(), None),
-            Source::Digest(digest) => (within(&digest.to_string())?.by_digest(*digest), None),
+            Source::Name(reference) => (Location::Registry(reference.clone()), None),
+            Source::Layout(layout) => (Location::Layout(layout.clone()), None),
+            Source::Digest(digest) => {
+                let place = within(&digest.to_string())?.by_digest(*digest);
+                (Location::Registry(place), None)
+            }
             Source::Entry(entry) => {
                 let place = within(&entry.digest)?;
                 let place = entry.sha256().map_or_else(|_| place.clone(), |d| place.by_digest(d));
-                (place, Some(&**entry))
+                (Location::Registry(place), Some(&**entry))
             }
         });
     }
     Ok(located)
 }
 
-async fn find(client: &Client, reference: &Reference, given: Option<&Entry>) -> Result<Found> {
-    let manifest = client.resolve(reference).await?;
+async fn find(client: &Client, location: &Location, given: Option<&Entry>) -> Result<Found> {
+    let manifest = match location {
+        Location::Registry(reference) => client.resolve(reference).await?,
+        Location::Layout(layout) => layout.resolve()?,
+    };
     let mut entry = Entry::of(&manifest);
     if let Some(given) = given {
         if given.size != 0 && given.size != entry.size {
@@ -266,9 +290,14 @@ async fn find(client: &Client, reference: &Reference, given: Option<&Entry>) -> 
         entry.platform.clone_from(&given.platform);
     }
     if !manifest.is_index() {
-        complete_platform(client, reference, &manifest, &mut entry).await?;
+        match location {
+            Location::Registry(reference) => {
+                complete_platform(client, reference, &manifest, &mut entry).await?;
+            }
+            Location::Layout(layout) => complete(&layout.config(&manifest)?, &mut entry),
+        }
     }
-    Ok(Found { reference: reference.clone(), manifest, entry })
+    Ok(Found { location: location.clone(), manifest, entry })
 }
 
 impl Found {
@@ -276,7 +305,7 @@ impl Found {
     fn filtered(&self, platforms: &[Platform]) -> Result<Combined> {
         let as_it_is = || Combined {
             manifest: self.manifest.clone(),
-            parts: vec![(self.reference.clone(), self.manifest.digest)],
+            parts: vec![(self.location.clone(), self.manifest.digest)],
         };
         if platforms.is_empty() {
             return Ok(as_it_is());
@@ -306,7 +335,7 @@ impl Found {
 #[derive(Default)]
 struct United {
     entries: Vec<Entry>,
-    sources: HashMap<String, Reference>,
+    sources: HashMap<String, Location>,
 }
 
 fn united(found: &[Found]) -> Result<United> {
@@ -314,10 +343,10 @@ fn united(found: &[Found]) -> Result<United> {
     for source in found {
         if source.manifest.is_index() {
             for entry in IndexDocument::parse(&source.manifest)?.manifests {
-                united.add(entry, &source.reference);
+                united.add(entry, &source.location);
             }
         } else {
-            united.add(source.entry.clone(), &source.reference);
+            united.add(source.entry.clone(), &source.location);
         }
     }
     Ok(united)
@@ -325,7 +354,7 @@ fn united(found: &[Found]) -> Result<United> {
 
 impl United {
     /// What is said later of the same manifest counts.
-    fn add(&mut self, entry: Entry, source: &Reference) {
+    fn add(&mut self, entry: Entry, source: &Location) {
         self.sources.insert(entry.digest.clone(), source.clone());
         match self.entries.iter_mut().find(|known| known.digest == entry.digest) {
             Some(known) => {
@@ -357,7 +386,7 @@ impl United {
         if self.entries.is_empty() { Err(CombineError::NoPlatform) } else { Ok(()) }
     }
 
-    fn parts(&self) -> Result<Vec<(Reference, Digest)>> {
+    fn parts(&self) -> Result<Vec<(Location, Digest)>> {
         let part = |entry: &Entry| {
             let digest = entry
                 .sha256()

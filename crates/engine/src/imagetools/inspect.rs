@@ -9,17 +9,17 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::entry::{Entry, EntryPlatform, IndexDocument};
-use crate::images::find;
+use super::location::Location;
 use crate::{Engine, Result};
 
 /// The largest configuration that is read, bytes.
 const CONFIG_MAX: u64 = 16 << 20;
 
-/// What a name stands for at its registry.
+/// What a name stands for where the image is.
 #[derive(Debug, Clone)]
 pub struct RemoteImage {
     /// The name, complete.
-    pub reference: Reference,
+    pub location: Location,
     /// The manifest or index.
     pub manifest: Manifest,
     /// The index, read.
@@ -27,15 +27,18 @@ pub struct RemoteImage {
 }
 
 impl Engine {
-    /// Reads what `name` stands for at its registry.
+    /// Reads what `name` stands for at its registry, or in the layout that it names.
     ///
     /// # Errors
-    /// What the registry answers.
+    /// What the registry answers, or the directory lacks.
     pub fn remote_image(&self, name: &str) -> Result<RemoteImage> {
-        let reference = find::parse(name)?;
-        let manifest = self.block_on(self.client()?.resolve(&reference))??;
+        let location = Location::parse(name)?;
+        let manifest = match &location {
+            Location::Registry(reference) => self.block_on(self.client()?.resolve(reference))??,
+            Location::Layout(layout) => layout.resolve()?,
+        };
         let index = manifest.is_index().then(|| IndexDocument::parse(&manifest)).transpose()?;
-        Ok(RemoteImage { reference, manifest, index })
+        Ok(RemoteImage { location, manifest, index })
     }
 
     /// The configurations of the images that `image` consists of, with the digests of their manifests,
@@ -44,9 +47,14 @@ impl Engine {
     /// # Errors
     /// What the registry answers.
     pub fn remote_configs(&self, image: &RemoteImage) -> Result<BTreeMap<String, (Digest, Value)>> {
-        let client = self.client()?;
+        let config_of = |manifest: &Manifest| match &image.location {
+            Location::Registry(reference) => {
+                Ok(self.block_on(config_of(self.client()?, reference, manifest))??)
+            }
+            Location::Layout(layout) => layout.config(manifest),
+        };
         let Some(index) = &image.index else {
-            let config = self.block_on(config_of(client, &image.reference, &image.manifest))??;
+            let config = config_of(&image.manifest)?;
             let platform = EntryPlatform::deserialize(&config).unwrap_or_default();
             let platform = platform.normalized().to_string();
             return Ok([(platform, (image.manifest.digest, config))].into());
@@ -54,11 +62,16 @@ impl Engine {
         let mut configs = BTreeMap::new();
         for entry in index.manifests.iter().filter(|entry| !entry.is_attestation()) {
             let Ok(digest) = entry.sha256() else { continue };
-            let manifest = self.block_on(client.manifest(&image.reference, digest))??;
+            let manifest = match &image.location {
+                Location::Registry(reference) => {
+                    self.block_on(self.client()?.manifest(reference, digest))??
+                }
+                Location::Layout(layout) => layout.manifest(digest)?,
+            };
             if manifest.is_index() {
                 continue;
             }
-            let config = self.block_on(config_of(client, &image.reference, &manifest))??;
+            let config = config_of(&manifest)?;
             let stated = entry.platform.clone();
             let platform = stated.or_else(|| EntryPlatform::deserialize(&config).ok());
             let platform = platform.as_ref().map_or_else(Platform::host, EntryPlatform::normalized);
@@ -95,8 +108,14 @@ pub(super) async fn complete_platform(
     if !platform.os.is_empty() && !platform.architecture.is_empty() {
         return Ok(());
     }
-    let config = config_of(client, reference, manifest).await?;
-    let found = EntryPlatform::deserialize(&config).unwrap_or_default().normalized();
+    complete(&config_of(client, reference, manifest).await?, entry);
+    Ok(())
+}
+
+/// The same by the configuration `config`.
+pub(super) fn complete(config: &Value, entry: &mut Entry) {
+    let platform = entry.platform.get_or_insert_default();
+    let found = EntryPlatform::deserialize(config).unwrap_or_default().normalized();
     if platform.architecture.is_empty() {
         platform.architecture = found.architecture;
         if platform.variant.is_empty() {
@@ -106,5 +125,4 @@ pub(super) async fn complete_platform(
     if platform.os.is_empty() {
         platform.os = found.os;
     }
-    Ok(())
 }

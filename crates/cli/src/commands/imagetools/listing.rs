@@ -24,7 +24,7 @@ impl Lines {
 /// The listing of `image`.
 pub(super) fn of(image: &RemoteImage) -> String {
     let (mut out, mut lines) = (String::new(), Lines::default());
-    lines.add("Name:", image.reference.to_string());
+    lines.add("Name:", image.location.to_string());
     lines.add("MediaType:", &image.manifest.media_type);
     lines.add("Digest:", image.manifest.digest.to_string());
     lines.flush(&mut out);
@@ -36,8 +36,8 @@ pub(super) fn of(image: &RemoteImage) -> String {
             if number > 0 {
                 lines.add("", "");
             }
-            let digest = entry.sha256().map(|digest| image.reference.with_digest(digest));
-            let name = digest.unwrap_or_else(|_| image.reference.clone());
+            let digest = entry.sha256().map(|digest| image.location.with_digest(digest));
+            let name = digest.unwrap_or_else(|_| image.location.clone());
             lines.add("  Name:", name.to_string());
             lines.add("  MediaType:", &entry.media_type);
             of_image(entry, &mut lines, &mut out);
