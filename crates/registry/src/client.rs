@@ -22,7 +22,7 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     config: Config,
     endpoints: Mutex<HashMap<Key, Arc<OnceCell<Arc<Endpoint>>>>>,
-    /// Mirrors that did not answer. They are not waited for again.
+    /// Mirrors that did not answer, or had no time. They are not waited for again.
     dead: Mutex<HashSet<Key>>,
 }
 
@@ -152,6 +152,10 @@ impl Client {
                 continue;
             };
             match read(repository).await {
+                // It was waited for as long as is reasonable, once.
+                Err(error) if error.is_transient() => {
+                    lock(&self.0.dead).insert(mirror.key);
+                }
                 Err(error) if error.is_of_the_source() => {}
                 result => return result,
             }

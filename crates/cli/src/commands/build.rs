@@ -248,7 +248,15 @@ struct Classic {
 }
 
 pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
-    start(args, session).or_else(|failure| {
+    let started = match insecure::registries(args) {
+        trusted if trusted.is_empty() => start(args, session),
+        trusted => {
+            let session = session.trusting(trusted);
+            // What it has found damaged is known to its own engine.
+            start(args, &session).inspect_err(|_| session.drop_damaged())
+        }
+    };
+    started.or_else(|failure| {
         // Docker's builder says it louder than docker.
         failure.print("ERROR: ");
         Ok(failure.code)
@@ -262,7 +270,6 @@ fn start(args: &Args, session: &Session) -> Outcome {
         session.tell(&note);
     }
     let mut request = request::build(args)?;
-    let session = &session.trusting(insecure::registries(args));
     verify::check(args, &request)?;
     results::prepare(args, &request.outputs)?;
     let attestations = attest::Attestations::of(args)?;

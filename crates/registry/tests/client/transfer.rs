@@ -296,6 +296,12 @@ async fn mirrors_are_asked_first_and_may_fail() {
     pull(&mirrored, &TestStore::new(), &name).await.unwrap();
     assert!(origin.log().len() > before, "the registry itself is asked at last");
     assert_eq!(silent.log().len(), 4, "a mirror that does not answer is given up for good");
+
+    let busy = Server::new(|_| Reply::status(503));
+    let mirrored = settings(&[busy.host()]);
+    pull(&mirrored, &TestStore::new(), &name).await.unwrap();
+    assert!(!busy.seen("GET", "/manifests/").is_empty());
+    assert_eq!(busy.seen("GET", "/blobs/").len(), 0, "as is one that has no time");
 }
 
 #[tokio::test(flavor = "multi_thread")]
