@@ -42,6 +42,12 @@ impl Failure {
         self
     }
 
+    /// The same, said of something.
+    pub(crate) fn about(mut self, what: &str) -> Self {
+        self.text = self.text.map(|text| format!("{what}: {text}"));
+        self
+    }
+
     /// The same with something that could help.
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());

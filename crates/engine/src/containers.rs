@@ -38,7 +38,7 @@ mod top;
 mod update;
 
 pub use attach::{Departure, DetachKeys};
-pub use bld_network::{Endpoint, PortWish, Protocol, Published, Subnet};
+pub use bld_network::{Endpoint, PortWish, Protocol, Published, Subnet, SubnetParseError};
 pub use bld_sandbox::Resource;
 pub use commit::CommitRequest;
 pub use control::Control;

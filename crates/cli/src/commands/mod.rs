@@ -6,6 +6,7 @@ pub(crate) mod build;
 pub(crate) mod cache;
 pub(crate) mod commit;
 pub(crate) mod completion;
+pub(crate) mod compose;
 pub(crate) mod convert;
 pub(crate) mod cp;
 pub(crate) mod create;

@@ -155,8 +155,7 @@ pub(super) fn row(container: &Container, whole: bool, size: String) -> Row {
         .collect();
     let volumes =
         container.mounts.iter().filter(|m| matches!(m.source, MountSource::Volume { .. })).count();
-    let command = command(container);
-    let command = if whole { command } else { ellipsis(&command, COMMAND_WIDTH) };
+    let command = shown_command(container, whole);
     Row::new([
         ("ID", if whole { container.id.clone() } else { container.short_id() }),
         ("Names", container.name.clone()),
@@ -175,6 +174,12 @@ pub(super) fn row(container: &Container, whole: bool, size: String) -> Row {
         ("Platform", container.platform.clone()),
     ])
     .with_labels(&container.config.labels)
+}
+
+/// The command line as lists show it, cut unless the `whole` is wanted.
+pub(super) fn shown_command(container: &Container, whole: bool) -> String {
+    let command = command(container);
+    if whole { command } else { ellipsis(&command, COMMAND_WIDTH) }
 }
 
 /// The image as it was called, cut to a short id when it was called by id.

@@ -10,6 +10,7 @@ mod build;
 mod cache;
 mod cache_mounts;
 mod call;
+mod compose;
 mod containers;
 mod context;
 mod cp;

@@ -1,0 +1,242 @@
+//! `compose logs`, and what `compose up` does while it stays.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::SystemTime;
+
+use bld_compose::Project;
+use bld_engine::EngineError;
+use bld_engine::containers::LogQuery;
+
+use super::Place;
+use super::project::{self, Member, members, tell};
+use crate::commands::filter;
+use crate::error::{Failure, INTERRUPTED};
+use crate::session::{Outcome, Session};
+use crate::signals;
+
+/// The colours of names, one after the other.
+const COLOURS: [&str; 6] = ["36", "33", "32", "35", "34", "31"];
+
+/// View output from containers
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Follow log output
+    #[arg(short, long)]
+    follow: bool,
+    /// Produce monochrome output
+    #[arg(long)]
+    no_color: bool,
+    /// Don't print prefix in logs
+    #[arg(long)]
+    no_log_prefix: bool,
+    /// Show logs since timestamp (e.g. 2013-01-02T13:23:37Z) or relative (e.g. 42m for 42 minutes)
+    #[arg(long, value_name = "string", value_parser = filter::time)]
+    since: Option<SystemTime>,
+    /// Number of lines to show from the end of the logs for each container
+    #[arg(short = 'n', long, value_name = "string", default_value = "all")]
+    tail: String,
+    /// Show timestamps
+    #[arg(short, long)]
+    timestamps: bool,
+    /// Show logs before a timestamp (e.g. 2013-01-02T13:23:37Z) or relative (e.g. 42m for 42 minutes)
+    #[arg(long, value_name = "string", value_parser = filter::time)]
+    until: Option<SystemTime>,
+    #[arg(value_name = "SERVICE")]
+    services: Vec<String>,
+}
+
+/// How lines are shown.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    width: usize,
+    colours: bool,
+    prefix: bool,
+    timestamps: bool,
+}
+
+impl Look {
+    fn of(present: &[Member], project: &str) -> Self {
+        let width = present.iter().map(|member| member.prefix(project).len()).max().unwrap_or(0);
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let colours = io::stdout().is_terminal() && !no_color;
+        Self { width, colours, prefix: true, timestamps: false }
+    }
+
+    /// What stands in front of the lines of the `index`th container.
+    fn in_front(self, name: &str, index: usize) -> String {
+        if !self.prefix {
+            return String::new();
+        }
+        let text = format!("{name:width$}  | ", width = self.width);
+        if self.colours {
+            let colour = COLOURS[index % COLOURS.len()];
+            return format!("\x1b[{colour}m{text}\x1b[0m");
+        }
+        text
+    }
+}
+
+pub(super) fn run(args: &Args, place: &Place, session: &Session) -> Outcome {
+    let name = project::name(place, session)?;
+    let mut present = members(session, &name, &args.services)?;
+    present.retain(|member| !member.one_off);
+    let query = LogQuery {
+        follow: args.follow,
+        tail: args.tail.parse().ok(),
+        since: args.since,
+        until: args.until,
+    };
+    let mut look = Look::of(&present, &name);
+    look.prefix = !args.no_log_prefix;
+    look.colours &= !args.no_color;
+    look.timestamps = args.timestamps;
+    let out = Mutex::new(());
+    thread::scope(|scope| {
+        let shown: Vec<_> = present
+            .iter()
+            .enumerate()
+            .map(|(index, member)| {
+                let front = look.in_front(&member.prefix(&name), index);
+                let (query, out) = (&query, &out);
+                scope.spawn(move || show(session, &member.container.id, query, look, &front, out))
+            })
+            .collect();
+        for thread in shown {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        }
+        Ok(0)
+    })
+}
+
+/// Shows the log of one container, line by line.
+fn show(
+    session: &Session,
+    id: &str,
+    query: &LogQuery,
+    look: Look,
+    front: &str,
+    out: &Mutex<()>,
+) -> Result<(), Failure> {
+    let mut broken = None;
+    let shown = session.engine.container_logs(id, query, &mut |entry| {
+        let mut text = front.to_owned();
+        if look.timestamps {
+            let at = jiff::Timestamp::try_from(entry.time).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+            // Writing to a text cannot fail.
+            let _infallible = write!(text, "{at:.9} ");
+        }
+        text.push_str(entry.text.trim_end_matches('\n'));
+        text.push('\n');
+        let _one_at_a_time = out.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                broken = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    });
+    match (shown, broken) {
+        (_, Some(error)) => Err(error.into()),
+        // It was removed meanwhile, or nothing is kept of it.
+        (Err(EngineError::NoSuchContainer { .. } | EngineError::NoLog { .. }) | Ok(()), None) => {
+            Ok(())
+        }
+        (Err(error), None) => Err(error.into()),
+    }
+}
+
+/// Shows what the containers write until all have ended, or a signal stops them.
+pub(super) fn attend(
+    session: &Session,
+    project: &Project,
+    order: &[String],
+    aborts: bool,
+    code_from: Option<&str>,
+    timeout: Option<i64>,
+) -> Outcome {
+    let name = &project.name;
+    let mut present = members(session, name, order)?;
+    present.retain(|member| !member.one_off);
+    let look = Look::of(&present, name);
+    let (tell_end, ends) = mpsc::channel::<Option<String>>();
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let (seen, on_signal) = (Arc::clone(&interrupted), tell_end.clone());
+    signals::handle(&signals::ENDING, move |_| {
+        seen.store(true, Ordering::Release);
+        // Whoever listened has gone already.
+        let _gone = on_signal.send(None);
+    })?;
+    let names: Vec<_> = present.iter().map(|member| member.prefix(name)).collect();
+    session.tell(&format!("Attaching to {}", names.join(", ")));
+    let query = LogQuery { follow: true, ..LogQuery::default() };
+    let out = Mutex::new(());
+    thread::scope(|scope| {
+        for (index, member) in present.iter().enumerate() {
+            let front = look.in_front(&member.prefix(name), index);
+            let (query, out, tell_end) = (&query, &out, tell_end.clone());
+            scope.spawn(move || {
+                if let Err(failure) = show(session, &member.container.id, query, look, &front, out)
+                {
+                    failure.print("Error: ");
+                }
+                let _gone = tell_end.send(Some(member.container.id.clone()));
+            });
+        }
+        let mut left = present.len();
+        while left > 0 {
+            match ends.recv() {
+                Ok(Some(id)) => {
+                    left -= 1;
+                    say_end(session, &id)?;
+                    if aborts && left > 0 {
+                        session.tell("Aborting on container exit...");
+                        stop_all(session, &present, timeout)?;
+                    }
+                }
+                Ok(None) => {
+                    session.tell("Gracefully stopping... (press Ctrl+C again to force)");
+                    stop_all(session, &present, timeout)?;
+                }
+                Err(_) => break,
+            }
+        }
+        Ok::<_, Failure>(())
+    })?;
+    if interrupted.load(Ordering::Acquire) {
+        return Ok(INTERRUPTED);
+    }
+    let Some(service) = code_from else { return Ok(0) };
+    let chosen = members(session, name, &[service.to_owned()])?;
+    let code = chosen.first().map_or(0, |member| member.container.state.exit_code);
+    Ok(u8::try_from(code).unwrap_or(u8::MAX))
+}
+
+fn say_end(session: &Session, id: &str) -> Result<(), Failure> {
+    match session.engine.find_container(id) {
+        Ok(now) => {
+            let code = now.state.exit_code;
+            session.say(&format!("{} exited with code {code}", now.name))
+        }
+        Err(EngineError::NoSuchContainer { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn stop_all(session: &Session, present: &[Member], timeout: Option<i64>) -> Result<(), Failure> {
+    for member in present.iter().rev() {
+        match session.engine.stop_container(&member.container.id, None, timeout) {
+            Ok(()) => tell(session, "Container", &member.container.name, "Stopped"),
+            Err(EngineError::NoSuchContainer { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}

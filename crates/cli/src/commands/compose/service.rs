@@ -1,0 +1,284 @@
+//! A service as flags of `bld create`.
+
+use std::collections::BTreeMap;
+
+use bld_compose::{Membership, Project, Service, VolumeMount};
+use bld_engine::containers::{Container, CreateRequest};
+use bld_oci::{Digest, Healthcheck};
+use clap::{FromArgMatches as _, Parser};
+
+use super::project::{DIRECTORY, FILES, HASH, NUMBER, ONE_OFF, PROJECT, SERVICE};
+use crate::commands::create;
+use crate::commands::options::Options;
+use crate::error::Failure;
+use crate::output::units::parse_duration;
+use crate::session::Session;
+
+/// The flags of a command, without the command.
+#[derive(Debug, Parser)]
+struct Flags<T: clap::Args> {
+    #[command(flatten)]
+    flags: T,
+}
+
+/// Reads words as the flags of a command.
+pub(super) fn parsed<T: clap::Args>(words: Vec<String>) -> Result<T, Failure> {
+    use clap::CommandFactory as _;
+    let command = crate::usage::prepare(Flags::<T>::command());
+    let words = std::iter::once("compose".to_owned()).chain(words);
+    let matches = command.try_get_matches_from(words);
+    let flags = matches.and_then(|matches| Flags::from_arg_matches(&matches));
+    flags.map(|flags| flags.flags).map_err(|error| {
+        let text = error.to_string();
+        let line = text.lines().next().unwrap_or_default();
+        Failure::new(line.trim_start_matches("error: ").to_owned())
+    })
+}
+
+/// The image of a service: its own, or what is built for it.
+pub(super) fn image(project: &Project, name: &str, service: &Service) -> String {
+    service.image.clone().unwrap_or_else(|| format!("{}-{name}", project.name))
+}
+
+/// What tells whether a container is what its service says now.
+pub(super) fn hash(service: &Service) -> Result<String, Failure> {
+    // How many there are is nothing that one of them shows.
+    let mut one = Service { scale: None, ..service.clone() };
+    one.deploy.replicas = None;
+    let text = serde_json::to_vec(&one).map_err(|error| Failure::new(error.to_string()))?;
+    Ok(Digest::of(&text).hex())
+}
+
+/// Which container of a service.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Which {
+    pub(super) number: u32,
+    /// It is for one command only, and has this name.
+    pub(super) one_off: Option<String>,
+    /// Flags besides those of the service.
+    pub(super) flags: Vec<String>,
+    /// The command, instead of the service's.
+    pub(super) command: Option<Vec<String>>,
+    /// Whether it leads ports of the host to itself.
+    pub(super) without_ports: bool,
+}
+
+/// Makes a container of a service.
+pub(super) fn make(
+    session: &Session,
+    project: &Project,
+    name: &str,
+    which: &Which,
+) -> Result<Container, Failure> {
+    let missing = || Failure::new(format!("no such service: {name}"));
+    let service = project.services.get(name).ok_or_else(missing)?;
+    let wrong = |failure: Failure| failure.about(&format!("service {name:?}"));
+    let mut words = words(project, name, service, which)?;
+    words.extend(which.flags.iter().cloned());
+    let options: Options = parsed(words).map_err(wrong)?;
+    let mut line = vec![image(project, name, service)];
+    match (&which.command, &service.command) {
+        (Some(command), _) => line.extend(command.iter().cloned()),
+        (None, Some(command)) => line.extend(command.0.iter().cloned()),
+        (None, None) => {}
+    }
+    let mut request: CreateRequest = options.request(&line).map_err(wrong)?;
+    if request.entrypoint.is_none() {
+        request.entrypoint = service.entrypoint.as_ref().map(|words| words.0.clone());
+    }
+    if let Some(check) = &service.healthcheck {
+        request.healthcheck = healthcheck(check).map_err(wrong)?;
+    }
+    create::create(session, &options, &request).map_err(wrong)
+}
+
+fn words(
+    project: &Project,
+    name: &str,
+    service: &Service,
+    which: &Which,
+) -> Result<Vec<String>, Failure> {
+    let mut words = Vec::new();
+    let mut add = |flag: &str, value: &str| words.push(format!("--{flag}={value}"));
+    let own = format!("{}-{name}-{}", project.name, which.number);
+    let own = service.container_name.clone().unwrap_or(own);
+    add("name", which.one_off.as_ref().unwrap_or(&own));
+    for (key, value) in &service.labels.0 {
+        add("label", &format!("{key}={}", value.as_deref().unwrap_or_default()));
+    }
+    let files: Vec<_> = project.files.iter().map(|file| file.display().to_string()).collect();
+    let labels = [
+        (PROJECT, project.name.clone()),
+        (SERVICE, name.to_owned()),
+        (NUMBER, which.number.to_string()),
+        (ONE_OFF, if which.one_off.is_some() { "True" } else { "False" }.to_owned()),
+        (HASH, hash(service)?),
+        (FILES, files.join(",")),
+        (DIRECTORY, project.directory.display().to_string()),
+    ];
+    for (key, value) in labels {
+        add("label", &format!("{key}={value}"));
+    }
+    for (key, value) in &service.environment.0 {
+        add("env", &format!("{key}={}", value.as_deref().unwrap_or_default()));
+    }
+    let lists = [
+        ("cap-add", &service.cap_add),
+        ("cap-drop", &service.cap_drop),
+        ("device", &service.devices),
+        ("dns", &service.dns),
+        ("dns-option", &service.dns_opt),
+        ("dns-search", &service.dns_search),
+        ("add-host", &service.extra_hosts),
+        ("expose", &service.expose),
+        ("security-opt", &service.security_opt),
+        ("tmpfs", &service.tmpfs),
+    ];
+    for (flag, values) in lists {
+        for value in values {
+            add(flag, value);
+        }
+    }
+    let limits = &service.deploy.resources.limits;
+    let reserved = &service.deploy.resources.reservations;
+    let texts = [
+        ("cpus", service.cpus.as_ref().or(limits.cpus.as_ref())),
+        ("hostname", service.hostname.as_ref()),
+        ("memory", service.mem_limit.as_ref().or(limits.memory.as_ref())),
+        ("memory-reservation", service.mem_reservation.as_ref().or(reserved.memory.as_ref())),
+        ("pids-limit", service.pids_limit.as_ref().or(limits.pids.as_ref())),
+        ("platform", service.platform.as_ref()),
+        ("restart", service.restart.as_ref().filter(|_| which.one_off.is_none())),
+        ("shm-size", service.shm_size.as_ref()),
+        ("stop-signal", service.stop_signal.as_ref()),
+        ("user", service.user.as_ref()),
+        ("workdir", service.working_dir.as_ref()),
+    ];
+    for (flag, value) in texts {
+        if let Some(value) = value {
+            add(flag, value);
+        }
+    }
+    if let Some(period) = &service.stop_grace_period {
+        add("stop-timeout", &parse_duration(period).map_err(Failure::new)?.as_secs().to_string());
+    }
+    for (key, value) in &service.sysctls.0 {
+        add("sysctl", &format!("{key}={}", value.as_deref().unwrap_or_default()));
+    }
+    for (key, value) in &service.ulimits {
+        add("ulimit", &format!("{key}={value}"));
+    }
+    if !which.without_ports {
+        for port in &service.ports {
+            add("publish", &port.words());
+        }
+    }
+    for mount in &service.volumes {
+        match mount {
+            VolumeMount::Bind { source, target, read_only, create_host_path: true } => {
+                add("volume", &format!("{source}:{target}{}", ending(*read_only)));
+            }
+            VolumeMount::Bind { source, target, read_only, .. } => {
+                let read_only = if *read_only { ",readonly" } else { "" };
+                add("mount", &format!("type=bind,source={source},target={target}{read_only}"));
+            }
+            VolumeMount::Volume { source: None, target, .. } => add("volume", target),
+            VolumeMount::Volume { source: Some(source), target, read_only } => {
+                let volume = project.volumes.get(source).and_then(|volume| volume.name.as_ref());
+                let source = volume.unwrap_or(source);
+                add("volume", &format!("{source}:{target}{}", ending(*read_only)));
+            }
+            VolumeMount::Tmpfs { target } => add("tmpfs", target),
+        }
+    }
+    for (directory, objects, used) in [
+        ("/run/secrets", &project.secrets, &service.secrets),
+        ("", &project.configs, &service.configs),
+    ] {
+        for one in used {
+            let target = one.target.clone().unwrap_or_else(|| one.source.clone());
+            let target =
+                if target.starts_with('/') { target } else { format!("{directory}/{target}") };
+            let file = objects.get(&one.source).and_then(|object| object.file.as_ref());
+            let missing = || Failure::new(format!("{:?} has no file", one.source));
+            let file = file.ok_or_else(missing)?;
+            add("mount", &format!("type=bind,source={file},target={target},readonly"));
+        }
+    }
+    networks(project, name, service, &mut add)?;
+    for (flag, given) in [
+        ("init", service.init),
+        ("interactive", service.stdin_open),
+        ("privileged", service.privileged),
+        ("read-only", service.read_only),
+        ("tty", service.tty),
+    ] {
+        if given {
+            words.push(format!("--{flag}"));
+        }
+    }
+    Ok(words)
+}
+
+fn ending(read_only: bool) -> &'static str {
+    if read_only { ":ro" } else { "" }
+}
+
+/// The networks of a service, the first one in front.
+fn networks(
+    project: &Project,
+    name: &str,
+    service: &Service,
+    add: &mut dyn FnMut(&str, &str),
+) -> Result<(), Failure> {
+    if let Some(mode) = &service.network_mode {
+        let mode = match mode.strip_prefix("service:") {
+            Some(other) => format!("container:{}-{other}-1", project.name),
+            None => mode.clone(),
+        };
+        add("network", &mode);
+        return Ok(());
+    }
+    let mut networks: Vec<(&String, &Membership)> = service.networks.iter().collect();
+    networks.sort_by_key(|(_, membership)| std::cmp::Reverse(membership.priority));
+    let linked: BTreeMap<&str, &str> =
+        service.links.iter().map(|link| link.split_once(':').unwrap_or((link, link))).collect();
+    if let Some((other, _)) = linked.iter().find(|(other, alias)| other != alias) {
+        return Err(Failure::new(format!(
+            "links: {other} cannot have another name for one service alone"
+        ))
+        .with_hint("give it an alias on a network"));
+    }
+    for (network, membership) in networks {
+        let outside = project.networks.get(network).and_then(|network| network.name.as_ref());
+        let mut word = format!("name={}", outside.unwrap_or(network));
+        for alias in std::iter::once(name).chain(membership.aliases.iter().map(String::as_str)) {
+            word.push_str(",alias=");
+            word.push_str(alias);
+        }
+        if let Some(ip) = &membership.ipv4_address {
+            word.push_str(",ip=");
+            word.push_str(ip);
+        }
+        add("network", &word);
+    }
+    Ok(())
+}
+
+fn healthcheck(check: &bld_compose::Healthcheck) -> Result<Healthcheck, Failure> {
+    if check.disable {
+        return Ok(Healthcheck { test: vec!["NONE".to_owned()], ..Healthcheck::default() });
+    }
+    let span = |text: &Option<String>| -> Result<Option<i64>, Failure> {
+        let span = text.as_deref().map(parse_duration).transpose().map_err(Failure::new)?;
+        Ok(span.map(|span| i64::try_from(span.as_nanos()).unwrap_or(i64::MAX)))
+    };
+    Ok(Healthcheck {
+        test: check.test.clone(),
+        interval: span(&check.interval)?,
+        timeout: span(&check.timeout)?,
+        start_period: span(&check.start_period)?,
+        start_interval: span(&check.start_interval)?,
+        retries: check.retries.map(i64::from),
+    })
+}

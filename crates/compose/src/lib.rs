@@ -1,0 +1,25 @@
+//! Reads Compose files: what is to run together, as the [Compose Specification] has it.
+//!
+//! [`load`] turns files, an environment and profiles into a [`Project`] in which nothing is left open:
+//! variables are replaced, files are merged, services that extend others are whole, paths are
+//! absolute. What is done with it is the caller's business; nothing here knows of containers.
+//!
+//! [Compose Specification]: https://github.com/compose-spec/compose-spec/blob/main/spec.md
+
+mod dotenv;
+mod error;
+mod forms;
+mod interpolate;
+mod load;
+mod merge;
+mod model;
+mod order;
+
+pub use dotenv::parse as parse_env_file;
+pub use error::ComposeError;
+pub use forms::{Mapping, Words};
+pub use load::{Source, find_files, load, project_name};
+pub use model::{
+    Build, Condition, Dependency, FileObject, Healthcheck, Membership, Network, Pool, Port,
+    Project, PullPolicy, Service, Volume, VolumeMount,
+};
