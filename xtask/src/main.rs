@@ -10,6 +10,7 @@ mod packages;
 mod shell;
 mod test;
 mod torture;
+mod transcript;
 
 use std::process::ExitCode;
 

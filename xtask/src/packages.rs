@@ -40,10 +40,13 @@ const TEST: &[Package] = &[
     package("openssh-server", "sshd"),
     package("openssl", "openssl"),
     package("podman", "podman"),
+    package("procps", "ps"),
     package("python3", "python3"),
     package("python3-venv", "python3"),
     package("skopeo", "skopeo"),
     package("umoci", "umoci"),
+    package("util-linux", "nsenter"),
+    package("wget", "wget"),
     package("xz-utils", "xz"),
     package("zstd", "zstd"),
 ];

@@ -9,6 +9,7 @@ use crate::{
     bridge::DefaultBridge,
     packages,
     shell::{build_release, cargo, need_root, root, step, watch},
+    transcript,
 };
 
 /// What to run.
@@ -49,7 +50,7 @@ impl Tally {
         }
     }
 
-    /// Counts what the behaviour runner's closing line, `3 passed, 0 failed`, tells.
+    /// Counts what the closing line of the other runners, `3 passed, 0 failed`, tells.
     fn count_runner(&mut self, line: &str) {
         let numbers = line.split_once(" passed, ").and_then(|(passed, rest)| {
             Some((passed.parse::<u64>().ok()?, rest.strip_suffix(" failed")?.parse::<u64>().ok()?))
@@ -105,13 +106,12 @@ fn run_all(options: &Options, tally: &mut Tally) -> Result<()> {
         failures.push("cargo test");
     }
 
-    let torture = bld.clone();
-    if let Some(bld) = bld {
+    if let Some(bld) = &bld {
         step("Behaviour cases (testdata/behaviour)");
         let cases = root().join("testdata/behaviour");
         for file in ["cases.json", "more.json"] {
             let mut command = Command::new("python3");
-            command.arg(cases.join("run.py")).arg("--bld").arg(&bld);
+            command.arg(cases.join("run.py")).arg("--bld").arg(bld);
             command.arg("--cases").arg(cases.join(file));
             if !watch(&mut command, |line| tally.count_runner(line))? {
                 failures.push("the behaviour cases");
@@ -119,7 +119,14 @@ fn run_all(options: &Options, tally: &mut Tally) -> Result<()> {
         }
     }
 
-    if let Some(bld) = torture {
+    if let Some(bld) = &bld {
+        step("Transcripts of docker's commands (testdata/transcript)");
+        if !transcript::play(bld, |line| tally.count_runner(line))? {
+            failures.push("the transcripts");
+        }
+    }
+
+    if let Some(bld) = &bld {
         step("A little torture");
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["torture", "--kills", "25", "--fills", "6", "--bld"]).arg(bld);
