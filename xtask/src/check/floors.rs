@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::shell::{cargo, output, root};
 
 /// The floor of each crate; docs/architecture.md says what is behind each door.
-const FLOORS: [(&str, u8); 16] = [
+const FLOORS: [(&str, u8); 17] = [
     ("bld-cli", 4),
     ("bld-engine", 3),
     ("bld-cache", 2),
@@ -22,6 +22,7 @@ const FLOORS: [(&str, u8); 16] = [
     ("bld-network", 1),
     ("bld-sandbox", 1),
     ("bld-store", 1),
+    ("bld-compose", 0),
     ("bld-dockerfile", 0),
     ("bld-event", 0),
     ("bld-oci", 0),
