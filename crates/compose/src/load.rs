@@ -106,12 +106,15 @@ pub fn load(source: &Source) -> Result<Project, ComposeError> {
         let read = loader.file(file, &directory, &mut Vec::new())?;
         merge(&mut whole, read);
     }
-    let name = source.name.clone().or_else(|| whole["name"].as_str().map(str::to_owned));
+    let name = source.name.clone();
+    let name = name.or_else(|| loader.variables.get("COMPOSE_PROJECT_NAME").cloned());
+    let name = name.or_else(|| whole["name"].as_str().map(str::to_owned));
     let name = name.unwrap_or_else(|| project_name(&directory));
     check_name(&name)?;
     let mut project = loader.typed(first, whole)?;
     project.name = name;
-    project.files.clone_from(&source.files);
+    let whole_path = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    project.files = source.files.iter().map(whole_path).collect();
     project.directory = directory;
     for name in &loader.unset {
         let text = format!("The {name:?} variable is not set. Defaulting to a blank string.");
@@ -288,13 +291,13 @@ impl Loader {
         let base = extends.as_str().or_else(|| extends["service"].as_str());
         let base = base.ok_or_else(|| wrong("service is missing".to_owned()))?;
         let mut whole = match extends["file"].as_str() {
-            Some(other) => {
+            Some(other) if std::path::absolute(path).ok() != Some(directory.join(other)) => {
                 let other = directory.join(other);
                 let dir = other.parent().unwrap_or(directory).to_owned();
                 let read = self.file(&other, &dir, above)?;
                 read["services"][base].clone()
             }
-            None => self.whole_service(base, file, path, directory, above, depth + 1)?,
+            _ => self.whole_service(base, file, path, directory, above, depth + 1)?,
         };
         if whole.is_null() {
             return Err(wrong(format!("there is no service {base:?}")));
@@ -485,7 +488,7 @@ fn whole_mount(mount: Value, join: &dyn Fn(&str) -> String) -> Value {
                 if let Some(source) = fields.get("source").and_then(Value::as_str).map(join) {
                     fields.insert("source".to_owned(), source.into());
                 }
-                let create = fields["bind"]["create_host_path"].as_bool();
+                let create = fields.get("bind").and_then(|bind| bind["create_host_path"].as_bool());
                 fields.insert("create_host_path".to_owned(), create.unwrap_or(true).into());
             }
             for key in ["bind", "volume", "tmpfs", "consistency"] {

@@ -14,6 +14,7 @@ services:
     <<: *common
     build: {context: ./web, args: {GREETING: hello}}
     command: httpd -f -p 8000 -h /www
+    volumes: [/nameless]
     ports: ["127.0.0.1::8000"]
     depends_on:
       db: {condition: service_healthy}
@@ -22,7 +23,7 @@ services:
   db:
     image: busybox
     command: ["sh", "-c", "touch /data/ready; echo up; exec sleep 1000"]
-    volumes: ["data:/data", "./shared:/shared:ro"]
+    volumes: ["data:/data", {type: bind, source: ./shared, target: /shared, read_only: true}]
     networks: {back: {aliases: [database]}, default: }
     healthcheck: {test: ["CMD", "test", "-e", "/data/ready"], interval: 100ms}
   init:
@@ -80,6 +81,9 @@ fn a_project_comes_up_changes_and_goes_without_a_trace() {
     let shared = compose(&env, &["exec", "-T", "db", "cat", "/shared/note"]);
     assert_eq!(shared.stdout, "from the host");
 
+    let touch = ["exec", "-T", "web", "touch", "/nameless/kept"];
+    let _ = compose(&env, &touch).expect_code(0);
+
     // What is as the file says stays; what is not is made anew.
     let again = compose(&env, &["up", "-d"]).expect_code(0).stderr;
     assert!(again.contains("demo-web-1  Running") && !again.contains("Recreated"), "{again}");
@@ -87,7 +91,8 @@ fn a_project_comes_up_changes_and_goes_without_a_trace() {
     let changed = changed.cwd(env.path("app")).run().expect_code(0).stderr;
     assert!(changed.contains("demo-web-1  Recreated"), "{changed}");
     assert!(changed.contains("demo-db-2  Started"), "{changed}");
-    let _ = compose(&env, &["restart", "db"]).expect_code(0);
+    let _ = compose(&env, &["exec", "-T", "web", "ls", "/nameless/kept"]).expect_code(0);
+    let _ = compose(&env, &["restart", "-t", "0", "db"]).expect_code(0);
     let _ = compose(&env, &["stop", "-t", "0", "web"]).expect_code(0);
     assert_eq!(compose(&env, &["ps", "--services"]).stdout, "db\n");
     let _ = compose(&env, &["start", "web"]).expect_code(0);

@@ -202,7 +202,7 @@ pub(super) fn attend(
                     }
                 }
                 Ok(None) => {
-                    session.tell("Gracefully stopping... (press Ctrl+C again to force)");
+                    session.tell("Gracefully stopping...");
                     stop_all(session, &present, timeout)?;
                 }
                 Err(_) => break,

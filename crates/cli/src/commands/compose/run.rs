@@ -160,6 +160,7 @@ pub(super) fn run(args: &RunArgs, place: &Place, session: &Session) -> Outcome {
         }),
         flags,
         command: (!command.is_empty()).then(|| command.to_vec()),
+        kept: std::collections::BTreeMap::new(),
         without_ports: !args.service_ports,
     };
     let container = service::make(session, &project, name, &which)?;

@@ -59,6 +59,8 @@ pub(super) struct Which {
     pub(super) flags: Vec<String>,
     /// The command, instead of the service's.
     pub(super) command: Option<Vec<String>>,
+    /// Volumes without names that it takes over, by where they are mounted.
+    pub(super) kept: BTreeMap<String, String>,
     /// Whether it leads ports of the host to itself.
     pub(super) without_ports: bool,
 }
@@ -182,6 +184,9 @@ fn words(
                 let read_only = if *read_only { ",readonly" } else { "" };
                 add("mount", &format!("type=bind,source={source},target={target}{read_only}"));
             }
+            // It is taken over below.
+            VolumeMount::Volume { source: None, target, .. } if which.kept.contains_key(target) => {
+            }
             VolumeMount::Volume { source: None, target, .. } => add("volume", target),
             VolumeMount::Volume { source: Some(source), target, read_only } => {
                 let volume = project.volumes.get(source).and_then(|volume| volume.name.as_ref());
@@ -190,6 +195,9 @@ fn words(
             }
             VolumeMount::Tmpfs { target } => add("tmpfs", target),
         }
+    }
+    for (target, name) in &which.kept {
+        add("volume", &format!("{name}:{target}"));
     }
     for (directory, objects, used) in [
         ("/run/secrets", &project.secrets, &service.secrets),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bld_compose::{Condition, Project, PullPolicy, Service, Volume};
 use bld_engine::EngineError;
-use bld_engine::containers::{Container, HealthStatus, RemoveOptions, Status, Subnet};
+use bld_engine::containers::{Container, HealthStatus, MountSource, RemoveOptions, Status, Subnet};
 use bld_engine::networks::NetworkRequest;
 
 use super::Place;
@@ -349,7 +349,7 @@ fn is_outdated(
     Ok(args.force_recreate || known != Some(&hash(service)?) || !same_image)
 }
 
-/// Puts a new container in the place of an old one. The old one's anonymous volumes go with it.
+/// Puts a new container in the place of an old one. It takes over the volumes that have no name.
 fn recreate(
     session: &Session,
     project: &Project,
@@ -361,8 +361,15 @@ fn recreate(
     session.engine.stop_container(&old.container.id, None, timeout)?;
     session
         .engine
-        .remove_container(&old.container.id, RemoveOptions { force: true, volumes: true })?;
-    let made = service::make(session, project, name, which)?;
+        .remove_container(&old.container.id, RemoveOptions { force: true, volumes: false })?;
+    let nameless = old.container.mounts.iter().filter_map(|mount| match &mount.source {
+        MountSource::Volume { name, anonymous: true, .. } => {
+            Some((mount.target.clone(), name.clone()))
+        }
+        _ => None,
+    });
+    let which = Which { kept: nameless.collect(), ..which.clone() };
+    let made = service::make(session, project, name, &which)?;
     tell(session, "Container", &made.name, "Recreated");
     Ok(made)
 }
@@ -482,7 +489,10 @@ pub(super) fn start(args: &StartArgs, place: &Place, session: &Session) -> Outco
     for name in order(&project, &args.services, true)? {
         for member in members(session, &project.name, std::slice::from_ref(&name))? {
             any = true;
-            await_dependencies(session, &project, &project.services[&name])?;
+            // Those that are named alone do not wait for what nobody starts.
+            if args.services.is_empty() {
+                await_dependencies(session, &project, &project.services[&name])?;
+            }
             if !member.one_off && !member.container.state.is_running() {
                 session.engine.start_container(&member.container.id)?;
                 tell(session, "Container", &member.container.name, "Started");
