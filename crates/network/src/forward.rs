@@ -4,8 +4,9 @@
 //! when it is bound, loopback and IPv6 need nothing special, and nothing is left of it when the
 //! process ends, however it does.
 
+mod datagrams;
+
 use std::{
-    collections::HashMap,
     fmt, io,
     net::{
         IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream,
@@ -14,11 +15,11 @@ use std::{
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     sync::Arc,
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rustix::{
-    event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
+    event::{EventfdFlags, PollFd, PollFlags, eventfd, poll},
     io::Errno,
     net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt},
 };
@@ -28,15 +29,6 @@ use crate::NetworkError;
 
 /// Room for what is on its way in one direction.
 const BUFFER: usize = 32 << 10;
-
-/// The longest datagram.
-const DATAGRAM: usize = 64 << 10;
-
-/// How long the sender of datagrams is remembered after the last one.
-const QUIET: Duration = Duration::from_secs(90);
-
-/// How often those who sent datagrams are looked at.
-const MOMENT: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 
 /// How long a container may take to accept a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -151,7 +143,7 @@ impl Ports {
                 Taken::Tcp(listener) => thread.spawn(move || accept(&listener, target, &stop))?,
                 Taken::Udp(socket) => thread.spawn(move || {
                     // What is lost of datagrams is the business of those who send them.
-                    let _lost = datagrams(&socket, target, &stop);
+                    let _lost = datagrams::carry(&socket, target, &stop);
                 })?,
             });
         }
@@ -240,16 +232,21 @@ fn small_thread(name: &str) -> thread::Builder {
     thread::Builder::new().name(name.to_owned()).stack_size(STACK)
 }
 
-/// Waits until one of `fds` is ready; which of them are.
-fn ready<const N: usize>(fds: [(BorrowedFd<'_>, PollFlags); N]) -> io::Result<[PollFlags; N]> {
-    let mut fds = fds.map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags));
-    rustix::io::retry_on_intr(|| poll(&mut fds, None))?;
-    Ok(fds.map(|fd| fd.revents()))
+/// Waits until one of `fds` is ready; which of them are. Those that are absent are not waited for.
+fn ready<const N: usize>(
+    fds: [Option<(BorrowedFd<'_>, PollFlags)>; N],
+) -> io::Result<[PollFlags; N]> {
+    let present = fds.iter().flatten();
+    let mut polled: Vec<_> =
+        present.map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
+    rustix::io::retry_on_intr(|| poll(&mut polled, None))?;
+    let mut seen = polled.iter().map(PollFd::revents);
+    Ok(fds.map(|fd| fd.and_then(|_| seen.next()).unwrap_or(PollFlags::empty())))
 }
 
 fn accept(listener: &TcpListener, target: SocketAddrV4, stop: &Arc<OwnedFd>) {
     loop {
-        let wanted = [(listener.as_fd(), PollFlags::IN), (stop.as_fd(), PollFlags::IN)];
+        let wanted = [listener.as_fd(), stop.as_fd()].map(|fd| Some((fd, PollFlags::IN)));
         let Ok([_, stopped]) = ready(wanted) else { return };
         if !stopped.is_empty() {
             return;
@@ -329,22 +326,29 @@ fn connection(client: &TcpStream, target: SocketAddrV4, stop: &OwnedFd) -> io::R
         stream.set_nodelay(true)?;
     }
     let (mut there, mut back) = (Flow::new(), Flow::new());
+    let mut hung_up = [false; 2];
     while !(there.closed && back.closed) {
-        let wants = |incoming: &Flow, outgoing: &Flow| {
+        // poll(2) tells of a hang-up again and again, wanted or not: who has hung up and has nothing
+        // to do meanwhile is left out, or waiting for the other side would keep a processor busy.
+        let wants = |incoming: &Flow, outgoing: &Flow, hung_up: bool| {
             let mut flags = PollFlags::empty();
             flags.set(PollFlags::IN, incoming.is_empty() && !incoming.dry);
             flags.set(PollFlags::OUT, !outgoing.is_empty());
-            flags
+            (!hung_up || !flags.is_empty()).then_some(flags)
         };
+        let [client_gone, server_gone] = hung_up;
         let wanted = [
-            (client.as_fd(), wants(&there, &back)),
-            (server.as_fd(), wants(&back, &there)),
-            (stop.as_fd(), PollFlags::IN),
+            wants(&there, &back, client_gone).map(|flags| (client.as_fd(), flags)),
+            wants(&back, &there, server_gone).map(|flags| (server.as_fd(), flags)),
+            Some((stop.as_fd(), PollFlags::IN)),
         ];
         let [at_client, at_server, stopped] = ready(wanted)?;
         let broken = PollFlags::ERR | PollFlags::NVAL;
         if !stopped.is_empty() || (at_client | at_server).intersects(broken) {
             return Ok(());
+        }
+        for (gone, seen) in hung_up.iter_mut().zip([at_client, at_server]) {
+            *gone |= seen.contains(PollFlags::HUP);
         }
         there.pump(client, &server)?;
         back.pump(&server, client)?;
@@ -352,52 +356,12 @@ fn connection(client: &TcpStream, target: SocketAddrV4, stop: &OwnedFd) -> io::R
     Ok(())
 }
 
-/// Carries datagrams there, and the answers back to whoever sent the last one.
-fn datagrams(host: &UdpSocket, target: SocketAddrV4, stop: &OwnedFd) -> io::Result<()> {
-    let mut buffer = vec![0; DATAGRAM];
-    let mut senders: HashMap<SocketAddr, (UdpSocket, Instant)> = HashMap::new();
-    loop {
-        let mut fds = vec![PollFd::new(host, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
-        let order: Vec<SocketAddr> = senders.keys().copied().collect();
-        for (socket, _) in senders.values() {
-            fds.push(PollFd::new(socket, PollFlags::IN));
-        }
-        rustix::io::retry_on_intr(|| poll(&mut fds, Some(&MOMENT)))?;
-        let came: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
-        drop(fds);
-        if came[1] {
-            return Ok(());
-        }
-        for sender in order.iter().zip(&came[2..]).filter(|(_, came)| **came).map(|(s, _)| s) {
-            if let Some((socket, last)) = senders.get_mut(sender)
-                && let Ok(length) = socket.recv(&mut buffer)
-            {
-                *last = Instant::now();
-                let _lost = host.send_to(&buffer[..length], sender);
-            }
-        }
-        if came[0]
-            && let Ok((length, sender)) = host.recv_from(&mut buffer)
-        {
-            let (socket, last) = match senders.entry(sender) {
-                std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
-                std::collections::hash_map::Entry::Vacant(place) => {
-                    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-                    socket.connect(target)?;
-                    place.insert((socket, Instant::now()))
-                }
-            };
-            *last = Instant::now();
-            let _lost = socket.send(&buffer[..length]);
-        }
-        senders.retain(|_, (_, last)| last.elapsed() < QUIET);
-    }
-}
-
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests may panic")]
 mod tests {
     use std::io::{Read as _, Write as _};
+
+    use rustix::event::Timespec;
 
     use super::*;
 
@@ -451,6 +415,55 @@ mod tests {
             let (length, from) = client.recv_from(&mut buffer).unwrap();
             assert_eq!((&buffer[..length], from), (text.as_bytes(), address));
         }
+    }
+
+    /// The processor time of the calling thread, in hundredths of a second.
+    fn used() -> u64 {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        // proc(5): the 14th and the 15th field; what follows the name begins with the third.
+        let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+    }
+
+    #[test]
+    fn waiting_for_a_side_that_reads_nothing_takes_no_processor_time() {
+        let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let (front, server) = (listen(), listen());
+        sockopt::set_socket_recv_buffer_size(&server, 4096).unwrap();
+        let SocketAddr::V4(target) = server.local_addr().unwrap() else { unreachable!() };
+        let mut client = TcpStream::connect(front.local_addr().unwrap()).unwrap();
+        let (accepted, _) = front.accept().unwrap();
+        let seen = accepted.try_clone().unwrap();
+        let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).unwrap());
+        let stopped = Arc::clone(&stop);
+        let carrying = thread::spawn(move || {
+            connection(&accepted, target, &stopped).unwrap();
+            used()
+        });
+        // The server says nothing more and listens no more, but stays.
+        let (silent, _) = server.accept().unwrap();
+        silent.shutdown(Shutdown::Write).unwrap();
+        // Until what comes is left lying, all the time, since there is no room behind it.
+        let lies = || seen.peek(&mut [0]).is_ok_and(|length| length > 0);
+        let lies_long = || {
+            (0..20).all(|_| {
+                thread::sleep(Duration::from_millis(5));
+                lies()
+            })
+        };
+        client.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+        while !lies_long() {
+            client.write_all(&[7; 8 << 10]).unwrap();
+        }
+        client.shutdown(Shutdown::Write).unwrap();
+        let mut hang_up = [PollFd::new(&seen, PollFlags::empty())];
+        poll(&mut hang_up, Some(&Timespec { tv_sec: 20, tv_nsec: 0 })).unwrap();
+        assert!(hang_up[0].revents().contains(PollFlags::HUP), "the end was not seen");
+        thread::sleep(Duration::from_secs(2));
+        assert!(!carrying.is_finished(), "nothing was on its way any more");
+        rustix::io::write(&*stop, &1u64.to_ne_bytes()).unwrap();
+        let used = carrying.join().unwrap();
+        assert!(used < 50, "{used} hundredths of a second of two");
     }
 
     #[test]

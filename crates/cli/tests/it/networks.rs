@@ -110,6 +110,31 @@ fn ports_of_the_host_lead_to_a_container() {
 }
 
 #[test]
+fn a_port_for_datagrams_outlives_more_senders_than_descriptors() {
+    let env = env();
+    let bld = env.bld(["run", "-d", "--name", "echo", "-p", "127.0.0.1::7001/udp"]);
+    bld.args(["busybox", "sleep", "1000"]).ok();
+    let pid = field(&env, "echo", ".State.Pid");
+    let holder = Cmd::new("ps").args(["-o", "ppid=", "-p", &pid]).ok().text().trim().to_owned();
+    Cmd::new("prlimit").args(["--pid", &holder, "--nofile=64:64"]).ok();
+    let shown = env.bld(["port", "echo", "7001/udp"]).ok();
+    let address: SocketAddr = shown.text().parse().unwrap();
+    let server = Cmd::new("nsenter").args(["-t", &pid, "-n", "python3", "-c", ECHO_DATAGRAMS]);
+    let mut server = server.spawn(&env.path("."));
+    assert_eq!(until(|| echo_by_udp(address)), "hello");
+    let senders: Vec<_> = (0..100).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+    for sender in &senders {
+        sender.send_to(b"hello", address).unwrap();
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert_eq!(until(|| echo_by_udp(address)), "hello");
+    server.kill().unwrap();
+    server.wait().unwrap();
+    env.bld(["rm", "-f", "echo"]).ok();
+    env.assert_nothing_left();
+}
+
+#[test]
 fn what_is_exposed_is_published_on_demand_and_ranges_are_kept() {
     let env = env();
     let dockerfile = "FROM busybox\nEXPOSE 80 53/udp\nCMD sleep 1000\n";
