@@ -121,7 +121,7 @@ pub fn load(source: &Source) -> Result<Project, ComposeError> {
         loader.warnings.push(text);
     }
     project.warnings = loader.warnings;
-    finish(&mut project, source, first)?;
+    finish(&mut project, source, first, &loader.variables)?;
     Ok(project)
 }
 
@@ -501,7 +501,12 @@ fn whole_mount(mount: Value, join: &dyn Fn(&str) -> String) -> Value {
 }
 
 /// Leaves out what profiles do, and brings variables of files and of the environment in.
-fn finish(project: &mut Project, source: &Source, path: &Path) -> Result<(), ComposeError> {
+fn finish(
+    project: &mut Project,
+    source: &Source,
+    path: &Path,
+    variables: &BTreeMap<String, String>,
+) -> Result<(), ComposeError> {
     let all = source.profiles.iter().any(|profile| profile == "*");
     let is_wanted = |name: &str, service: &Service| {
         all || service.profiles.is_empty()
@@ -513,7 +518,6 @@ fn finish(project: &mut Project, source: &Source, path: &Path) -> Result<(), Com
         .partition(|(name, service)| is_wanted(name, service));
     project.services = kept;
     project.disabled = left.into_keys().collect();
-    let environment = variables(source, &project.directory)?;
     for (name, service) in &mut project.services {
         let wrong = |problem: String| ComposeError::Invalid {
             path: path.to_owned(),
@@ -533,7 +537,7 @@ fn finish(project: &mut Project, source: &Source, path: &Path) -> Result<(), Com
         own.extend(std::mem::take(&mut service.environment.0));
         // A name alone takes what the environment has; what that has not, the container has not.
         let given = own.into_iter().filter_map(|(name, value)| {
-            let value = value.or_else(|| environment.get(&name).cloned())?;
+            let value = value.or_else(|| variables.get(&name).cloned())?;
             Some((name, Some(value)))
         });
         service.environment = Mapping(given.collect());

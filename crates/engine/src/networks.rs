@@ -110,7 +110,7 @@ impl Network {
 const PREDEFINED: [(&str, Driver); 3] =
     [("bridge", Driver::Bridge), ("host", Driver::Host), ("none", Driver::Null)];
 
-/// The names of the default bridge.
+/// The name of the network that has the default bridge.
 pub(crate) const DEFAULT: &str = "bridge";
 
 impl Engine {

@@ -79,6 +79,9 @@ struct CreateArgs {
     /// Restrict external access to the network
     #[arg(long)]
     internal: bool,
+    /// Enable IPv6 on the network (not supported yet)
+    #[arg(long)]
+    ipv6: bool,
     /// Allocate container ip from a sub-range
     #[arg(long, value_name = "subnet")]
     ip_range: Option<Subnet>,
@@ -205,6 +208,10 @@ fn create(args: &CreateArgs, session: &Session) -> Outcome {
     if args.driver != "bridge" {
         return Err(Failure::new(format!("plugin {:?} not found", args.driver))
             .with_hint("the driver is bridge"));
+    }
+    if args.ipv6 {
+        return Err(Failure::new("IPv6 on networks is not supported yet")
+            .with_hint("published ports are reached by IPv6 all the same"));
     }
     let network = session.engine.create_network(&NetworkRequest {
         name: args.name.clone(),

@@ -203,6 +203,8 @@ fn a_network_has_its_addresses_names_and_an_end() {
     assert!(seen.stdout.contains("nameserver 127.0.0.11"), "{seen}");
     assert!(seen.stdout.contains("1 packets received"), "{seen}");
 
+    let _ =
+        env.bld(["network", "create", "--ipv6", "six"]).run().expect_code(1).expect_text("IPv6");
     let again = env.bld(["network", "create", "front"]).run().expect_code(1);
     assert!(again.stderr.contains("network with name front already exists"), "{again}");
     let busy = env.bld(["network", "rm", "front"]).run().expect_code(1);

@@ -279,7 +279,6 @@ fn hosts(container: &Container, links: &[(String, String)]) -> Vec<u8> {
     let endpoints = container.networks.values().filter_map(|place| place.endpoint.as_ref());
     let mut text = hosts_file(&host.hostname, None, &extra);
     for endpoint in endpoints {
-        // Docker names the domain, too, where there is one; names with dots are taken as they are.
         text.extend(format!("{}\t{}\n", endpoint.ip, host.hostname).into_bytes());
     }
     text
