@@ -24,6 +24,20 @@ fn cp(env: &TestEnv, arguments: &[&str]) -> Output {
     env.bld(["cp"]).args(arguments).cwd(env.path(".")).run()
 }
 
+/// Between running and ended there is an instant in which a container's root is gone already.
+#[test]
+fn files_come_out_of_containers_that_are_just_ending() {
+    let env = env();
+    env.bld(["create", "--name", "brief", "busybox", "sh", "-c", "echo A >/f"]).ok();
+    for _ in 0..25 {
+        env.bld(["start", "brief"]).ok();
+        let _ = cp(&env, &["brief:/etc/passwd", "out"]).expect_code(0);
+        env.bld(["wait", "brief"]).ok();
+    }
+    let _ = cp(&env, &["brief:/f", "out"]).expect_code(0);
+    assert_eq!(std::fs::read_to_string(env.path("out")).unwrap(), "A\n");
+}
+
 #[test]
 fn files_go_in_and_out_of_containers_that_run_or_do_not() {
     let env = env();

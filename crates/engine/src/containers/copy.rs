@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::thread;
@@ -183,7 +183,7 @@ impl Engine {
             parent.map(|parent| parent.join(source.file_name().unwrap_or_default()))
         };
         let real = match real {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(missing()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(missing()),
             real => real.at("lstat", source)?,
         };
         // The root has no parent to look it up in.
@@ -249,12 +249,17 @@ impl Engine {
     fn tree(&self, container: &Container, path: &Path, follow: bool) -> Result<(Tree, PathBuf)> {
         let path = Path::new("/").join(path);
         if let Some(process) = container.state.process.filter(|p| p.is_alive()) {
-            let mut tree = Tree::plain(Path::new(&format!("/proc/{}/root", process.pid)))?;
-            if process.is_alive() {
-                let under = |mount: &&Mount| path.starts_with(&mount.target);
-                let mount = container.mounts.iter().filter(under).max_by_key(|m| m.target.len());
-                tree.sealed = sealed(container, mount);
-                return Ok((tree, path));
+            let tree = Tree::plain(Path::new(&format!("/proc/{}/root", process.pid)));
+            let under = |mount: &&Mount| path.starts_with(&mount.target);
+            let mount = container.mounts.iter().filter(under).max_by_key(|m| m.target.len());
+            match tree {
+                Ok(tree) if process.is_alive() => {
+                    return Ok((Tree { sealed: sealed(container, mount), ..tree }, path));
+                }
+                // It ended meanwhile, which takes its root before its state: like any stopped one.
+                Ok(_) => {}
+                Err(EngineError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
             }
         }
         let layer = self.store()?.container_layer(&container.id)?;

@@ -57,6 +57,9 @@ pub(crate) fn make(dir: &Path) -> Result<bool, CgroupError> {
     }
 }
 
+/// How long a group may stay busy with what was killed in it.
+pub(super) const REMOVE_WITHIN: Duration = Duration::from_secs(2);
+
 /// Removes a group and groups that were made below it, until `end` if need be: processes that are
 /// just ending keep it busy for a moment.
 pub(crate) fn remove(dir: &Path, end: Instant) -> Result<(), CgroupError> {

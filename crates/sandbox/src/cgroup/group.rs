@@ -385,7 +385,7 @@ impl Cgroup {
     /// # Errors
     /// Something still runs in it.
     pub fn remove(&self) -> Result<(), CgroupError> {
-        let end = Instant::now() + Duration::from_secs(2);
+        let end = Instant::now() + file::REMOVE_WITHIN;
         // All of them, even when one resists.
         let others = self.extensions();
         self.dirs().chain(&others).map(|dir| file::remove(dir, end)).fold(Ok(()), Result::and)

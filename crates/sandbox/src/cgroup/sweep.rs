@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::Instant;
 
 use super::hierarchy::{Hierarchies, Hierarchy, parent_group};
 use super::{Cgroup, CgroupError, file};
@@ -67,8 +68,10 @@ pub fn sweep(prefix: &str, parent: Option<&str>) -> Result<usize, CgroupError> {
         if start_time(pid) == Some(started) {
             continue;
         }
-        let group = Cgroup::at(dir);
-        if group.kill().and_then(|()| group.remove()).is_ok() {
+        let group = Cgroup::at(dir.clone());
+        // This directory alone: each of a group's directories is found, and counted, by itself.
+        let end = Instant::now() + file::REMOVE_WITHIN;
+        if group.kill().and_then(|()| file::remove(&dir, end)).is_ok() {
             count += 1;
         }
     }
