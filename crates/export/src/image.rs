@@ -8,6 +8,7 @@ use bld_store::{ImageRecord, SnapshotId, SnapshotInfo, Store, StoreError};
 use jiff::Timestamp;
 use rayon::prelude::*;
 
+use crate::beginnings::KnownBeginnings;
 use crate::error::ExportError;
 
 /// What an image is made of before it has an id.
@@ -121,7 +122,10 @@ fn diff_ids(store: &Store, layers: &[SnapshotInfo]) -> Result<Vec<(Digest, u64)>
             }
             (None, None) => {
                 let dir = store.layer(layer.id);
-                let (diff_id, size) = bld_layer::diff_id(&dir, &TarOptions::default())?;
+                let mut known = KnownBeginnings::new(store, layer.id);
+                let options = TarOptions::default();
+                let (diff_id, size) = bld_layer::diff_id_after(&dir, &options, &mut known)?;
+                known.save()?;
                 store.set_diff_id(layer.id, &diff_id, size)?;
                 Ok((diff_id, size))
             }

@@ -11,6 +11,7 @@
 //! - what leaves is described by the digests that were taken while it was written.
 
 mod archive;
+mod beginnings;
 mod cancel;
 mod derive;
 mod error;

@@ -28,6 +28,7 @@ mod agree;
 mod ahead;
 mod apply;
 mod archive;
+mod beginnings;
 mod behind;
 mod compress;
 mod contents;
@@ -49,6 +50,7 @@ pub use agree::{Aspects, Comparison, differing};
 pub use ahead::{ReadAhead, read_ahead};
 pub use apply::{Applied, ApplyOptions, Whiteouts, apply};
 pub use archive::{comment, is_tar};
+pub use beginnings::Beginnings;
 pub use behind::WriteBehind;
 pub use compress::{Compression, Encoder, Format, decoder, detect};
 pub use diff::{Aspect, Change, Difference, Times, changes, differences};
@@ -57,7 +59,7 @@ pub use error::{LayerError, Result};
 pub use merge::{merge, merge_onto};
 pub use meta::{Kind, Metadata};
 pub use pack::{
-    LayerStats, TarOptions, diff_id, write_directory, write_file, write_layer, write_tree,
-    write_trees,
+    LayerStats, TarOptions, diff_id, diff_id_after, write_directory, write_file, write_layer,
+    write_tree, write_trees,
 };
 pub use view::{Filter, Node, Verdict, View, Walk};

@@ -5,12 +5,13 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use bld_oci::{Digest, HashingWriter};
+use bld_oci::{Digest, Hasher};
 use tar::EntryType;
 
 use crate::apply::{OPAQUE, WHITEOUT};
 use crate::archive::encode::{self, Entry};
 use crate::archive::padding;
+use crate::beginnings::{Beginnings, Hashing};
 use crate::error::Context;
 use crate::view::Walk;
 use crate::xattr::{self, Xattrs};
@@ -51,7 +52,7 @@ pub struct LayerStats {
 /// [`LayerError::Unrepresentable`] for what a layer has no form for, [`LayerError::Stream`] when
 /// `out` fails, [`LayerError::Io`] when the tree cannot be read.
 pub fn write_layer(upper: &Path, out: &mut dyn Write, options: &TarOptions) -> Result<LayerStats> {
-    Packer::new(View::plain(upper), out, options, true).run()
+    Packer::new(View::plain(upper), &mut Plain::new(out), options, true).run()
 }
 
 /// Writes all files of a view as one tar in the same canonical form: a root filesystem, in which
@@ -60,7 +61,7 @@ pub fn write_layer(upper: &Path, out: &mut dyn Write, options: &TarOptions) -> R
 /// # Errors
 /// As [`write_layer`].
 pub fn write_tree(view: &View, out: &mut dyn Write, options: &TarOptions) -> Result<LayerStats> {
-    Packer::new(view.clone(), out, options, false).run()
+    Packer::new(view.clone(), &mut Plain::new(out), options, false).run()
 }
 
 /// As [`write_tree`], of several trees: everything of each is in a directory, a relative path of plain
@@ -73,7 +74,8 @@ pub fn write_trees(
     out: &mut dyn Write,
     options: &TarOptions,
 ) -> Result<LayerStats> {
-    let mut packer = Packer::new(View::new(Vec::new()), out, options, false);
+    let mut out = Plain::new(out);
+    let mut packer = Packer::new(View::new(Vec::new()), &mut out, options, false);
     for (prefix, view) in trees {
         packer.view = view.clone();
         packer.prefix.clone_from(prefix);
@@ -99,7 +101,8 @@ pub fn write_file(
     out: &mut dyn Write,
 ) -> Result<LayerStats> {
     let options = TarOptions::default();
-    let mut packer = Packer::new(view.clone(), out, &options, false);
+    let mut out = Plain::new(out);
+    let mut packer = Packer::new(view.clone(), &mut out, &options, false);
     name.clone_into(&mut packer.prefix);
     packer.base.clone_from(&node.path);
     if node.meta.is_dir() {
@@ -120,7 +123,8 @@ pub fn write_file(
 /// As [`write_layer`].
 pub fn write_directory(dir: &Path, comment: &str, out: &mut dyn Write) -> Result<LayerStats> {
     let options = TarOptions::default();
-    let mut packer = Packer::new(View::plain(dir), out, &options, false);
+    let mut out = Plain::new(out);
+    let mut packer = Packer::new(View::plain(dir), &mut out, &options, false);
     packer.is_exact = true;
     let mut header = Vec::new();
     encode::encode_comment(comment, &mut header);
@@ -138,16 +142,91 @@ pub fn write_directory(dir: &Path, comment: &str, out: &mut dyn Write) -> Result
 /// As [`write_layer`].
 pub fn diff_id(upper: &Path, options: &TarOptions) -> Result<(Digest, u64)> {
     // Reading the files takes about as long as hashing them.
-    let mut out = WriteBehind::new(HashingWriter::new(io::sink()));
-    write_layer(upper, &mut out, options)?;
+    let mut out = WriteBehind::new(Hasher::new());
+    let stats = write_layer(upper, &mut out, options)?;
     let failed = |source| LayerError::Stream { action: "hash the layer", source };
-    let (_, digest, size) = out.finish().map_err(failed)?.finish();
-    Ok((digest, size))
+    Ok((out.finish().map_err(failed)?.finish(), stats.bytes))
+}
+
+/// As [`diff_id`]. What the layer begins with is not read when `known` knows it.
+///
+/// # Errors
+/// As [`write_layer`].
+pub fn diff_id_after(
+    upper: &Path,
+    options: &TarOptions,
+    known: &mut dyn Beginnings,
+) -> Result<(Digest, u64)> {
+    let mut out = Hashing::new(known);
+    let stats = Packer::new(View::plain(upper), &mut out, options, true).run()?;
+    Ok((out.finish()?, stats.bytes))
+}
+
+/// What takes an archive.
+pub(crate) trait Out {
+    /// Takes a header, with what extends it, or the end of the archive.
+    fn header(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// Takes the contents of a regular file, of the size that the header before said.
+    fn contents(&mut self, view: &View, node: &Node) -> Result<()>;
+}
+
+/// Writes everything as it comes.
+struct Plain<'a> {
+    out: &'a mut dyn Write,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Plain<'a> {
+    fn new(out: &'a mut dyn Write) -> Self {
+        Self { out, buffer: Vec::new() }
+    }
+}
+
+impl Out for Plain<'_> {
+    fn header(&mut self, bytes: &[u8]) -> Result<()> {
+        self.out.write_all(bytes).map_err(unwritten)
+    }
+
+    fn contents(&mut self, view: &View, node: &Node) -> Result<()> {
+        write_contents(view, node, self.out, &mut self.buffer)
+    }
+}
+
+/// Writes the contents of a regular file and what fills its last block, by way of `buffer`.
+pub(crate) fn write_contents(
+    view: &View,
+    node: &Node,
+    out: &mut dyn Write,
+    buffer: &mut Vec<u8>,
+) -> Result<()> {
+    let mut file = view.open(node)?.take(node.meta.size);
+    // Once: the buffer is used for all files.
+    buffer.resize(256 * 1024, 0);
+    let mut left = node.meta.size;
+    while left > 0 {
+        let read = match file.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            result => result.with_context("read", || node.real())?,
+        };
+        if read == 0 {
+            // The size is in the header already.
+            return Err(LayerError::io("read", node.real(), io::ErrorKind::UnexpectedEof));
+        }
+        out.write_all(&buffer[..read]).map_err(unwritten)?;
+        left -= read as u64;
+    }
+    let padding = padding(node.meta.size) as usize;
+    out.write_all(&[0; crate::archive::BLOCK][..padding]).map_err(unwritten)
+}
+
+pub(crate) fn unwritten(source: io::Error) -> LayerError {
+    LayerError::Stream { action: "write the layer", source }
 }
 
 struct Packer<'a> {
     view: View,
-    out: &'a mut dyn Write,
+    out: &'a mut dyn Out,
     options: &'a TarOptions,
     /// Whether this is a layer, in which things are deleted, or a whole tree.
     whiteouts: bool,
@@ -161,29 +240,15 @@ struct Packer<'a> {
     names: HashMap<(u64, u64), PathBuf>,
     /// For headers.
     buffer: Vec<u8>,
-    /// For contents.
-    contents: Vec<u8>,
     stats: LayerStats,
 }
 
 impl<'a> Packer<'a> {
-    fn new(view: View, out: &'a mut dyn Write, options: &'a TarOptions, whiteouts: bool) -> Self {
+    fn new(view: View, out: &'a mut dyn Out, options: &'a TarOptions, whiteouts: bool) -> Self {
         let (names, stats) = (HashMap::new(), LayerStats::default());
         let (is_exact, prefix, base) = (false, PathBuf::new(), PathBuf::from("/"));
-        let (buffer, contents) = (Vec::new(), Vec::new());
-        Self {
-            view,
-            out,
-            options,
-            whiteouts,
-            is_exact,
-            prefix,
-            base,
-            names,
-            buffer,
-            contents,
-            stats,
-        }
+        let buffer = Vec::new();
+        Self { view, out, options, whiteouts, is_exact, prefix, base, names, buffer, stats }
     }
 
     fn run(mut self) -> Result<LayerStats> {
@@ -311,31 +376,13 @@ impl<'a> Packer<'a> {
     }
 
     fn pack_contents(&mut self, node: &Node) -> Result<()> {
-        let mut file = self.view.open(node)?.take(node.meta.size);
-        let mut buffer = std::mem::take(&mut self.contents);
-        // Once: the buffer is used for all files.
-        buffer.resize(256 * 1024, 0);
-        let mut left = node.meta.size;
-        while left > 0 {
-            let read = match file.read(&mut buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                result => result.with_context("read", || node.real())?,
-            };
-            if read == 0 {
-                // The size is in the header already.
-                return Err(LayerError::io("read", node.real(), io::ErrorKind::UnexpectedEof));
-            }
-            self.write(&buffer[..read])?;
-            left -= read as u64;
-        }
-        self.contents = buffer;
-        self.write(&[0; crate::archive::BLOCK][..padding(node.meta.size) as usize])
+        self.stats.bytes += node.meta.size + padding(node.meta.size);
+        self.out.contents(&self.view, node)
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.stats.bytes += bytes.len() as u64;
-        let failed = |source| LayerError::Stream { action: "write the layer", source };
-        self.out.write_all(bytes).map_err(failed)
+    fn write(&mut self, header: &[u8]) -> Result<()> {
+        self.stats.bytes += header.len() as u64;
+        self.out.header(header)
     }
 }
 

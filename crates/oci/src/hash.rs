@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 
+use sha2::digest::common::hazmat::SerializableState as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::Digest;
@@ -19,6 +20,17 @@ impl Hasher {
     /// Takes in the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
+    }
+
+    /// How far this is, for [`resume`](Self::resume) to go on from. It tells of what was taken in no
+    /// more than a digest does, but for the last block of 64 bytes if that is not full.
+    pub fn state(&self) -> Vec<u8> {
+        self.0.serialize().to_vec()
+    }
+
+    /// The hasher that had this [state](Self::state); none if it is no state.
+    pub fn resume(state: &[u8]) -> Option<Self> {
+        Sha256::deserialize(&state.try_into().ok()?).ok().map(Self)
     }
 
     /// The digest of everything taken in.

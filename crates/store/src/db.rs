@@ -24,13 +24,14 @@ use crate::lock::KeyLock;
 use crate::root::Root;
 
 /// What takes a database from version N to N + 1, N being the position.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("schema.sql"),
     include_str!("steps.sql"),
     include_str!("uses.sql"),
     include_str!("reads.sql"),
     include_str!("variants.sql"),
     include_str!("elsewhere.sql"),
+    include_str!("beginnings.sql"),
 ];
 
 /// The version of the schema that this code reads and writes.

@@ -92,6 +92,7 @@
 //! which is why marks are links, keys are bytes and work directories are used again.
 
 mod active;
+mod beginnings;
 mod blob;
 mod cache_mount;
 mod check;

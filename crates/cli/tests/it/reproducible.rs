@@ -159,6 +159,30 @@ CMD [\"world\"]
 
 const SAME: &str = "FROM busybox\nRUN echo same > /same && mkdir /d\nCOPY f /f\n";
 
+/// What a layer begins with is not hashed again when files behind it change. The digests are those
+/// that a store which knows nothing finds.
+#[test]
+fn layers_that_begin_alike_have_the_digests_of_first_builds() {
+    let here = env();
+    for index in 0..40_u8 {
+        here.write(&format!("files/f{index:02}"), "x".repeat((1 << 20) + usize::from(index)));
+    }
+    here.write("Dockerfile", "FROM scratch\nCOPY files /files\n");
+    let id = |env: &TestEnv| {
+        let build = env.bld(["build", "-q", "--reproducible", "."]);
+        build.cwd(here.path("")).ok().text().to_owned()
+    };
+    let mut seen = vec![id(&here)];
+    for name in ["f39", "f20", "f20", "f00", "f38"] {
+        here.write(&format!("files/{name}"), format!("{name} {}", seen.len()));
+        seen.push(id(&here));
+        assert_eq!(seen.last(), Some(&id(&env())), "{name}");
+    }
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), 6);
+}
+
 #[test]
 fn builds_are_verified() {
     let env = env();

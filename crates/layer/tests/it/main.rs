@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests may panic")]
 
 mod archive;
+mod beginnings;
 mod common;
 mod compress;
 mod copy;
