@@ -127,9 +127,7 @@ impl StatKey {
 
 /// One of the numbers that an entry begins with.
 fn word(entry: &[u8; ENTRY], index: usize) -> u64 {
-    let mut word = [0; 8];
-    word.copy_from_slice(&entry[index * 8..][..8]);
-    u64::from_le_bytes(word)
+    u64::from_le_bytes(entry.as_chunks().0[index])
 }
 
 impl Store {
