@@ -7,6 +7,7 @@
 //! killed the kernel kills the container with it, and whoever looks at the container next enters
 //! that (`liveness`).
 
+mod announce;
 mod attach;
 mod changes;
 pub(crate) mod commit;

@@ -21,6 +21,7 @@ mod config;
 pub mod containers;
 pub mod disk;
 mod error;
+pub mod events;
 mod full;
 pub mod history;
 pub mod images;
@@ -36,6 +37,7 @@ mod time;
 mod tree;
 mod trust;
 pub mod volumes;
+mod watch;
 
 use std::sync::{Arc, OnceLock};
 

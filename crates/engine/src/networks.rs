@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::containers::{Attachment, Container, NetworkMode, names};
 use crate::error::IoContext as _;
+use crate::events::Event;
 use crate::{Engine, EngineError, Result};
 
 /// The option by which docker sets the longest packet.
@@ -242,7 +243,10 @@ impl Engine {
         let written = OpenOptions::new().write(true).create_new(true).open(&path);
         let written = written.and_then(|mut file| file.write_all(&serde_json::to_vec(&network)?));
         match written {
-            Ok(()) => Ok(network),
+            Ok(()) => {
+                self.announce([Event::network("create", &network.name, &network.id)]);
+                Ok(network)
+            }
             Err(error) => {
                 bridge.teardown()?;
                 match error.kind() {
@@ -283,6 +287,7 @@ impl Engine {
             removed => removed.at("remove", &path)?,
         }
         Bridge::remove(&self.bridge_config(&network, Vec::new()), &self.config().run_dir)?;
+        self.announce([Event::network("destroy", &network.name, &network.id)]);
         Ok(network.name)
     }
 
@@ -329,6 +334,7 @@ impl Engine {
         self.update(&container.id, |container| {
             container.networks.insert(network.name.clone(), wish);
         })?;
+        self.announce_place(&container, "connect", &network);
         self.refresh(&container)
     }
 
@@ -349,7 +355,12 @@ impl Engine {
         self.update(&container.id, |container| {
             container.networks.remove(&network.name);
         })?;
+        self.announce_place(&container, "disconnect", &network);
         self.refresh(&container)
+    }
+
+    fn announce_place(&self, container: &Container, action: &str, network: &Network) {
+        self.announce([Event::network_of(container, action, &network.name, &network.id)]);
     }
 
     /// The bridge of a network, set up.

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::containers::{MountSource, names};
 use crate::error::IoContext as _;
+use crate::events::Event;
 use crate::{Engine, EngineError, Result, images, tree};
 
 const DATA: &str = "_data";
@@ -123,6 +124,7 @@ impl Engine {
         let about = dir.join(ABOUT);
         let text = serde_json::to_vec(&volume).map_err(std::io::Error::from).at("write", &about)?;
         fs::write(&about, text).at("write", &about)?;
+        self.announce([Event::volume("create", name)]);
         Ok(volume)
     }
 
@@ -191,7 +193,9 @@ impl Engine {
         // First what makes it a volume: half-removed ones are not listed.
         let about = dir.join(ABOUT);
         fs::remove_file(&about).at("remove", &about)?;
-        fs::remove_dir_all(&dir).at("remove", &dir)
+        fs::remove_dir_all(&dir).at("remove", &dir)?;
+        self.announce([Event::volume("destroy", &volume.name)]);
+        Ok(())
     }
 
     /// Removes the volumes nobody uses and that have all of `labels` and none of `without`; those

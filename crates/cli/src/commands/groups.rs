@@ -172,6 +172,7 @@ pub(crate) struct System {
 enum SystemCommand {
     Check(c::prune::CheckArgs),
     Df(c::df::Args),
+    Events(c::events::Args),
     Info(c::info::Args),
     Prune(c::prune_system::Args),
 }
@@ -182,6 +183,7 @@ impl System {
         match self.command {
             SystemCommand::Check(args) => c::prune::check(&args, session),
             SystemCommand::Df(args) => c::df::run(&args, session),
+            SystemCommand::Events(args) => c::events::run(&args, session),
             SystemCommand::Info(args) => c::info::run(&args, session),
             SystemCommand::Prune(args) => c::prune_system::run(&args, session),
         }

@@ -23,8 +23,8 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
     session.each(&args.containers, |name| {
-        session.engine.stop_container(name, args.signal.as_deref(), args.time)?;
-        session.engine.start_container(name)?;
+        let signal = args.signal.as_deref();
+        session.engine.restart_container(name, signal, args.time)?;
         Ok(())
     })
 }

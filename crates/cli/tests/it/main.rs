@@ -20,6 +20,7 @@ mod debug;
 mod diff;
 mod disk;
 mod errors;
+mod events;
 mod explain;
 mod flags;
 mod formats;

@@ -293,7 +293,14 @@ impl<'a> Made<'a> {
             image.manifest = Some(manifest.digest);
         }
         let tags = if naming.by_digest || naming.discard { &[] } else { names };
+        let is_new = |name: &&Reference| {
+            !store.resolve(&name.to_string()).is_ok_and(|known| known == Some(image.id))
+        };
+        let new: Vec<_> = tags.iter().filter(is_new).collect();
         name(store, &image, tags, task)?;
+        for name in new {
+            self.engine.announce_image("tag", &image.id, &name.familiar());
+        }
         let Some(manifest) = manifest else { return Ok(None) };
         for name in naming.repositories(names) {
             store.add_repo_digest(&name, &manifest.digest, &image.id)?;

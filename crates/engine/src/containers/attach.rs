@@ -61,6 +61,7 @@ impl Engine {
         let dir = self.container_dir(&container.id)?;
         let socket = Socket::connect(&dir).at("attach to", &container.name)?;
         let visit = Visiting::begin(&socket, io, keys).at("attach to", &container.name)?;
+        self.announce_container(&container, "attach");
         visit.stay(self, &container, &socket, control)
     }
 
@@ -177,6 +178,9 @@ impl Visiting {
         self.left.ring();
         for output in self.outputs {
             let _ended = output.join();
+        }
+        if departure == Departure::Detached {
+            engine.announce_container(container, "detach");
         }
         Ok(departure)
     }

@@ -12,6 +12,7 @@ use bld_oci::{Digest, History, ImageConfig, Platform};
 use bld_store::SnapshotId;
 
 use super::model::{Container, Status};
+use crate::events::Event;
 use crate::{Engine, EngineError, Result, images};
 
 /// How a container becomes an image.
@@ -69,7 +70,10 @@ impl Engine {
         let record = assemble(store, recipe)?;
         if let Some(reference) = reference {
             store.tag(&reference.to_string(), &record.id, None)?;
+            self.announce_image("tag", &record.id, &reference.familiar());
         }
+        let event = Event::container(&container, "commit");
+        self.announce([event.with("imageID", record.id.to_string())]);
         Ok(record.id)
     }
 

@@ -19,6 +19,7 @@ use rustix::io::Errno;
 
 use super::model::{Container, Mount, MountSource};
 use crate::error::IoContext as _;
+use crate::events::Event;
 use crate::{Engine, EngineError, Result};
 
 /// As many symbolic links as the kernel follows.
@@ -141,8 +142,10 @@ impl Engine {
             .then(|| (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()));
         let host = Tree::plain(&dir)?;
         let failed = |source| copy_failed(&container.name, source);
-        transfer(&tree, &node, &base, |tar| host.unpack(Path::new("/"), tar, owner))
-            .map_err(|error| failed(host.bare(tree.bare(error))))
+        let copied = transfer(&tree, &node, &base, |tar| host.unpack(Path::new("/"), tar, owner))
+            .map_err(|error| failed(host.bare(tree.bare(error))))?;
+        self.announce_copy(&container, "archive-path", source);
+        Ok(copied)
     }
 
     /// Writes a file of a container, a directory with all that is in it, as a tar.
@@ -159,8 +162,9 @@ impl Engine {
         let base = if written.contents { ".".into() } else { written.base() };
         let base = if base.is_empty() { ".".into() } else { base };
         write_file(&tree.view, &node, Path::new(&base), out)
-            .map(drop)
-            .map_err(|error| copy_failed(&container.name, tree.bare(error)))
+            .map_err(|error| copy_failed(&container.name, tree.bare(error)))?;
+        self.announce_copy(&container, "archive-path", source);
+        Ok(())
     }
 
     /// Copies a file of the host into a container, to a new name or into a directory; how many bytes.
@@ -205,8 +209,15 @@ impl Engine {
         let (dir, base) = place(&from, node.meta.is_dir(), &named, found)?;
         let dir = directory(&container, &tree, &dir)?;
         let owner = (!options.archive).then_some((0, 0));
-        transfer(&host, &node, &base, |tar| tree.unpack(&dir, tar, owner))
-            .map_err(|error| copy_failed(&container.name, tree.bare(host.bare(error))))
+        let copied = transfer(&host, &node, &base, |tar| tree.unpack(&dir, tar, owner))
+            .map_err(|error| copy_failed(&container.name, tree.bare(host.bare(error))))?;
+        self.announce_copy(&container, "extract-to-dir", &dir);
+        Ok(copied)
+    }
+
+    fn announce_copy(&self, container: &Container, action: &str, path: &Path) {
+        let event = Event::container(container, action);
+        self.announce([event.with("path", path.display().to_string())]);
     }
 
     /// Unpacks a tar into a directory of a container.
@@ -220,7 +231,10 @@ impl Engine {
             return Err(EngineError::Invalid { what });
         }
         let dir = directory(&container, &tree, &at)?;
-        tree.unpack(&dir, tar, None).map_err(|error| copy_failed(&container.name, tree.bare(error)))
+        tree.unpack(&dir, tar, None)
+            .map_err(|error| copy_failed(&container.name, tree.bare(error)))?;
+        self.announce_copy(&container, "extract-to-dir", &dir);
+        Ok(())
     }
 
     /// A file that is to be copied out of a container.

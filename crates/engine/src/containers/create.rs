@@ -145,7 +145,10 @@ impl Engine {
         self.enter(&mut container, request.name.as_deref())?;
         let kept = active.keep(&container.id).map_err(EngineError::from);
         match kept {
-            Ok(_layer) => Ok(container),
+            Ok(_layer) => {
+                self.announce_container(&container, "create");
+                Ok(container)
+            }
             Err(error) => {
                 store.delete_container(&container.id)?;
                 Err(error)

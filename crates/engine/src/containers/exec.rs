@@ -11,8 +11,9 @@ use super::model::{Container, Status};
 use super::relay::Io;
 use super::streams::attended;
 use super::supervise::Exit;
-use super::{ProcessId, spec};
+use super::{ProcessId, names, spec};
 use crate::error::IoContext as _;
+use crate::events::Event;
 use crate::{Engine, EngineError, Result};
 
 /// What is to run in a container besides its first process.
@@ -36,43 +37,98 @@ pub struct ExecRequest {
     pub privileged: bool,
 }
 
+/// What is told of a command: see [`events`](crate::events).
+struct Told {
+    event: Event,
+    command: String,
+}
+
+impl Told {
+    fn new(container: &Container, request: &ExecRequest) -> Result<Self> {
+        let id = names::id().at("read", "/dev/urandom")?;
+        let event = Event::container(container, "exec_die").with("execID", id);
+        Ok(Self { event, command: request.command.join(" ") })
+    }
+
+    fn begun(&self) -> [Event; 2] {
+        ["exec_create", "exec_start"].map(|action| Event {
+            action: format!("{action}: {}", self.command),
+            ..self.event.clone()
+        })
+    }
+
+    fn ended(self, code: i32) -> Event {
+        self.event.with("exitCode", code.to_string())
+    }
+}
+
 impl Engine {
     /// Runs a command in a running container and waits for its end. It dies with this process.
     ///
     /// # Errors
     /// [`EngineError::Start`] when the program could not be started.
     pub fn exec_container(&self, request: &ExecRequest, io: Io, control: &Control) -> Result<Exit> {
+        let container = self.find_container(&request.container)?;
+        let told = Told::new(&container, request)?;
+        let exit =
+            self.exec_attended(&container, request, io, control, &|| self.announce(told.begun()))?;
+        self.announce([told.ended(exit.code)]);
+        Ok(exit)
+    }
+
+    /// As [`exec_container`](Self::exec_container), of which nobody else is told; `started` is called when
+    /// it runs.
+    pub(super) fn exec_attended(
+        &self,
+        container: &Container,
+        request: &ExecRequest,
+        io: Io,
+        control: &Control,
+        started: &dyn Fn(),
+    ) -> Result<Exit> {
         attended((request.tty, request.open_stdin), io, control, |stdio| {
-            self.exec(request, stdio, true)
+            let process = self.exec(container, request, stdio, true)?;
+            started();
+            Ok(process)
         })
     }
 
-    /// Starts a command in a running container and leaves it alone. Nobody reads what it writes.
+    /// Starts a command in a running container and leaves it alone. Nobody reads what it writes, or
+    /// learns how it ends.
     ///
     /// # Errors
     /// [`EngineError::Start`] when the program could not be started.
     pub fn exec_detached(&self, request: &ExecRequest) -> Result<()> {
-        let mut process = self.exec(request, Stdio::Null, false)?;
+        let container = self.find_container(&request.container)?;
+        let told = Told::new(&container, request)?;
+        let mut process = self.exec(&container, request, Stdio::Null, false)?;
+        self.announce(told.begun());
         // It is our child: as long as we live and do not reap it, its container cannot end.
         let reap = move || drop(process.wait());
         let reaper = thread::Builder::new().name("exec".to_owned()).spawn(reap);
         reaper.map(drop).at("start a thread for", "the command")
     }
 
-    fn exec(&self, request: &ExecRequest, stdio: Stdio, die_with_parent: bool) -> Result<Process> {
-        let container = self.find_container(&request.container)?;
+    fn exec(
+        &self,
+        container: &Container,
+        request: &ExecRequest,
+        stdio: Stdio,
+        die_with_parent: bool,
+    ) -> Result<Process> {
+        let id = || container.id.clone();
         match container.state.status {
-            Status::Paused => return Err(EngineError::Paused { container: container.id }),
-            Status::Restarting => return Err(EngineError::Restarting { container: container.id }),
+            Status::Paused => return Err(EngineError::Paused { container: id() }),
+            Status::Restarting => return Err(EngineError::Restarting { container: id() }),
             Status::Created | Status::Running | Status::Exited => {}
         }
         let first = container.state.process.filter(|process| process.is_alive());
         let Some(ProcessId { pid, .. }) = first.filter(|_| container.state.is_running()) else {
-            return Err(EngineError::NotRunning { container: container.id });
+            return Err(EngineError::NotRunning { container: id() });
         };
         let user = request.user.as_ref().unwrap_or(&container.config.user);
-        let account = spec::account(&self.container_view(&container)?, user)?;
-        let mut env = spec::environment(&container, request.tty, &account.home);
+        let account = spec::account(&self.container_view(container)?, user)?;
+        let mut env = spec::environment(container, request.tty, &account.home);
         for variable in &request.env {
             match variable.split_once('=') {
                 Some((name, value)) => set_env(&mut env, name, Some(value)),

@@ -21,6 +21,7 @@ impl Engine {
         let layer = layer.ok_or_else(|| EngineError::NoSuchContainer { name: name.to_owned() })?;
         write_tree(&View::new(store.layers(layer)?), out, &TarOptions::default())
             .map_err(|source| EngineError::Tree { path: PathBuf::from("/"), source })?;
+        self.announce_container(&container, "export");
         Ok(())
     }
 }

@@ -175,14 +175,20 @@ impl Engine {
             }
             let Some(probe) = self.probe(container, check, stop) else { return };
             let early = begun.elapsed() < check.start_period;
+            let mut found = None;
             let entered = self.update(&container.id, |stored| {
                 if stored.state.is_running() {
                     let health = stored.state.health.get_or_insert_default();
+                    let before = health.status;
                     health.enter(probe, check.retries, early);
+                    found = Some(health.status).filter(|now| *now != before);
                 }
             });
             // The store may be full; the next check tries again.
-            drop(entered);
+            if let (Ok(container), Some(status)) = (entered, found) {
+                let action = format!("health_status: {}", status.name());
+                self.announce_container(&container, &action);
+            }
         }
     }
 
@@ -232,7 +238,9 @@ impl Engine {
         };
         thread::scope(|scope| {
             let running = scope.spawn(|| {
-                let exit = self.exec_container(&request, io, &control);
+                let exit = self
+                    .find_container(&container.id)
+                    .and_then(|now| self.exec_attended(&now, &request, io, &control, &|| {}));
                 done.ring();
                 exit
             });

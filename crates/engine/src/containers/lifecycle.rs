@@ -15,6 +15,7 @@ use super::attach::Socket;
 use super::model::{Container, Status};
 use super::names;
 use crate::error::IoContext as _;
+use crate::events::Event;
 use crate::{Engine, EngineError, Result};
 
 /// How long a container gets after its stop signal when nobody says.
@@ -60,20 +61,39 @@ impl Engine {
         loop {
             wake(&container)?;
             send(&container, signal)?;
+            self.announce_signal(&container, signal);
             if !wait_for_end(&container, patience)? {
                 send(&container, Signal::KILL.as_raw())?;
+                self.announce_signal(&container, Signal::KILL.as_raw());
             }
             self.wait_until_settled(&container)?;
             if !container.is_restarted() {
+                self.announce_container(&container, "stop");
                 return Ok(());
             }
             // Its holder may not have heard before it started it again.
             match self.find_container(&container.id) {
                 Ok(now) if now.state.is_running() => container = now,
-                Ok(_) | Err(EngineError::NoSuchContainer { .. }) => return Ok(()),
+                Ok(_) | Err(EngineError::NoSuchContainer { .. }) => {
+                    self.announce_container(&container, "stop");
+                    return Ok(());
+                }
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Stops a container, if it runs, and starts it again.
+    pub fn restart_container(
+        &self,
+        name: &str,
+        signal: Option<&str>,
+        timeout: Option<i64>,
+    ) -> Result<()> {
+        self.stop_container(name, signal, timeout)?;
+        let container = self.start_container(name)?;
+        self.announce_container(&container, "restart");
+        Ok(())
     }
 
     /// Sends a running container a signal. After `SIGKILL`, waits for its end. One that is asked to
@@ -93,6 +113,7 @@ impl Engine {
             self.keep_down(&container)?;
         }
         send(&container, signal)?;
+        self.announce_signal(&container, signal);
         if kills {
             wake(&container)?;
             self.wait_until_settled(&container)?;
@@ -163,9 +184,15 @@ impl Engine {
             return Err(EngineError::ContainerName { name: new.to_owned() });
         }
         match self.store()?.rename_container(&container.id, new) {
-            Err(StoreError::NameTaken { name, id }) => Err(EngineError::NameInUse { name, id }),
-            other => Ok(other?),
+            Err(StoreError::NameTaken { name, id }) => {
+                return Err(EngineError::NameInUse { name, id });
+            }
+            other => other?,
         }
+        let renamed = Container { name: new.to_owned(), ..container.clone() };
+        let event = Event::container(&renamed, "rename");
+        self.announce([event.with("oldName", format!("/{}", container.name))]);
+        Ok(())
     }
 
     /// Stops everything in a running container until [`unpause_container`](Self::unpause_container).
@@ -177,7 +204,9 @@ impl Engine {
             Status::Restarting => return Err(EngineError::Restarting { container: container.id }),
             _ => return Err(EngineError::NotRunning { container: container.id }),
         }
-        self.update(&container.id, |container| container.state.status = Status::Paused).map(drop)
+        self.update(&container.id, |container| container.state.status = Status::Paused)?;
+        self.announce_container(&container, "pause");
+        Ok(())
     }
 
     /// Lets a paused container run again.
@@ -187,7 +216,9 @@ impl Engine {
             return Err(EngineError::NotPaused { container: container.id });
         }
         freeze(&container, false)?;
-        self.update(&container.id, |container| container.state.status = Status::Running).map(drop)
+        self.update(&container.id, |container| container.state.status = Status::Running)?;
+        self.announce_container(&container, "unpause");
+        Ok(())
     }
 
     /// Changes a container that may change under our hands; how it is then.

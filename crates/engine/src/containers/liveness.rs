@@ -12,6 +12,7 @@ use rustix::process::{Signal, pidfd_send_signal};
 
 use super::model::{Container, State, Status};
 use super::{decode, encode};
+use crate::events::Event;
 use crate::{Engine, Result};
 
 /// The exit code of what was killed with its holder: that of `SIGKILL`.
@@ -51,6 +52,8 @@ pub(super) fn settle(engine: &Engine, container: Container) -> Result<Option<Con
         };
         let document = encode(&container)?;
         engine.store()?.update_container(&container.id, |state| *state = document)?;
+        let die = Event::container(&container, "die");
+        engine.announce([die.with("exitCode", container.state.exit_code.to_string())]);
         // Control groups of the dead; those that resist are left for the next look.
         let _left = bld_sandbox::cgroup::sweep(super::spec::CGROUP_PREFIX, None);
     }

@@ -6,14 +6,13 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bld_event::Stream;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::inotify;
 use serde::{Deserialize, Serialize};
 
 use crate::error::IoContext as _;
+use crate::watch::Watch;
 use crate::{Engine, EngineError, Result};
 
 /// A line that grows longer than this is written in pieces, as docker does.
@@ -148,7 +147,7 @@ impl Engine {
                 // Looked at before the last read: what was written until then is read now.
                 ended = !self.is_running(&container.id)?;
                 if !ended {
-                    watch.wait();
+                    watch.wait(Watch::MOMENT);
                 }
             }
         }
@@ -187,39 +186,6 @@ fn seek_tail(file: &mut File, lines: usize) -> io::Result<()> {
         end = start;
     }
     file.seek(SeekFrom::Start(0)).map(drop)
-}
-
-/// Sleeps until a file grows, or for a moment.
-struct Watch(Option<std::os::fd::OwnedFd>);
-
-impl Watch {
-    /// How long a container may be gone before its followers notice.
-    const MOMENT: Duration = Duration::from_millis(100);
-
-    fn new(path: &Path) -> Self {
-        let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
-            .and_then(|fd| inotify::add_watch(&fd, path, inotify::WatchFlags::MODIFY).map(|_| fd));
-        // Without a watch (there are limits) the moments alone have to do.
-        Self(watch.ok())
-    }
-
-    fn wait(&mut self) {
-        let timeout = Timespec {
-            tv_sec: Self::MOMENT.as_secs() as i64,
-            tv_nsec: i64::from(Self::MOMENT.subsec_nanos()),
-        };
-        match &self.0 {
-            Some(fd) => {
-                let mut fds = [PollFd::new(fd, PollFlags::IN)];
-                if poll(&mut fds, Some(&timeout)).is_ok_and(|ready| ready > 0) {
-                    // What exactly happened does not matter: something did.
-                    let mut events = [0; 4096];
-                    let _drained = rustix::io::read(fd, &mut events);
-                }
-            }
-            None => std::thread::sleep(Self::MOMENT),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -52,6 +52,7 @@ impl Engine {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             removed => removed.at("remove", &dir)?,
         }
+        self.announce_container(container, "destroy");
         if volumes {
             for mount in &container.mounts {
                 if let MountSource::Volume { name, anonymous: true, .. } = &mount.source {

@@ -36,6 +36,16 @@ pub(super) enum Holder {
     Monitor(Option<Socket>),
 }
 
+impl Holder {
+    /// Whether somebody sees what the container writes, from its start on.
+    fn is_watched(&self) -> bool {
+        match self {
+            Self::Foreground(io) => io.stdout.is_some() || io.stderr.is_some(),
+            Self::Monitor(visitor) => visitor.is_some(),
+        }
+    }
+}
+
 /// What the holder of a container has in hand.
 pub(super) struct Held<'a> {
     pub(super) layer: ContainerLayer,
@@ -84,6 +94,9 @@ impl Engine {
         let dir = self.container_dir(&container.id)?;
         std::fs::create_dir_all(&dir).at("create", &dir)?;
         let post = Post::open(&dir).at("listen in", &dir)?;
+        if holder.is_watched() {
+            self.announce_container(&container, "attach");
+        }
         let mut held = Held { layer, control, post, is_counted: false };
         let io = match holder {
             Holder::Foreground(io) => io,
@@ -128,7 +141,12 @@ impl Engine {
                     started(container);
                 }
             });
+            let places = container.networks.clone();
             let pause = self.enter_end(&mut container, &ran, began.elapsed(), &mut backoff)?;
+            if let Ok(exit) = &ran {
+                let ended = Container { networks: places, ..container.clone() };
+                self.announce_end(&ended, *exit, began.elapsed());
+            }
             match (&ran, pause) {
                 (Ok(exit), Some(pause)) => {
                     held.post.dismiss(*exit);
@@ -249,6 +267,7 @@ impl Engine {
         let check = Check::of(container);
         container.state.health = check.as_ref().map(|_| Health::default());
         self.enter_start(container)?;
+        self.announce_start(container);
         started(container);
         let mut relays = streams.carry(&mut process, io, log)?;
         // Control groups of those who were killed before they could say that they run. Those that

@@ -51,9 +51,12 @@ impl Engine {
             let what = format!("ps: {}", String::from_utf8_lossy(&output.stderr).trim());
             return Err(EngineError::Invalid { what });
         }
-        parse(&String::from_utf8_lossy(&output.stdout), &pids).ok_or_else(|| EngineError::Invalid {
+        let found = parse(&String::from_utf8_lossy(&output.stdout), &pids);
+        let found = found.ok_or_else(|| EngineError::Invalid {
             what: "couldn't find PID field in ps output".into(),
-        })
+        })?;
+        self.announce_container(&container, "top");
+        Ok(found)
     }
 }
 

@@ -55,12 +55,14 @@ impl Engine {
                 .and_then(|()| group.set_limits(&changes))
                 .map_err(|source| EngineError::Cgroup { source })?;
         }
-        self.update(&container.id, |stored| {
+        let updated = self.update(&container.id, |stored| {
             stored.host.limits = merge(&stored.host.limits, request);
             if let Some(policy) = &request.restart {
                 stored.host.restart = policy.clone();
             }
-        })
+        })?;
+        self.announce_container(&updated, "update");
+        Ok(updated)
     }
 }
 

@@ -65,7 +65,9 @@ impl Engine {
         let record = assemble(store, recipe)?;
         if let Some(reference) = reference {
             store.tag(&reference.to_string(), &record.id, None)?;
+            self.announce_image("tag", &record.id, &reference.familiar());
         }
+        self.announce_image("import", &record.id, &record.id.to_string());
         Ok(record.id)
     }
 

@@ -48,7 +48,7 @@ impl Engine {
         let contents = Contents::read(store, input);
         let images = contents.and_then(|contents| contents.images(store, platform));
         let loaded = images.and_then(|images| enter(store, images, events, &task));
-        task.finish(loaded)
+        Ok(self.announce_loaded(task.finish(loaded)?))
     }
 
     /// As [`load_images`](Self::load_images), from the OCI layout in `dir`.
@@ -67,7 +67,16 @@ impl Engine {
         let task = events.task("loading images");
         let images = layout_images(store, &layout::Dir(dir), &index, platform);
         let loaded = images.and_then(|images| enter(store, images, events, &task));
-        task.finish(loaded)
+        Ok(self.announce_loaded(task.finish(loaded)?))
+    }
+
+    fn announce_loaded(&self, loaded: Vec<Loaded>) -> Vec<Loaded> {
+        for image in &loaded {
+            for name in &image.names {
+                self.announce_image("load", &image.id, name);
+            }
+        }
+        loaded
     }
 }
 

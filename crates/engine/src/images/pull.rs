@@ -148,6 +148,7 @@ impl Engine {
             store.add_repo_digest(&reference.name(), &digest, &image.id)?;
         }
         let is_new = known != Some(image.id);
+        self.announce_image("pull", &image.id, &reference.familiar());
         Ok(Pulled { image, reference: reference.clone(), digest, is_new })
     }
 }

@@ -30,7 +30,9 @@ impl Engine {
         let task = events.task(format!("push {}", reference.familiar()));
         if !variants.is_empty() {
             let pushed = self.push_variants(&reference, &variants, &task);
-            return task.finish(pushed).map(|pushed| (reference, pushed));
+            let pushed = task.finish(pushed)?;
+            self.announce_image("push", &id, &reference.familiar());
+            return Ok((reference, pushed));
         }
         let pushed = match as_it_came(store, &image)? {
             Some(manifest) => self.send(&reference, &[&image], &manifest, events, task.id()),
@@ -45,7 +47,9 @@ impl Engine {
                     })
             }
         };
-        task.finish(pushed).map(|pushed| (reference, pushed))
+        let pushed = task.finish(pushed)?;
+        self.announce_image("push", &id, &reference.familiar());
+        Ok((reference, pushed))
     }
 
     /// Sends every tag of the repository `name`.

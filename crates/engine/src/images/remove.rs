@@ -8,6 +8,7 @@ use bld_store::{GcPolicy, Store, Tag};
 
 use super::find;
 use crate::containers::Container;
+use crate::events::Event;
 use crate::{Engine, Result};
 
 /// One thing that a removal did.
@@ -79,6 +80,16 @@ impl Engine {
 
     /// As [`remove_image`](Self::remove_image), with the bytes that were freed.
     pub(super) fn delete_image(&self, name: &str, force: bool) -> Result<(Vec<Removed>, u64)> {
+        let id = find::find(self.store()?, name)?.record.id;
+        let done = self.take_image(name, force)?;
+        self.announce(done.0.iter().map(|removed| match removed {
+            Removed::Untagged(name) => Event::image("untag", &id, name),
+            Removed::Deleted(id) => Event::image("delete", id, &id.to_string()),
+        }));
+        Ok(done)
+    }
+
+    fn take_image(&self, name: &str, force: bool) -> Result<(Vec<Removed>, u64)> {
         let store = self.store()?;
         let found = find::find(store, name)?;
         let id = found.record.id;

@@ -31,7 +31,9 @@ impl Engine {
         events: &Events,
     ) -> Result<()> {
         let images = self.to_save(names, platform, events)?;
-        Ok(write_archive(self.store()?, &images, docker, out)?)
+        write_archive(self.store()?, &images, docker, out)?;
+        self.announce_saved(names);
+        Ok(())
     }
 
     /// Writes the images `names` into the OCI layout in `dir`, made when missing. Others that it
@@ -47,7 +49,17 @@ impl Engine {
         events: &Events,
     ) -> Result<()> {
         let images = self.to_save(names, platform, events)?;
-        Ok(write_layout(self.store()?, &images, dir)?)
+        write_layout(self.store()?, &images, dir)?;
+        self.announce_saved(names);
+        Ok(())
+    }
+
+    fn announce_saved(&self, names: &[String]) {
+        for name in names {
+            if let Ok(image) = self.find_image(name) {
+                self.announce_image("save", &image.id, name);
+            }
+        }
     }
 
     fn to_save(

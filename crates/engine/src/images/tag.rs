@@ -16,8 +16,10 @@ impl Engine {
         let source = found.reference.map(|reference| reference.to_string()).unwrap_or_default();
         let (name, id) = (reference.to_string(), found.record.id);
         match store.variants(&source)?.as_slice() {
-            [] => Ok(store.tag(&name, &id, None)?),
-            variants => Ok(store.tag_variants(&name, variants, &id)?),
+            [] => store.tag(&name, &id, None)?,
+            variants => store.tag_variants(&name, variants, &id)?,
         }
+        self.announce_image("tag", &id, &reference.familiar());
+        Ok(())
     }
 }
