@@ -8,6 +8,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 
 use bld_engine::EngineError;
+use bld_server::ServerError;
 
 use crate::template::TemplateError;
 
@@ -135,6 +136,12 @@ fn dockerish(text: &str) -> String {
     };
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+impl From<ServerError> for Failure {
+    fn from(error: ServerError) -> Self {
+        Self::new(describe(&error))
+    }
 }
 
 impl From<io::Error> for Failure {

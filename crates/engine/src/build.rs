@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bld_dockerfile::{Diagnostic, Dockerfile, Severity};
-use bld_event::{Cancel, Events, VertexId};
+use bld_event::{Cancel, EventKind, Events, VertexId};
 use bld_graph::{LowerOptions, Plan};
 use bld_oci::Platform;
 use bld_remote::Remote as RemoteSources;
@@ -102,6 +102,8 @@ impl Engine {
     ) -> Result<PlannedBuild, BuildError> {
         let wanted = output::wanted(request)?;
         let definition = Definition::read(self, request, events, cancel)?;
+        let SourceText { name, text } = definition.source.clone();
+        events.emit(definition.vertex, EventKind::Dockerfile { name, text });
         let parsed = bld_dockerfile::parse(&definition.source.text);
         let refused = |mut diagnostics: Vec<Diagnostic>| {
             // Mistakes in values show only where they are used; one look should find them all.

@@ -129,6 +129,13 @@ pub enum EventKind {
         /// The text.
         message: String,
     },
+    /// The instructions that are followed, as they were read.
+    Dockerfile {
+        /// What it is called.
+        name: String,
+        /// The whole text.
+        text: String,
+    },
     /// Something the user should know that stops nothing.
     Warning {
         /// The text.

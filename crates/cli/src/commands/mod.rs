@@ -52,6 +52,7 @@ pub(crate) mod stats;
 pub(crate) mod stop;
 pub(crate) mod tag;
 pub(crate) mod top;
+pub(crate) mod ui;
 pub(crate) mod update;
 pub(crate) mod version;
 pub(crate) mod volume;

@@ -117,7 +117,9 @@ impl<W: Write + Send> Reader for Plain<W> {
 
     fn event(&mut self, event: &Event, steps: &mut Steps) -> io::Result<()> {
         match &event.kind {
-            EventKind::Planned(_) | EventKind::Missed(_) => return Ok(()),
+            EventKind::Planned(_) | EventKind::Missed(_) | EventKind::Dockerfile { .. } => {
+                return Ok(());
+            }
             // A step that was given up before it began has nothing to say.
             EventKind::Canceled if steps.get(event.id).is_some_and(|s| s.started.is_none()) => {
                 return Ok(());

@@ -200,6 +200,8 @@ impl<W: Write + Send> Reader for RawJson<W> {
                 short: BASE64_STANDARD.encode(message),
                 url: url.clone(),
             }),
+            // For those who look at builds afterwards.
+            EventKind::Dockerfile { .. } => return Ok(()),
             EventKind::Missed(_) | EventKind::Cached(_) => status.vertexes.push(Vertex {
                 reason: step.why.as_ref().map(Reason::from),
                 ..vertex(event.id, step)

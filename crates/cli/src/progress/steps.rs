@@ -155,7 +155,7 @@ impl Steps {
                 self.failed.push(event.id);
             }
             EventKind::Canceled => step.end(at, End::Canceled),
-            EventKind::Planned(_) | EventKind::Warning { .. } => {}
+            EventKind::Planned(_) | EventKind::Dockerfile { .. } | EventKind::Warning { .. } => {}
         }
     }
 

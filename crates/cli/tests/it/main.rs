@@ -53,6 +53,7 @@ mod system;
 mod together;
 mod trees;
 mod trust;
+mod ui;
 mod update;
 mod words;
 
