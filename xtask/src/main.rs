@@ -1,4 +1,4 @@
-//! The project's chores: `cargo xtask demo`, `test`, `check`, `bench` and `torture`.
+//! The project's chores: `cargo xtask demo`, `test`, `check`, `frontend`, `bench` and `torture`.
 
 #![expect(clippy::print_stdout, reason = "saying what it does is half of its job")]
 
@@ -6,6 +6,7 @@ mod bench;
 mod bridge;
 mod check;
 mod demo;
+mod frontend;
 mod packages;
 mod shell;
 mod test;
@@ -32,6 +33,8 @@ enum Chore {
     Test(test::Options),
     /// Check formatting, lints, the direction of dependencies, documentation and file hygiene
     Check,
+    /// Check, test and make the page of bld ui, for the next build of bld to embed
+    Frontend,
     /// Time bld beside the builders found on this machine and write docs/benchmarks.md
     Bench(bench::Options),
     #[command(hide = true)]
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Chore::Demo => demo::run(),
         Chore::Test(options) => return test::run(&options),
         Chore::Check => check::run(),
+        Chore::Frontend => frontend::run_alone(),
         Chore::Bench(options) => bench::run(&options),
         Chore::Timed(options) => bench::timed(&options),
         Chore::Torture(options) => torture::run(&options),

@@ -32,6 +32,7 @@ const TEST: &[Package] = &[
     package("bsdutils", "script"),
     package("buildah", "buildah"),
     package("bzip2", "bzip2"),
+    package("chromium", "chromium"),
     package("crun", "crun"),
     package("docker-registry", "docker-registry"),
     package("lighttpd", "lighttpd"),
@@ -51,6 +52,9 @@ const TEST: &[Package] = &[
     package("zstd", "zstd"),
 ];
 
+/// To make the page. Many machines have them from elsewhere, which Debian's would be in the way of.
+const NODE: &[Package] = &[package("nodejs", "node"), package("npm", "npm")];
+
 /// From PyPI, with exact versions: a server of S3 that checks signatures, with Amazon's own client.
 const PYTHON: &[&str] = &["moto[server,s3]==5.2.5"];
 
@@ -62,7 +66,13 @@ pub(crate) fn for_demo() -> Result<()> {
 /// Makes sure that what the tests and benchmarks need is installed.
 pub(crate) fn for_tests() -> Result<()> {
     ensure(BASE.iter().chain(TEST))?;
+    for_page()?;
     ensure_python()
+}
+
+/// Makes sure that there is a Node to make the page with.
+pub(crate) fn for_page() -> Result<()> {
+    ensure(NODE.iter().filter(|package| which(package.program).is_none()))
 }
 
 /// Installs packages of PyPI in a place of their own, where the tests look for them.

@@ -7,7 +7,7 @@ use bld_testkit::HostState;
 
 use crate::{
     bridge::DefaultBridge,
-    packages,
+    frontend, packages,
     shell::{build_release, cargo, need_root, root, step, watch},
     transcript,
 };
@@ -50,6 +50,27 @@ impl Tally {
         }
     }
 
+    /// Counts what the closing lines of Node's runner, `# pass 3`, and of vitest, `Tests  3 passed (3)`,
+    /// tell.
+    fn count_page(&mut self, line: &str) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let number = |text: &str| text.parse::<u64>().unwrap_or(0);
+        match words.as_slice() {
+            ["#", "pass", count] => self.passed += number(count),
+            ["#", "fail" | "cancelled", count] => self.failed += number(count),
+            ["Tests", rest @ ..] => {
+                for pair in rest.windows(2) {
+                    match pair[1] {
+                        "passed" => self.passed += number(pair[0]),
+                        "failed" => self.failed += number(pair[0]),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// Counts what the closing line of the other runners, `3 passed, 0 failed`, tells.
     fn count_runner(&mut self, line: &str) {
         let numbers = line.split_once(" passed, ").and_then(|(passed, rest)| {
@@ -88,10 +109,16 @@ fn run_all(options: &Options, tally: &mut Tally) -> Result<()> {
         );
     }
     let everything = options.package.is_empty();
+    let mut failures = Vec::new();
+    if everything {
+        step("The page (frontend/)");
+        if !frontend::make(|line| tally.count_page(line))? {
+            failures.push("the page");
+        }
+    }
     let bld = if everything { Some(build_release()?) } else { None };
     let before = HostState::now();
     let _bridge = DefaultBridge::now();
-    let mut failures = Vec::new();
 
     step("Unit, integration and end-to-end tests");
     let mut command = cargo();
@@ -123,6 +150,13 @@ fn run_all(options: &Options, tally: &mut Tally) -> Result<()> {
         step("Transcripts of docker's commands (testdata/transcript)");
         if !transcript::play(bld, |line| tally.count_runner(line))? {
             failures.push("the transcripts");
+        }
+    }
+
+    if let Some(bld) = &bld {
+        step("The page in a browser (frontend/e2e)");
+        if !frontend::visit(bld, |line| tally.count_page(line))? {
+            failures.push("the page in a browser");
         }
     }
 

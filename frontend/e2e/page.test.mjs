@@ -1,0 +1,328 @@
+// The page, as people use it, against a real bld.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { after, before, test } from "node:test";
+import { base, bld, end, home, open, resident, serve, start, write } from "./stage.mjs";
+
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+/** With SHOTS=DIRECTORY, pictures of each view are put there. */
+const shots = process.env.SHOTS;
+
+const DOCKERFILE = `FROM base AS deps
+RUN echo fetching && sleep 0.8 && head -c 900000 /dev/urandom > /deps
+RUN for i in 1 2 3 4 5 6; do printf '\\033[32mok\\033[0m module %s\\n' $i; sleep 0.1; done
+FROM base AS docs
+RUN sleep 0.6 && mkdir /docs && echo text > /docs/index.html
+FROM base
+COPY main.sh /app/
+COPY etc /etc
+COPY --from=deps /deps /app/deps
+COPY --from=docs /docs /app/docs
+RUN rm /app/deps
+`;
+const HOSTILE = "<img src=x onerror=alert(1)>";
+
+let url;
+let page;
+let refs;
+
+/** The document of an address of the API, as the page gets it. */
+const api = (path) => page.evaluate(async (path) => (await fetch(`/api/v1${path}`)).json(), path);
+
+async function go(path) {
+  await page.goto(url.origin + path);
+}
+
+before(async () => {
+  base();
+  write("app/etc/motd", "hello\n");
+  write(`app/etc/${HOSTILE.replace("/", "")}`, "odd\n");
+  write("app/main.sh", "echo hi\n");
+  write("app/Dockerfile", DOCKERFILE);
+  bld("volume", "create", "data");
+  bld("run", "-d", "--name", "web", "-v", "data:/data", "--network", "none", "base", "sh", "-c", "while :; do echo tick; sleep 0.2; done");
+  url = await serve();
+  page = await open(url);
+});
+
+after(end);
+
+test("a build is watched from its start to its end", { timeout: 60_000 }, async () => {
+  await page.waitForSelector("a.row");
+  const build = start("build", "-t", "app:1", `${home}/app`);
+  await page.waitForSelector("tr:has-text('app') .is-running");
+  assert.deepEqual(page.problems, []);
+  await page.click("a.row >> nth=0");
+  await page.waitForSelector(".node[data-state=running]");
+  await page.waitForSelector(".node[data-state=done]");
+  // Nothing jumps: what is drawn stays in its place.
+  const places = () => page.$$eval(".node", (nodes) => nodes.map((node) => `${node.dataset.step} ${node.style.left} ${node.style.top}`));
+  const early = await places();
+  await page.click(".node:has-text('module')");
+  await page.waitForSelector(".line:has-text('ok module 1')");
+  assert.equal(await build.ended, 0);
+  await page.waitForSelector("h1 + .line-of-facts .is-completed");
+  await page.waitForSelector(".line:has-text('ok module 6')");
+  const late = await places();
+  assert.deepEqual(late.slice(0, early.length), early);
+  assert.equal(await page.$eval(".line .ansi-green", (span) => span.textContent), "ok");
+
+  // States and times are those of the event log.
+  const ref = new URL(page.url()).pathname.split("/")[2];
+  const events = await page.evaluate(
+    (ref) =>
+      new Promise((resolve) => {
+        const all = [];
+        const source = new EventSource(`/api/v1/builds/${ref}/events`);
+        source.addEventListener("event", ({ data }) => all.push(JSON.parse(data)));
+        source.addEventListener("end", () => {
+          source.close();
+          resolve(all);
+        });
+      }),
+    ref,
+  );
+  const expected = new Map();
+  for (const { id, kind } of events) {
+    if (kind.planned && !kind.planned.internal) expected.set(id, "waiting");
+    if (!expected.has(id)) continue;
+    if (kind === "done" || kind === "canceled") expected.set(id, kind);
+    if (kind.cached) expected.set(id, "cached");
+    if (kind.failed) expected.set(id, "failed");
+  }
+  const shown = await page.$$eval(".node", (nodes) => nodes.map((node) => [Number(node.dataset.step), node.dataset.state]));
+  assert.deepEqual(new Map(shown), expected);
+  await page.click("[data-tab=timeline]");
+  const begun = events[0].at;
+  const ended = Math.max(...events.map((event) => event.at));
+  for (const [id] of expected) {
+    const from = events.find((event) => event.id === id && event.kind === "started");
+    if (!from) continue;
+    const left = await page.$eval(`[data-bar="${id}"] .bar`, (bar) => Number.parseFloat(bar.style.left));
+    const share = ((from.at - begun) / (ended - begun)) * 100;
+    assert.ok(Math.abs(left - Math.min(share, 99.5)) < 0.5, `step ${id}: ${left} for ${share}`);
+  }
+});
+
+test("the error of a failed build is found in three clicks", { timeout: 60_000 }, async () => {
+  write("broken/Dockerfile", `FROM base\nRUN echo one\nRUN echo '${HOSTILE}' && echo 'main.c:3: error' >&2 && exit 2\nRUN echo never\n`);
+  assert.equal(await start("build", `${home}/broken`).ended, 1);
+  await go("/builds");
+  await page.click("a.row:has-text('broken')");
+  await page.waitForSelector(".line:has-text('main.c:3: error')");
+  assert.equal(await page.textContent(".line >> nth=0"), `1${HOSTILE}`);
+  assert.equal(await page.$("img[src=x]"), null);
+  assert.match(await page.textContent(".node.is-failed"), /failed/);
+});
+
+test("why a step ran is read", { timeout: 60_000 }, async () => {
+  write("app/etc/motd", "hello again\n");
+  bld("build", "-q", "-t", "app:2", `${home}/app`);
+  await go("/builds");
+  refs = (await api("/builds")).filter((build) => build.name === "app").map((build) => build.ref);
+  await page.click(`a.row[href="/builds/${refs[0]}"]`);
+  await page.click(".node:has-text('COPY etc /etc')");
+  await page.waitForSelector(".why:has-text('etc/motd changed (bytes)')");
+  await page.click(".node:has-text('module')");
+  await page.waitForSelector(".why:has-text('unchanged')");
+  await page.click("[data-tab=source]");
+  await page.click(".source button:has-text('COPY etc /etc')");
+  await page.waitForSelector(".chosen-line:has-text('COPY etc /etc')");
+  await go("/builds");
+  for (const ref of refs) await page.check(`tr:has(a[href="/builds/${ref}"]) input`);
+  await page.click("button:has-text('Compare')");
+  await page.waitForSelector("tr:has-text('COPY etc /etc'):has-text('etc/motd changed (bytes)')");
+});
+
+test("two images are compared, and their layers are looked into", { timeout: 60_000 }, async () => {
+  await go("/images");
+  for (const tag of ["app:1", "app:2"]) await page.check(`tr:has-text('${tag}') input`);
+  await page.click("button:has-text('Compare')");
+  await page.click(".entry:has-text('/etc/motd')");
+  await page.waitForSelector(".plus:has-text('hello')");
+  await page.waitForSelector(".minus:has-text('hello')");
+  await go("/images/app%3A2");
+  await page.waitForSelector(".layers button:has-text('Hidden later 900 kB')");
+  await page.click(".layers button:has-text('COPY etc /etc')");
+  await page.click("button.entry:has-text('etc/')");
+  await page.waitForSelector(`.entry .name:text-is(${JSON.stringify(HOSTILE)})`);
+  assert.equal(await page.$("img[src=x]"), null);
+});
+
+test("a shell is typed into, and a container is stopped and started", { timeout: 60_000 }, async () => {
+  await go("/containers/web");
+  await page.waitForSelector(".line:has-text('tick')");
+  await page.click("[data-tab=use]");
+  await page.waitForSelector(".chart strong:has-text('%')");
+  await page.click("[data-tab=terminal]");
+  await page.waitForSelector(".xterm-rows:has-text('#')");
+  await page.keyboard.type("echo $((6*7))\r");
+  await page.waitForSelector(".xterm-rows:has-text('42')");
+  await page.keyboard.type("exit 3\r");
+  await page.waitForSelector("[role=status]:has-text('ended with 3')");
+  await page.click("button:has-text('Kill')");
+  await page.waitForSelector("h1 + .line-of-facts .is-exited");
+  await page.click("button:has-text('Start')");
+  await page.waitForSelector("h1 + .line-of-facts .is-running");
+});
+
+test("a prune is previewed and done", { timeout: 60_000 }, async () => {
+  write("gone/Dockerfile", "FROM base\nRUN head -c 3000000 /dev/urandom > /big\n");
+  bld("build", "-q", "-t", "gone", `${home}/gone`);
+  bld("rmi", "gone");
+  await go("/disk");
+  await page.waitForSelector(".treemap rect");
+  await page.click("button:has-text('Free space')");
+  await page.waitForSelector("dialog td:has-text('RUN head')");
+  const { total } = await api("/disk/plan");
+  assert.ok(total > 3_000_000);
+  await page.click("dialog button.danger");
+  await page.waitForSelector("[role=status]:has-text('freed')");
+  assert.equal((await api("/disk/plan")).total, 0);
+});
+
+test("the keyboard is enough", { timeout: 60_000 }, async () => {
+  await go("/images");
+  await page.waitForSelector("a.row");
+  await page.keyboard.press("g");
+  await page.keyboard.press("b");
+  await page.waitForSelector(`a.row[href="/builds/${refs[0]}"]`);
+  const rows = await page.$$eval("a.row", (all) => all.map((row) => row.getAttribute("href")));
+  for (let count = 0; count <= rows.indexOf(`/builds/${refs[0]}`); count++) await page.keyboard.press("j");
+  await page.keyboard.press("Enter");
+  await page.waitForSelector(".node");
+  await page.keyboard.press("]");
+  await page.waitForSelector(".timeline");
+  await page.keyboard.press("j");
+  await page.keyboard.press("j");
+  await page.keyboard.press("j");
+  await page.keyboard.press("Enter");
+  await page.waitForSelector(".chosen h2");
+  await page.keyboard.press("?");
+  await page.waitForSelector("dialog");
+  await page.keyboard.press("Escape");
+  await page.waitForSelector("dialog", { state: "detached" });
+  await page.keyboard.press("g");
+  await page.keyboard.press("b");
+  await page.waitForSelector("[data-search]");
+  await page.keyboard.press("/");
+  await page.keyboard.type("broken");
+  await page.waitForFunction(() => document.querySelectorAll("a.row").length === 1);
+  assert.match(page.url(), /filter=broken/);
+  await page.goBack();
+});
+
+const views = () => [
+  ["builds", "/builds", "a.row"],
+  ["build", `/builds/${refs[0]}`, ".node"],
+  ["timeline", `/builds/${refs[1]}?tab=timeline`, ".bar"],
+  ["dockerfile", `/builds/${refs[0]}?tab=source`, ".source li"],
+  ["results", `/builds/${refs[0]}?tab=results`, ".facts"],
+  ["compare", `/compare/${refs[1]}/${refs[0]}`, "tbody tr"],
+  ["images", "/images", "a.row"],
+  ["image", "/images/app%3A2", ".entry"],
+  ["waste", "/images/app%3A2?tab=waste", "tbody tr"],
+  ["history", "/images/app%3A2?tab=history", "tbody tr"],
+  ["diff", "/diff?from=app%3A1&to=app%3A2&path=%2Fetc%2Fmotd", ".plus"],
+  ["containers", "/containers", "a.row"],
+  ["output", "/containers/web", ".line"],
+  ["use", "/containers/web?tab=use", ".chart"],
+  ["terminal", "/containers/web?tab=terminal", ".xterm-rows"],
+  ["volumes", "/volumes", "tbody tr"],
+  ["networks", "/networks", "tbody tr"],
+  ["disk", "/disk", ".treemap rect"],
+  ["nothing", "/nowhere", ".empty"],
+];
+
+for (const [look, options] of [
+  ["light", {}],
+  ["dark", { dark: true }],
+  ["phone", { width: 390, height: 844 }],
+  ["ja", { language: "ja-JP" }],
+]) {
+  test(`every address can be opened, ${look}, and shuts nobody out`, { timeout: 240_000 }, async () => {
+    const mine = await open(url, options);
+    for (const [name, path, ready] of views()) {
+      await mine.goto(url.origin + path);
+      await mine.waitForSelector(ready);
+      await mine.reload();
+      await mine.waitForSelector(ready);
+      const width = await mine.evaluate(() => document.documentElement.scrollWidth);
+      assert.ok(width <= (options.width ?? 1280), `${name} is ${width} wide`);
+      assert.equal(await mine.getAttribute("html", "lang"), look === "ja" ? "ja" : "en");
+      // The policy forbids scripts of others, also ours: it comes in by the debugger.
+      await mine.evaluate(axe);
+      const found = await mine.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+      const serious = found.violations.filter((one) => ["serious", "critical"].includes(one.impact));
+      const told = serious.map((one) => `${one.id}: ${one.nodes.map((node) => `${node.html} ${node.failureSummary}`).join("\n")}`);
+      assert.deepEqual(told, [], name);
+      if (shots && ["light", "phone"].includes(look)) await mine.screenshot({ path: `${shots}/${name}-${look}.png` });
+    }
+    if (look === "ja") {
+      await mine.goto(`${url.origin}/builds`);
+      await mine.waitForSelector("h1:text-is('ビルド')");
+      await mine.selectOption("select", "en");
+      await mine.waitForSelector("h1:text-is('Builds')");
+    }
+    assert.deepEqual(mine.problems, []);
+    await mine.context().close();
+  });
+}
+
+test("a server that is read-only shows nothing that changes", { timeout: 60_000 }, async () => {
+  const mine = await open(await serve("--read-only"));
+  await mine.waitForSelector(".tag:has-text('read-only')");
+  for (const path of ["/containers/web", "/volumes", "/disk", `/builds/${refs[0]}`]) {
+    await mine.goto(new URL(mine.url()).origin + path);
+    await mine.waitForSelector("h1");
+    assert.equal(await mine.$(".danger, [data-tab=terminal], button:has-text('Stop')"), null, path);
+  }
+  await mine.context().close();
+});
+
+test("much output and many steps stay quick", { timeout: 240_000 }, async () => {
+  write("many/x", "x");
+  const steps = Array.from({ length: 1000 }, (_, index) => `COPY x /x${index}`).join("\n");
+  write("many/Dockerfile", `FROM scratch\n${steps}\n`);
+  bld("build", "-q", "-t", "many", `${home}/many`);
+  const [{ ref }] = await api("/builds");
+  const begun = Date.now();
+  await go(`/builds/${ref}`);
+  await page.waitForFunction(() => document.querySelectorAll(".node.is-done").length === 1000);
+  const drawn = Date.now() - begun;
+
+  write("loud/Dockerfile", "FROM base\nRUN i=0; while [ $i -lt 10 ]; do seq 10000; i=$((i+1)); sleep 0.9; done\n");
+  const build = start("build", "--no-cache", `${home}/loud`);
+  await go("/builds");
+  await page.click("a.row:has-text('loud')");
+  await page.click(".node:has-text('seq')");
+  await page.waitForSelector(".line");
+  await page.evaluate(() => {
+    window.longest = 0;
+    let before = performance.now();
+    const frame = (now) => {
+      window.longest = Math.max(window.longest, now - before);
+      before = now;
+      requestAnimationFrame(frame);
+    };
+    requestAnimationFrame(frame);
+  });
+  assert.equal(await build.ended, 0);
+  await page.waitForSelector(".log .quiet:has-text('100000')");
+  await page.waitForSelector(".line:has-text('100000')");
+  const longest = await page.evaluate(() => window.longest);
+  await page.fill(".log [data-search]", "9999");
+  await page.waitForSelector(".line.marked:has-text('9999')");
+
+  const five = [];
+  for (let count = 0; count < 4; count++) five.push(await open(url));
+  const opened = Date.now();
+  five.push(await open(url));
+  await five[4].waitForSelector("a.row");
+  const first = Date.now() - opened;
+  const memory = resident();
+  for (const one of five) await one.context().close();
+  console.log(`1000 steps: ${drawn} ms; longest frame: ${longest.toFixed(0)} ms; first view: ${first} ms; memory: ${(memory / 1e6).toFixed(1)} MB`);
+  assert.ok(memory < 60e6);
+});

@@ -1,0 +1,95 @@
+// A store with something in it, a server, and a browser; all of it goes when the tests end.
+import { execFileSync, spawn } from "node:child_process";
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { chromium } from "playwright-core";
+
+const program = process.env.BLD ?? "../target/release/bld";
+
+export const home = mkdtempSync(join(tmpdir(), "bld-page-"));
+const env = { ...process.env, BLD_ROOT: join(home, "store"), HOME: home };
+
+/** Runs bld to its end; what it printed. */
+export function bld(...args) {
+  return execFileSync(program, args, { env, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+}
+
+/** Starts bld; a promise of its exit code. */
+export function start(...args) {
+  const child = spawn(program, args, { env, stdio: "ignore" });
+  return { child, ended: new Promise((resolve) => child.on("exit", resolve)) };
+}
+
+/** Writes a file of a context; its directory. */
+export function write(path, text) {
+  const whole = join(home, path);
+  mkdirSync(dirname(whole), { recursive: true });
+  writeFileSync(whole, text);
+  return dirname(whole);
+}
+
+/** The image `base`, of which all others are made. */
+export function base() {
+  const dir = write("base/Dockerfile", 'FROM scratch\nCOPY busybox /bin/busybox\nRUN ["/bin/busybox", "--install", "-s", "/bin"]\n');
+  copyFileSync("/bin/busybox", join(dir, "busybox"));
+  bld("build", "-q", "-t", "base", dir);
+}
+
+const servers = [];
+
+/** A server for the store; its address with the token. */
+export async function serve(...args) {
+  const child = spawn(program, ["ui", ...args], { env, stdio: ["ignore", "pipe", "inherit"] });
+  servers.push(child);
+  return new Promise((resolve, reject) => {
+    let told = "";
+    child.stdout.on("data", (data) => {
+      told += data;
+      if (told.includes("\n")) resolve(new URL(told.trim()));
+    });
+    child.on("exit", (code) => reject(new Error(`bld ui ended with ${code}`)));
+  });
+}
+
+/** Memory that the server has to itself, in bytes. */
+export function resident(index = 0) {
+  const status = execFileSync("cat", [`/proc/${servers[index].pid}/status`], { encoding: "utf8" });
+  return Number(/RssAnon:\s*(\d+) kB/.exec(status)[1]) * 1024;
+}
+
+export const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  args: ["--no-sandbox", "--disable-dev-shm-usage"],
+});
+
+/** A page of its own browser session that has opened the address; what goes wrong in it is kept. */
+export async function open(url, { width = 1280, height = 800, dark = false, language = "en" } = {}) {
+  const context = await browser.newContext({
+    viewport: { width, height },
+    colorScheme: dark ? "dark" : "light",
+    locale: language,
+    reducedMotion: "reduce",
+  });
+  const page = await context.newPage();
+  page.problems = [];
+  page.on("pageerror", (error) => page.problems.push(String(error)));
+  page.on("console", (message) => message.type() === "error" && page.problems.push(message.text()));
+  page.on("request", (request) => {
+    const { host } = new URL(request.url());
+    if (host && host !== url.host) page.problems.push(`asked ${request.url()}`);
+  });
+  await page.goto(String(url));
+  return page;
+}
+
+/** Ends everything that was started. */
+export async function end() {
+  await browser.close();
+  for (const server of servers) {
+    server.removeAllListeners("exit");
+    server.kill("SIGTERM");
+  }
+  for (const name of bld("ps", "-aq").split("\n").filter(Boolean)) bld("rm", "-f", name);
+  rmSync(home, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
+}

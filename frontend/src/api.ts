@@ -1,0 +1,245 @@
+// What the server says: see /api/v1/openapi.json.
+
+export type BuildStatus = "running" | "completed" | "error" | "canceled";
+
+export interface Build {
+  ref: string;
+  name: string;
+  context: string;
+  dockerfile: string;
+  target: string | null;
+  platform: string | null;
+  tags: string[];
+  buildArgs: { name: string; value: string | null }[];
+  status: BuildStatus;
+  error: string | null;
+  createdAt: string;
+  completedAt: string | null;
+  durationMs: number;
+  image: string | null;
+  names: string[];
+  network: string | null;
+  noCache: boolean;
+  steps: { total: number; completed: number; cached: number };
+  source?: string | null;
+}
+
+export interface Amount {
+  files: number;
+  bytes: number;
+}
+
+export interface ImageRow {
+  id: string;
+  tags: string[];
+  digests: string[];
+  platform: string;
+  createdAt: string;
+  size: number;
+  containers: number;
+}
+
+export interface Layer {
+  diffId: string;
+  size: number;
+  compressed: number | null;
+  createdBy: string;
+  added: Amount;
+  replaced: Amount;
+  removed: Amount;
+  hidden: number;
+}
+
+export interface Image {
+  id: string;
+  tags: string[];
+  platform: string;
+  createdAt: string;
+  size: number;
+  config: { config?: Record<string, unknown> };
+  history: { createdAt: string | null; createdBy: string; size: number; comment: string }[];
+  layers: Layer[];
+  visible: Amount;
+  wasted: number;
+  largest: { path: string; size: number; layer: number }[];
+  worst: { path: string; wasted: number; layers: number[] }[];
+}
+
+export type Change = "added" | "changed" | "removed" | "same";
+
+export interface FileEntry {
+  name: string;
+  type: string;
+  change: Change;
+  size: number;
+  files: number;
+  hides: number;
+}
+
+export interface DiffNode {
+  type: string;
+  mode: string;
+  uid: number;
+  gid: number;
+  size: number;
+}
+
+export interface DiffFile {
+  path: string;
+  status: Change;
+  changed: string[];
+  before: DiffNode | null;
+  after: DiffNode | null;
+  text: { kind: "unified" | "binary" | "large"; diff?: string; omittedLines?: number } | null;
+}
+
+export interface DiffLayer {
+  index: number;
+  diffId: string;
+  size: number;
+  createdBy: string;
+}
+
+export interface Diff {
+  from: string;
+  to: string;
+  same: boolean;
+  fields: { path: string; before: unknown; after: unknown }[];
+  layers: { status: Change; before: DiffLayer | null; after: DiffLayer | null }[];
+  files: DiffFile[];
+}
+
+export interface Container {
+  id: string;
+  name: string;
+  image: string;
+  imageId: string;
+  command: string[];
+  createdAt: string;
+  startedAt: string | null;
+  finishedAt: string | null;
+  status: string;
+  health: string | null;
+  exitCode: number;
+  error: string;
+  oomKilled: boolean;
+  restarts: number;
+  tty: boolean;
+  mounts?: { target: string; [key: string]: unknown }[];
+  networks?: Record<string, unknown>;
+}
+
+export interface Stats {
+  cpuPercent: number;
+  memoryBytes: number;
+  memoryLimit: number;
+  netRx: number;
+  netTx: number;
+  ioRead: number;
+  ioWrite: number;
+  pids: number;
+}
+
+export interface Volume {
+  name: string;
+  createdAt: string;
+  anonymous: boolean;
+  mountpoint: string;
+  size: number;
+  usedBy: string[];
+}
+
+export interface Network {
+  id: string;
+  name: string;
+  driver: string;
+  subnet: string | null;
+  gateway: string | null;
+  internal: boolean;
+  predefined: boolean;
+  usedBy: string[];
+}
+
+export interface DiskEntry {
+  id: string;
+  kind: string;
+  description: string;
+  createdAt: string;
+  usedAt: string | null;
+  size: number;
+  inUse: boolean;
+  shared: boolean;
+}
+
+export interface Disk {
+  total: number;
+  reclaimable: number;
+  kinds: { kind: string; count: number; size: number }[];
+  entries: DiskEntry[];
+}
+
+export interface Pruned {
+  total: number;
+  entries: DiskEntry[];
+}
+
+export interface About {
+  version: string;
+  readOnly: boolean;
+  root: string;
+  hostname: string;
+}
+
+const BASE = "/api/v1";
+
+/** Why the server did not do what was asked. */
+export class ApiError extends Error {
+  constructor(
+    readonly code: string,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+async function request(path: string, options: RequestInit): Promise<Response> {
+  let response: Response;
+  try {
+    response = await fetch(BASE + path, options);
+  } catch {
+    throw new ApiError("unreachable", "");
+  }
+  if (response.ok) return response;
+  const body = await response.json().catch(() => ({}));
+  throw new ApiError(body.error?.code ?? "failed", body.error?.message ?? response.statusText);
+}
+
+/** A document. */
+export async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
+  return (await request(path, { signal: signal ?? null })).json();
+}
+
+/** Changes something. */
+export async function send(method: "POST" | "DELETE", path: string, body?: unknown): Promise<unknown> {
+  const options: RequestInit = { method };
+  if (body !== undefined) {
+    options.body = JSON.stringify(body);
+    options.headers = { "content-type": "application/json" };
+  }
+  const response = await request(path, options);
+  return response.status === 204 ? null : response.json();
+}
+
+/** Listens to events by name until the returned function is called. */
+export function listen(path: string, handlers: Record<string, (data: never) => void>): () => void {
+  const source = new EventSource(BASE + path);
+  for (const [name, handle] of Object.entries(handlers)) {
+    source.addEventListener(name, (event) => handle(JSON.parse((event as MessageEvent).data) as never));
+  }
+  // The last word: without this the browser would ask again and again.
+  for (const name of ["end", "failed"]) source.addEventListener(name, () => source.close());
+  return () => source.close();
+}
+
+/** A part of an address. */
+export const part = encodeURIComponent;

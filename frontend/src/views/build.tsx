@@ -1,0 +1,215 @@
+import { useEffect } from "preact/hooks";
+import type { ViewProps } from "../app";
+import { type Build, part, send } from "../api";
+import { Graph } from "../build/graph";
+import { useBuild } from "../build/live";
+import { criticalPath, type Model, type Step, took } from "../build/model";
+import { hitText, missText } from "../build/reason";
+import { Timeline } from "../build/timeline";
+import { duration, short, when } from "../format";
+import { language, t } from "../i18n";
+import { useDocument } from "../live";
+import { LogView } from "../log";
+import { Action, Badge, Facts, Panel, Ready, STATES, Tabs } from "../parts";
+import { go, set } from "../router";
+import { familiar } from "./builds";
+
+export function BuildPage({ parts, query, readOnly }: ViewProps) {
+  const ref = parts[1] ?? "";
+  const build = useDocument<Build>(`/builds/${part(ref)}`, "builds");
+  return <Ready of={build}>{(record) => <One key={record.ref} record={record} query={query} readOnly={readOnly} />}</Ready>;
+}
+
+function One({ record, query, readOnly }: { record: Build; query: URLSearchParams; readOnly: boolean }) {
+  const { model, version, ended, now } = useBuild(record.ref);
+  const build = ended ?? record;
+  const all = [...model.steps.values()];
+  const steps = model.real();
+  const critical = criticalPath(all);
+  const tab = query.get("tab") ?? "graph";
+  const wanted = Number(query.get("step"));
+  const chosen = model.steps.get(wanted) ?? null;
+  const choose = (id: number) => set("step", String(id));
+  // Who opens a failed build wants to know what failed.
+  const failed = all.find((step) => step.state === "failed");
+  useEffect(() => {
+    if (failed && !query.get("step")) choose(failed.id);
+  }, [failed?.id]);
+  const took = build.status === "running" && model.begun ? now - model.begun : build.durationMs;
+  return (
+    <>
+      <div class="head">
+        <div>
+          <h1>{build.name || build.ref}</h1>
+          <p class="line-of-facts">
+            <Badge state={build.status} />
+            <span>{duration(took)}</span>
+            <span>{when(build.createdAt, language.value)}</span>
+            <span>
+              {t("steps")} {build.steps.total === 0 ? steps.length : `${build.steps.completed}/${build.steps.total}`}
+            </span>
+          </p>
+        </div>
+        {!readOnly && (
+          <Action
+            title={t("remove")}
+            sure={t("sure", build.name)}
+            danger
+            disabled={build.status === "running"}
+            act={() => send("DELETE", `/builds/${part(build.ref)}`).then(() => go("/builds"))}
+          />
+        )}
+      </div>
+      {build.error && (
+        <p class="failure" role="alert">
+          {build.error}
+        </p>
+      )}
+      {model.warnings.map((warning) => (
+        <p class="warning" key={warning.message}>
+          {warning.message}
+        </p>
+      ))}
+      <Tabs
+        label={t("builds")}
+        now={tab}
+        to={(id) => set("tab", id)}
+        tabs={[
+          { id: "graph", title: t("graph") },
+          { id: "timeline", title: t("timeline") },
+          { id: "source", title: t("source") },
+          { id: "results", title: t("results") },
+        ]}
+      />
+      <Panel tab={tab}>
+        {tab === "graph" && <Graph steps={steps} chosen={chosen?.id ?? null} critical={critical} now={now} choose={choose} />}
+        {tab === "timeline" && (
+          <Timeline model={model} steps={all} chosen={chosen?.id ?? null} critical={critical} now={now} choose={choose} />
+        )}
+        {tab === "source" && <Source model={model} chosen={chosen} choose={choose} />}
+        {tab === "results" && <Results build={build} />}
+      </Panel>
+      {tab !== "results" && <Chosen model={model} step={chosen} now={now} version={version} />}
+    </>
+  );
+}
+
+function Chosen({ model, step, now, version }: { model: Model; step: Step | null; now: number; version: number }) {
+  if (!step) return <p class="quiet hint">{t("noStep")}</p>;
+  const causes = step.miss?.causes.map((id) => model.steps.get(id)).filter((one) => one !== undefined) ?? [];
+  return (
+    <section class="chosen" aria-label={t("step")}>
+      <h2>{step.name}</h2>
+      <p class="line-of-facts">
+        <Badge state={step.state} />
+        {step.started !== null && <span>{duration(took(step, now))}</span>}
+        {step.result && <code>{short(step.result)}</code>}
+      </p>
+      {step.miss && (
+        <p class="why">
+          <strong>{t("why")}:</strong> {missText(step.miss)}
+          {causes.map((cause) => (
+            <button key={cause.id} type="button" class="link" onClick={() => set("step", String(cause.id))}>
+              ← {cause.name}
+            </button>
+          ))}
+          {step.miss.advice && <em> {step.miss.advice}</em>}
+        </p>
+      )}
+      {step.hit !== null && (
+        <p class="why">
+          <strong>{t("whyHit")}:</strong> {hitText(step.hit)}
+        </p>
+      )}
+      {step.error && <p class="failure">{step.error}</p>}
+      {step.notes.map((note) => (
+        <p class="quiet" key={note}>
+          {note}
+        </p>
+      ))}
+      {[...step.progress.values()].map((one) => (
+        <p class="quiet progress-line" key={one.item}>
+          <span>{one.item}</span>
+          <progress value={one.done ? 1 : one.current} max={one.done ? 1 : (one.total ?? undefined)} aria-label={one.item} />
+        </p>
+      ))}
+      {(step.log.lines.length > 0 || step.state === "running" || step.state === "failed") && (
+        <LogView
+          key={step.id}
+          lines={step.log.lines}
+          version={version}
+          label={`${t("log")}: ${step.name}`}
+          live={step.state === "running"}
+        />
+      )}
+    </section>
+  );
+}
+
+/** The Dockerfile with the state of each instruction beside it. */
+function Source({ model, chosen, choose }: { model: Model; chosen: Step | null; choose: (id: number) => void }) {
+  const text = model.dockerfile?.text;
+  if (text === undefined) return <p class="quiet">{t("loading")}</p>;
+  const steps = model.real();
+  const lines = text.replace(/\n$/, "").split("\n");
+  return (
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by keys
+    <section class="scroll source" tabIndex={0} aria-label={model.dockerfile?.name ?? t("source")}>
+      <ol>
+        {lines.map((line, index) => {
+          const number = index + 1;
+          const step = steps.find((one) => one.lines && one.lines[0] <= number && number <= one.lines[1]);
+          const first = step?.lines?.[0] === number;
+          return (
+            <li key={index} class={`${step ? `is-${step.state}` : ""} ${step && step === chosen ? "chosen-line" : ""}`}>
+              <span class="number" aria-hidden="true">
+                {number}
+              </span>
+              {step && first ? (
+                <button type="button" data-row class="link" onClick={() => choose(step.id)}>
+                  <span class="mark" aria-hidden="true" />
+                  <span class="unseen">{t(STATES[step.state] ?? "waiting")}: </span>
+                  <code>{line}</code>
+                </button>
+              ) : (
+                <code>{line}</code>
+              )}
+            </li>
+          );
+        })}
+      </ol>
+    </section>
+  );
+}
+
+function Results({ build }: { build: Build }) {
+  return (
+    <Facts
+      facts={[
+        [t("image"), build.image && <a href={`/images/${part(build.image)}`}>{short(build.image)}</a>],
+        [t("names"), build.names.map(familiar).join(", ")],
+        [t("context"), build.context],
+        ["Dockerfile", build.dockerfile],
+        ["--target", build.target],
+        [t("platform"), build.platform],
+        [t("network"), build.network],
+        ["--no-cache", build.noCache ? "✓" : ""],
+        [
+          t("arguments"),
+          build.buildArgs.length > 0 && (
+            <ul class="plain">
+              {build.buildArgs.map((one) => (
+                <li key={one.name}>
+                  <code>
+                    {one.name}={one.value ?? `(${t("hidden")})`}
+                  </code>
+                </li>
+              ))}
+            </ul>
+          ),
+        ],
+        ["Ref", <code key="ref">{build.ref}</code>],
+      ]}
+    />
+  );
+}
