@@ -62,11 +62,15 @@ impl Disk {
         fallocate.args(["-l", &size.max(1).to_string()]).arg(&filler.0);
         let _status = fallocate.output()?;
         if left == 0 {
-            // The last bytes, too, which others may take at the same time.
+            // The last bytes, too, which others may take, or give back, at the same time.
             use std::io::Write as _;
             let mut file = fs::File::options().append(true).create(true).open(&filler.0)?;
-            for size in [4096, 1] {
-                while file.write_all(&vec![0; size]).is_ok() && free()? > 0 {}
+            loop {
+                let room = usize::try_from(free()?)?.min(64 << 10);
+                let wrote = file.write_all(&vec![0; room]).or_else(|_| file.write_all(&[0]));
+                if room == 0 || wrote.is_err() {
+                    break;
+                }
             }
         }
         Ok(filler)
