@@ -20,6 +20,6 @@ pub use error::ComposeError;
 pub use forms::{Mapping, Words};
 pub use load::{Source, find_files, load, project_name};
 pub use model::{
-    Build, Condition, Dependency, FileObject, Healthcheck, Membership, Network, Pool, Port,
-    Project, PullPolicy, Service, Volume, VolumeMount,
+    Build, Condition, Dependency, FileObject, Healthcheck, Logging, Membership, Network, Pool,
+    Port, Project, PullPolicy, Service, Volume, VolumeMount,
 };

@@ -17,20 +17,17 @@ const NAMES: [&str; 4] =
     ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
 
 /// Keys of services that are valid and mean nothing here.
-const IGNORED: [&str; 18] = [
+const IGNORED: [&str; 15] = [
     "annotations",
     "attach",
     "blkio_config",
     "cgroup_parent",
-    "cpu_shares",
     "credential_spec",
     "develop",
     "domainname",
     "ipc",
     "isolation",
-    "logging",
     "mac_address",
-    "oom_score_adj",
     "pid",
     "provider",
     "runtime",

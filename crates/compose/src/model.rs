@@ -74,6 +74,8 @@ pub struct Service {
     #[serde(skip_serializing_if = "is_default")]
     pub container_name: Option<String>,
     #[serde(deserialize_with = "forms::text", skip_serializing_if = "is_default")]
+    pub cpu_shares: Option<String>,
+    #[serde(deserialize_with = "forms::text", skip_serializing_if = "is_default")]
     pub cpus: Option<String>,
     #[serde(deserialize_with = "dependencies", skip_serializing_if = "is_default")]
     pub depends_on: BTreeMap<String, Dependency>,
@@ -109,6 +111,8 @@ pub struct Service {
     pub labels: Mapping,
     #[serde(deserialize_with = "forms::texts", skip_serializing_if = "is_default")]
     pub links: Vec<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub logging: Option<Logging>,
     #[serde(deserialize_with = "forms::text", skip_serializing_if = "is_default")]
     pub mem_limit: Option<String>,
     #[serde(deserialize_with = "forms::text", skip_serializing_if = "is_default")]
@@ -117,6 +121,8 @@ pub struct Service {
     pub network_mode: Option<String>,
     #[serde(deserialize_with = "memberships", skip_serializing_if = "is_default")]
     pub networks: BTreeMap<String, Membership>,
+    #[serde(deserialize_with = "forms::text", skip_serializing_if = "is_default")]
+    pub oom_score_adj: Option<String>,
     #[serde(deserialize_with = "forms::text", skip_serializing_if = "is_default")]
     pub pids_limit: Option<String>,
     #[serde(skip_serializing_if = "is_default")]
@@ -168,6 +174,17 @@ impl Service {
     pub fn replicas(&self) -> u32 {
         self.scale.or(self.deploy.replicas).unwrap_or(1)
     }
+}
+
+/// Where what a service writes is kept, and how much of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "the fields are those of the specification, by name")]
+pub struct Logging {
+    #[serde(skip_serializing_if = "is_default")]
+    pub driver: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub options: Mapping,
 }
 
 /// How an image is built.

@@ -29,6 +29,7 @@ pub mod imagetools;
 pub mod login;
 mod mend;
 pub mod networks;
+mod rotated;
 mod sbom;
 pub mod share;
 pub mod sign;

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 
-use bld_engine::containers::{Control, ExecRequest};
+use bld_engine::containers::{Control, Departure, ExecRequest};
 
 use super::{options, run};
 use crate::error::Failure;
@@ -15,6 +15,8 @@ pub(crate) struct Args {
     /// Detached mode: run command in the background
     #[arg(short, long)]
     detach: bool,
+    #[command(flatten)]
+    keys: run::Keys,
     /// Set environment variables
     #[arg(short, long, value_name = "list")]
     env: Vec<String>,
@@ -61,11 +63,19 @@ pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
     if request.tty && request.open_stdin && !io::stdin().is_terminal() {
         return Err(run::no_terminal());
     }
+    let keys = args.keys.parse()?;
     let control = Control::new()?;
     let streams = run::Streams { stdin: request.open_stdin, stdout: true, stderr: true };
     // Docker passes no signals on here; the command dies with this process.
     run::with_streams(&control, streams, request.tty, false, |io| {
-        session.engine.exec_container(&request, io, &control).map_err(failed)
+        let engine = &session.engine;
+        if !(request.tty && request.open_stdin) {
+            return engine.exec_container(&request, io, &control).map_err(failed);
+        }
+        match engine.exec_attached(&request, io, &control, keys).map_err(failed)? {
+            Departure::Ended(exit) => Ok(exit),
+            Departure::Detached => Err(Failure::new("read escape sequence")),
+        }
     })
 }
 

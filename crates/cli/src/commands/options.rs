@@ -116,10 +116,10 @@ pub(crate) struct Options {
     /// Read in a line delimited file of labels
     #[arg(long, value_name = "list")]
     label_file: Vec<PathBuf>,
-    /// Logging driver for the container (json-file or none)
+    /// Logging driver for the container (json-file, local or none)
     #[arg(long, value_name = "string")]
     log_driver: Option<String>,
-    /// Log driver options (none are understood yet)
+    /// Log driver options (max-size, max-file)
     #[arg(long, value_name = "list")]
     log_opt: Vec<String>,
     /// Memory limit
@@ -299,13 +299,10 @@ impl Options {
     pub(super) fn without_effect(&self) -> Vec<&'static str> {
         let on_host = self.network.first().is_some_and(|network| network == "host");
         let published = self.publish_all || !self.publish.is_empty();
-        let notes = [
-            (
-                on_host && published,
-                "WARNING: Published ports are discarded when using host network mode",
-            ),
-            (!self.log_opt.is_empty(), "note: --log-opt has no effect: none is understood yet"),
-        ];
+        let notes = [(
+            on_host && published,
+            "WARNING: Published ports are discarded when using host network mode",
+        )];
         notes.into_iter().filter_map(|(given, note)| given.then_some(note)).collect()
     }
 
@@ -338,6 +335,7 @@ impl Options {
             restart: self.restart.clone().unwrap_or_default(),
             stop_timeout: self.stop_timeout,
             log: self.log()?,
+            log_options: self.log_opt.iter().map(|word| parse::label(word)).collect(),
             privileged: self.privileged,
             cap_add: self.cap_add.clone(),
             cap_drop: self.cap_drop.clone(),
@@ -385,7 +383,8 @@ impl Options {
 
     fn log(&self) -> Result<LogDriver, Failure> {
         match self.log_driver.as_deref() {
-            None | Some("json-file" | "local") => Ok(LogDriver::JsonFile),
+            None | Some("json-file") => Ok(LogDriver::JsonFile),
+            Some("local") => Ok(LogDriver::Local),
             Some("none") => Ok(LogDriver::None),
             Some(other) => {
                 Err(Failure::new(format!("logger: no log driver named '{other}' is registered")))

@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use bld_engine::containers::{
-    Attachment, Container, Endpoint, Health, LogDriver, Mount, MountSource, NetworkMode, Published,
-    Status,
+    Attachment, Container, Endpoint, Health, Mount, MountSource, NetworkMode, Published, Status,
 };
 
 use crate::output::ports;
@@ -194,7 +193,7 @@ fn host_config(container: &Container) -> Value {
         .collect();
     json!({
         "Binds": binds(container),
-        "LogConfig": {"Type": match host.log { LogDriver::JsonFile => "json-file", LogDriver::None => "none" }, "Config": {}},
+        "LogConfig": {"Type": host.log.name(), "Config": host.log_options},
         "NetworkMode": host.network.name(),
         "PortBindings": port_bindings(container),
         "RestartPolicy": {"Name": host.restart.name.name(), "MaximumRetryCount": host.restart.maximum_retry_count},

@@ -123,6 +123,48 @@ fn what_does_not_run_is_not_attached_to() {
 }
 
 #[test]
+fn a_command_is_left_and_runs_on_and_goes_with_whoever_vanishes() {
+    let env = env();
+    env.bld(["run", "-d", "--name", "web", "busybox", "sleep", "1000"]).ok();
+    let running = |word: &str| {
+        let top = env.bld(["exec", "web", "ps"]).ok().stdout;
+        top.lines().filter(|line| line.contains(word) && !line.contains("sh -c")).count()
+    };
+    let until_gone = |word: &str| {
+        let begun = Instant::now();
+        while running(word) > 0 {
+            assert!(begun.elapsed() < Duration::from_secs(20), "{word} does not end");
+        }
+    };
+    let mut shell = env.terminal("exec -it --env WHO=me web sh");
+    shell.wait_for("# ");
+    shell.type_in("stty size; echo i-am-$WHO; sleep 777\r");
+    shell.wait_for("33 101");
+    shell.wait_for("i-am-me");
+    while running("sleep 777") == 0 {}
+    shell.type_in("\x10\x11");
+    let (code, shown) = shell.end();
+    assert!(code == 1 && shown.contains("read escape sequence"), "{code} {shown}");
+    assert_eq!(running("sleep 777"), 1);
+
+    let mut shell = env.terminal("exec -it --detach-keys ctrl-a,d web sh");
+    shell.wait_for("# ");
+    shell.type_in("echo typed-\x10\x11; sleep 888\r");
+    while running("sleep 888") == 0 {}
+    // Its terminal is gone, and nobody has left.
+    drop(shell);
+    until_gone("sleep 888");
+    let mut shell = env.terminal("exec -it web sh");
+    shell.wait_for("# ");
+    shell.type_in("exit 7\r");
+    assert_eq!(shell.end().0, 7);
+    let missing = env.terminal("exec -it web nosuch");
+    assert_eq!(missing.end().0, 127);
+    env.bld(["rm", "-f", "web"]).ok();
+    env.assert_nothing_left();
+}
+
+#[test]
 fn signals_and_the_holders_death_reach_those_who_watch() {
     let env = env();
     let script = "trap 'exit 9' INT; while :; do sleep 0.05; done";

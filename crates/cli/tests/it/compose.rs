@@ -25,6 +25,7 @@ services:
     command: ["sh", "-c", "touch /data/ready; echo up; exec sleep 1000"]
     volumes: ["data:/data", {type: bind, source: ./shared, target: /shared, read_only: true}]
     networks: {back: {aliases: [database]}, default: }
+    logging: {driver: local, options: {max-size: 5m, max-file: 2}}
     healthcheck: {test: ["CMD", "test", "-e", "/data/ready"], interval: 100ms}
   init:
     image: busybox
@@ -57,6 +58,8 @@ fn app(file: &str) -> TestEnv {
 fn a_project_comes_up_changes_and_goes_without_a_trace() {
     let env = app(FILE);
     let _ = compose(&env, &["up", "-d", "--wait"]).expect_code(0);
+    let log = env.bld(["inspect", "-f", "{{json .HostConfig.LogConfig}}", "demo-db-1"]).ok().stdout;
+    assert_eq!(log.trim(), r#"{"Config":{"max-file":"2","max-size":"5m"},"Type":"local"}"#);
     let rows = compose(&env, &["ps", "-a", "--format", "{{.Name}} {{.Service}} {{.State}}"]);
     assert_eq!(
         rows.stdout,

@@ -32,6 +32,7 @@ mod inside;
 mod interop;
 mod lifecycle;
 mod login;
+mod logs;
 mod manifests;
 mod matrix;
 mod mirrors;

@@ -62,7 +62,7 @@ impl Engine {
         let socket = Socket::connect(&dir).at("attach to", &container.name)?;
         let visit = Visiting::begin(&socket, io, keys).at("attach to", &container.name)?;
         self.announce_container(&container, "attach");
-        visit.stay(self, &container, &socket, control)
+        visit.stay(self, &container, &socket, control, &|| settled(self, &container))
     }
 
     /// Starts a container like [`start_container`](Self::start_container), and is attached to it
@@ -85,12 +85,12 @@ impl Engine {
         let (socket, theirs) = Socket::pair().at(failed, &container.name)?;
         let visit = Visiting::begin(&socket, io, keys).at(failed, &container.name)?;
         super::monitor::launch(self, &container, Some(theirs))?;
-        visit.stay(self, &container, &socket, control)
+        visit.stay(self, &container, &socket, control, &|| settled(self, &container))
     }
 }
 
 /// Our side of the pipes.
-struct Visiting {
+pub(super) struct Visiting {
     input: Option<Input>,
     outputs: Vec<JoinHandle<()>>,
     left: Bell,
@@ -99,7 +99,7 @@ struct Visiting {
 
 impl Visiting {
     /// Hands the holder the other ends of our streams.
-    fn begin(socket: &Socket, io: Io, keys: Option<DetachKeys>) -> io::Result<Self> {
+    pub(super) fn begin(socket: &Socket, io: Io, keys: Option<DetachKeys>) -> io::Result<Self> {
         let (left, detached) = (Bell::new()?, Bell::new()?);
         let pipe = || pipe_with(PipeFlags::CLOEXEC);
         let stdin = io.stdin.map(|ours| pipe().map(|(read, write)| (ours, read, write)));
@@ -133,13 +133,14 @@ impl Visiting {
         Ok(Self { input, outputs, left, detached })
     }
 
-    /// Passes on what `control` asks until the end.
-    fn stay(
+    /// Passes on what `control` asks until the end, of which `lost` is asked where the holder was killed.
+    pub(super) fn stay(
         self,
         engine: &Engine,
         container: &Container,
         socket: &Socket,
         control: &Control,
+        lost: &dyn Fn() -> Result<Departure>,
     ) -> Result<Departure> {
         let name = || format!("container {}", container.name);
         let departure = loop {
@@ -168,7 +169,7 @@ impl Visiting {
                     Ok(Some((Message::Ended(exit), _))) => break Departure::Ended(exit),
                     Ok(Some(_)) => {}
                     // The holder was killed; whoever looks next learns how it ended.
-                    Ok(None) | Err(_) => break settled(engine, container)?,
+                    Ok(None) | Err(_) => break lost()?,
                 }
             } else if detached {
                 break Departure::Detached;
@@ -180,6 +181,7 @@ impl Visiting {
             let _ended = output.join();
         }
         if departure == Departure::Detached {
+            let _gone = socket.send(&Message::Leave, &[]);
             engine.announce_container(container, "detach");
         }
         Ok(departure)

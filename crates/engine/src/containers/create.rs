@@ -10,6 +10,7 @@ use bld_oci::{ContainerConfig, Digest, Healthcheck, Platform};
 use bld_store::{ImageRecord, Store, StoreError};
 use rustix::system::uname;
 
+use super::logging::LogBound;
 use super::model::{Attachment, Container, HostConfig, Mount, MountSource, NetworkMode, State};
 use super::names;
 use crate::error::IoContext as _;
@@ -326,6 +327,7 @@ fn check(request: &CreateRequest) -> Result<()> {
     if request.host.limits.memory.is_some_and(|memory| memory < 6 << 20) {
         return invalid("Minimum memory limit allowed is 6MB");
     }
+    LogBound::of(&request.host)?;
     if let Some(signal) = &request.stop_signal
         && bld_sandbox::signal_number(signal).is_none()
     {

@@ -4,6 +4,7 @@ use std::thread;
 
 use bld_layer::View;
 use bld_sandbox::{ExecSpec, Process, Stdio, exec_in};
+use serde::{Deserialize, Serialize};
 
 use super::control::Control;
 use super::create::set_env;
@@ -17,7 +18,7 @@ use crate::events::Event;
 use crate::{Engine, EngineError, Result};
 
 /// What is to run in a container besides its first process.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ExecRequest {
     /// The container.
     pub container: String,
@@ -38,26 +39,26 @@ pub struct ExecRequest {
 }
 
 /// What is told of a command: see [`events`](crate::events).
-struct Told {
+pub(super) struct Told {
     event: Event,
     command: String,
 }
 
 impl Told {
-    fn new(container: &Container, request: &ExecRequest) -> Result<Self> {
+    pub(super) fn new(container: &Container, request: &ExecRequest) -> Result<Self> {
         let id = names::id().at("read", "/dev/urandom")?;
         let event = Event::container(container, "exec_die").with("execID", id);
         Ok(Self { event, command: request.command.join(" ") })
     }
 
-    fn begun(&self) -> [Event; 2] {
+    pub(super) fn begun(&self) -> [Event; 2] {
         ["exec_create", "exec_start"].map(|action| Event {
             action: format!("{action}: {}", self.command),
             ..self.event.clone()
         })
     }
 
-    fn ended(self, code: i32) -> Event {
+    pub(super) fn ended(self, code: i32) -> Event {
         self.event.with("exitCode", code.to_string())
     }
 }
@@ -109,7 +110,7 @@ impl Engine {
         reaper.map(drop).at("start a thread for", "the command")
     }
 
-    fn exec(
+    pub(super) fn exec(
         &self,
         container: &Container,
         request: &ExecRequest,

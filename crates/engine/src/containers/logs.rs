@@ -1,9 +1,8 @@
 //! A container's output on disk: one JSON object for each line, in the form of docker's
 //! `json-file` driver, which log shippers know.
 
-use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -11,7 +10,9 @@ use std::time::SystemTime;
 use bld_event::Stream;
 use serde::{Deserialize, Serialize};
 
+use super::logging::LogBound;
 use crate::error::IoContext as _;
+use crate::rotated::{self, Lines};
 use crate::watch::Watch;
 use crate::{Engine, EngineError, Result};
 
@@ -47,43 +48,78 @@ pub struct LogQuery {
 /// Appends to a log.
 #[derive(Debug)]
 pub(super) struct LogWriter {
+    path: PathBuf,
     file: File,
+    /// Bytes of the file.
+    size: u64,
+    bound: LogBound,
     /// Lines that are not complete, by stream.
     partial: [Vec<u8>; 2],
 }
 
 impl LogWriter {
     /// The log in `path`, made when missing.
-    pub(super) fn open(path: &Path) -> Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(path).at("open", path)?;
-        Ok(Self { file, partial: <[Vec<u8>; 2]>::default() })
+    pub(super) fn open(path: &Path, bound: LogBound) -> Result<Self> {
+        let file = append_to(path).at("open", path)?;
+        let size = file.metadata().at("look at", path)?.len();
+        let partial = <[Vec<u8>; 2]>::default();
+        Ok(Self { path: path.to_owned(), file, size, bound, partial })
     }
 
     /// Adds what was written to `stream`.
     pub(super) fn write(&mut self, stream: Stream, data: &[u8]) -> io::Result<()> {
-        let partial = &mut self.partial[usize::from(stream == Stream::Stderr)];
+        let which = usize::from(stream == Stream::Stderr);
         let mut records = Vec::new();
         for piece in data.split_inclusive(|&byte| byte == b'\n') {
-            partial.extend_from_slice(piece);
-            if piece.ends_with(b"\n") || partial.len() >= LONGEST_PIECE {
-                record(&mut records, stream, partial)?;
-                partial.clear();
+            self.partial[which].extend_from_slice(piece);
+            if piece.ends_with(b"\n") || self.partial[which].len() >= LONGEST_PIECE {
+                let text = std::mem::take(&mut self.partial[which]);
+                self.add(&mut records, stream, &text)?;
             }
         }
-        // One write for whole records: readers never see half of one.
-        self.file.write_all(&records)
+        self.flush(&mut records)
+    }
+
+    /// Adds one record to those that are to be written, which are written first where the file is
+    /// full with them.
+    fn add(&mut self, records: &mut Vec<u8>, stream: Stream, text: &[u8]) -> io::Result<()> {
+        let before = records.len();
+        record(records, stream, text)?;
+        let full = self.bound.size.is_some_and(|most| self.size + records.len() as u64 > most);
+        if full && self.size + before as u64 > 0 {
+            let rest = records.split_off(before);
+            self.flush(records)?;
+            rotated::put_aside(&self.path, self.bound.files)?;
+            self.file = append_to(&self.path)?;
+            self.size = 0;
+            *records = rest;
+        }
+        Ok(())
+    }
+
+    /// Writes records, all at once: readers never see half of one.
+    fn flush(&mut self, records: &mut Vec<u8>) -> io::Result<()> {
+        self.file.write_all(records)?;
+        self.size += records.len() as u64;
+        records.clear();
+        Ok(())
     }
 
     /// Adds what is left of lines without an end.
     pub(super) fn finish(mut self) -> io::Result<()> {
         let mut records = Vec::new();
-        for (stream, partial) in [Stream::Stdout, Stream::Stderr].into_iter().zip(&self.partial) {
-            if !partial.is_empty() {
-                record(&mut records, stream, partial)?;
+        let partial = std::mem::take(&mut self.partial);
+        for (stream, text) in [Stream::Stdout, Stream::Stderr].into_iter().zip(partial) {
+            if !text.is_empty() {
+                self.add(&mut records, stream, &text)?;
             }
         }
-        self.file.write_all(&records)
+        self.flush(&mut records)
     }
+}
+
+fn append_to(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
 }
 
 fn record(records: &mut Vec<u8>, stream: Stream, text: &[u8]) -> io::Result<()> {
@@ -111,26 +147,21 @@ impl Engine {
             return Err(EngineError::NoLog { container: container.name });
         }
         let path = self.log_path(&container.id)?;
-        let mut file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound && !query.follow => return Ok(()),
+        if query.follow {
             // It comes with the container's start, to be waited for.
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                LogWriter::open(&path)?;
-                File::open(&path).at("open", &path)?
-            }
-            Err(error) => return Err(error).at("open", &path),
-        };
-        if let Some(lines) = query.tail {
-            seek_tail(&mut file, lines).at("read", &path)?;
+            drop(append_to(&path).at("open", &path)?);
         }
+        let lines = match query.tail {
+            Some(count) => Lines::tail(&path, count),
+            None => Lines::from_start(&path),
+        };
+        let mut lines = lines.at("read", &path)?;
         let mut watch = Watch::new(&path);
-        let mut reader = BufReader::new(file);
-        let mut line = Vec::new();
         let mut ended = !query.follow;
         loop {
-            let length = reader.read_until(b'\n', &mut line).at("read", &path)?;
-            if line.ends_with(b"\n") {
+            let mut is_new = false;
+            while let Some(line) = lines.next().at("read", &path)? {
+                is_new = true;
                 // A line that is no record of ours is damage that must not hide the rest.
                 if let Ok(entry) = serde_json::from_slice::<LogEntry>(&line) {
                     let late = query.until.is_some_and(|until| entry.time >= until);
@@ -139,16 +170,19 @@ impl Engine {
                         return Ok(());
                     }
                 }
-                line.clear();
-            } else if length == 0 {
-                if ended {
-                    return Ok(());
-                }
-                // Looked at before the last read: what was written until then is read now.
-                ended = !self.is_running(&container.id)?;
-                if !ended {
-                    watch.wait(Watch::MOMENT);
-                }
+            }
+            if ended {
+                return Ok(());
+            }
+            if is_new {
+                // The file may be another one by now.
+                watch = Watch::new(&path);
+                continue;
+            }
+            // Looked at before the last read: what was written until then is read now.
+            ended = !self.is_running(&container.id)?;
+            if !ended {
+                watch.wait(Watch::MOMENT);
             }
         }
     }
@@ -160,32 +194,6 @@ impl Engine {
             Err(error) => Err(error),
         }
     }
-}
-
-/// Puts `file` at its last `lines` lines.
-fn seek_tail(file: &mut File, lines: usize) -> io::Result<()> {
-    const BLOCK: u64 = 64 << 10;
-    let mut end = file.seek(SeekFrom::End(0))?;
-    // The newline at the very end ends the last line; it begins none.
-    let mut wanted = lines + 1;
-    let mut block = VecDeque::with_capacity(BLOCK as usize);
-    while end > 0 {
-        let start = end.saturating_sub(BLOCK);
-        file.seek(SeekFrom::Start(start))?;
-        block.resize((end - start) as usize, 0);
-        file.read_exact(block.make_contiguous())?;
-        for (index, byte) in block.iter().enumerate().rev() {
-            if *byte == b'\n' {
-                wanted -= 1;
-                if wanted == 0 {
-                    file.seek(SeekFrom::Start(start + index as u64 + 1))?;
-                    return Ok(());
-                }
-            }
-        }
-        end = start;
-    }
-    file.seek(SeekFrom::Start(0)).map(drop)
 }
 
 #[cfg(test)]
@@ -203,7 +211,7 @@ mod tests {
     fn lines_are_whole_and_streams_apart() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let mut log = LogWriter::open(&path).unwrap();
+        let mut log = LogWriter::open(&path, LogBound::default()).unwrap();
         log.write(Stream::Stdout, b"one\ntw").unwrap();
         log.write(Stream::Stderr, b"err\n").unwrap();
         log.write(Stream::Stdout, b"o\nrest").unwrap();
@@ -221,19 +229,28 @@ mod tests {
     }
 
     #[test]
-    fn the_tail_is_found_from_the_end() {
+    fn a_full_log_is_put_aside() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let line = "x".repeat(1000);
-        let lines: Vec<_> = (0..200).map(|n| format!("{n} {line}")).collect();
-        let text = lines.join("\n") + "\n";
-        std::fs::write(&path, &text).unwrap();
-        for (lines, first) in [(1, Some("199")), (150, Some("50")), (500, Some("0")), (0, None)] {
-            let mut file = File::open(&path).unwrap();
-            seek_tail(&mut file, lines).unwrap();
-            let mut rest = String::new();
-            file.read_to_string(&mut rest).unwrap();
-            assert_eq!(rest.split(' ').next().filter(|word| !word.is_empty()), first, "{lines}");
+        let bound = LogBound { size: Some(1000), files: 3 };
+        let mut log = LogWriter::open(&path, bound).unwrap();
+        let lines = (0..100).map(|n| format!("{n}\n")).collect::<Vec<_>>().concat();
+        log.write(Stream::Stdout, lines.as_bytes()).unwrap();
+        drop(log);
+        let mut log = LogWriter::open(&path, bound).unwrap();
+        log.write(Stream::Stdout, b"end\n").unwrap();
+        log.finish().unwrap();
+        assert!(!rotated::aside(&path, 3).exists());
+        let kept: Vec<_> = (0..3).rev().flat_map(|n| texts(&rotated::aside(&path, n))).collect();
+        let first = 101 - kept.len();
+        let expected = (first..100).map(|n| format!("{n}\n")).chain(["end\n".to_owned()]);
+        assert_eq!(
+            kept.into_iter().map(|(_, text)| text).collect::<Vec<_>>(),
+            expected.collect::<Vec<_>>()
+        );
+        for number in 0..3 {
+            let size = std::fs::metadata(rotated::aside(&path, number)).unwrap().len();
+            assert!((80..=1000).contains(&size), "{size}");
         }
     }
 }

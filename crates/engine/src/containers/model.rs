@@ -108,6 +108,8 @@ pub struct HostConfig {
     pub stop_timeout: Option<i64>,
     /// Where its output is kept.
     pub log: LogDriver,
+    /// How: options of docker's log drivers.
+    pub log_options: BTreeMap<String, String>,
     /// All rights and devices of the host.
     pub privileged: bool,
     /// Capabilities added to docker's default set, without `CAP_`.
@@ -292,9 +294,23 @@ pub enum LogDriver {
     #[default]
     #[serde(rename = "json-file")]
     JsonFile,
+    /// The same, of which only the end is kept unless other bounds are set.
+    #[serde(rename = "local")]
+    Local,
     /// Nowhere.
     #[serde(rename = "none")]
     None,
+}
+
+impl LogDriver {
+    /// `json-file`, `local` or `none`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::JsonFile => "json-file",
+            Self::Local => "local",
+            Self::None => "none",
+        }
+    }
 }
 
 /// Something mounted in a container.

@@ -21,6 +21,9 @@ use super::supervise::Holder;
 use crate::error::{IoContext as _, in_one_line};
 use crate::{Engine, EngineError, Result};
 
+/// What is in front of a container's id where a command in it is to be held.
+const EXEC: &str = "exec:";
+
 /// What a monitor says.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -43,6 +46,21 @@ pub(super) fn launch(
     container: &Container,
     visitor: Option<Socket>,
 ) -> Result<()> {
+    start(engine, container, &container.id, visitor)
+}
+
+/// Starts a process that holds a command in `container` for the one at the other end of `visitor`, and
+/// waits until it runs.
+pub(super) fn launch_exec(engine: &Engine, container: &Container, visitor: Socket) -> Result<()> {
+    start(engine, container, &format!("{EXEC}{}", container.id), Some(visitor))
+}
+
+fn start(
+    engine: &Engine,
+    container: &Container,
+    what: &str,
+    visitor: Option<Socket>,
+) -> Result<()> {
     let command = engine.config().monitor.as_deref().unwrap_or_default();
     let Some((program, args)) = command.split_first() else {
         return Err(EngineError::NotDetachable);
@@ -53,7 +71,7 @@ pub(super) fn launch(
     let errors = OpenOptions::new().create(true).append(true).open(&log).at("open", &log)?;
     let mut child = Command::new(program)
         .args(args)
-        .arg(&container.id)
+        .arg(what)
         .current_dir("/")
         .stdin(visitor.map_or_else(Stdio::null, |socket| OwnedFd::from(socket).into()))
         .stdout(Stdio::piped())
@@ -82,7 +100,7 @@ pub(super) fn launch(
     }
 }
 
-/// Holds the container `id` from its start to its end: what the monitor process does. `report` is
+/// Holds the container `id` from its start to its end, or a command in it: what the monitor process does. `report` is
 /// its standard output.
 ///
 /// # Errors
@@ -94,17 +112,24 @@ pub fn monitor(engine: &Engine, id: &str, report: &mut dyn Write) -> Result<()> 
     let control = Control::new()?;
     let visitor = visitor()?;
     let mut told = false;
-    let result = engine.run_held(id, Holder::Monitor(visitor), &control, &mut |_| {
+    let mut started = || {
         told = true;
         tell(report, &Report::Started);
-    });
+    };
+    let result = match (id.strip_prefix(EXEC), visitor) {
+        (Some(id), Some(visitor)) => engine.hold_exec(id, visitor, &control, &mut started),
+        (_, visitor) => {
+            let holder = Holder::Monitor(visitor);
+            engine.run_held(id, holder, &control, &mut |_| started()).map(drop)
+        }
+    };
     if let Err(error) = &result
         && !told
     {
         let failed = Report::Failed { error: in_one_line(error), code: error.exit_code() };
         tell(report, &failed);
     }
-    result.map(drop)
+    result
 }
 
 /// Who is attached from the first moment: our standard input is the way there.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::attach::{self, Post, Socket};
 use super::control::Control;
 use super::health::{Check, Health, HealthStatus};
+use super::logging::LogBound;
 use super::logs::LogWriter;
 use super::model::{Container, LogDriver, Status};
 use super::process::ProcessId;
@@ -248,8 +249,11 @@ impl Engine {
         started: &mut dyn FnMut(&Container),
     ) -> Result<Exit> {
         let log = match container.host.log {
-            LogDriver::JsonFile => Some(LogWriter::open(&self.log_path(&container.id)?)?),
             LogDriver::None => None,
+            LogDriver::JsonFile | LogDriver::Local => {
+                let path = self.log_path(&container.id)?;
+                Some(LogWriter::open(&path, LogBound::of(&container.host)?)?)
+            }
         };
         let mut network = self.prepare_network(container)?;
         let mut service = std::mem::take(&mut network.service);

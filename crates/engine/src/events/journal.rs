@@ -1,27 +1,26 @@
 //! The journal: lines of JSON in `events.log`, and those before them in `events.log.1`.
 //!
 //! A writer holds the lock of the file while it appends, so the lines are in the order of their times.
-//! When the file has grown enough it takes the place of the older one, which is forgotten. A reader has
-//! its file open, and sees by the inodes of both names that it is not the newest any more.
+//! When the file has grown enough it takes the place of the older one, which is forgotten.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, ErrorKind, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::Event;
+use crate::rotated::{Lines, inode, put_aside};
 
-/// Bytes after which a file is full. Some thousand events; there are two files at most.
+/// Bytes after which a file is full. Some thousand events.
 const FULL: u64 = 1 << 20;
+
+/// How many files there are at most.
+const FILES: u32 = 2;
 
 /// Where events are appended to, in the store's root.
 pub(super) fn path(root: &Path) -> PathBuf {
     root.join("events.log")
-}
-
-fn older(root: &Path) -> PathBuf {
-    root.join("events.log.1")
 }
 
 /// Appends events, all of which happen now.
@@ -56,7 +55,7 @@ fn newest(root: &Path) -> io::Result<File> {
         if file.metadata()?.len() < FULL {
             return Ok(file);
         }
-        std::fs::rename(&path, older(root))?;
+        put_aside(&path, FILES)?;
     }
 }
 
@@ -67,92 +66,29 @@ fn ends_with_newline(file: &File) -> io::Result<bool> {
     Ok(last == *b"\n")
 }
 
-fn inode(path: &Path) -> Option<u64> {
-    std::fs::metadata(path).ok().map(|stat| stat.ino())
-}
-
 /// Reads events in their order.
-pub(super) struct Reader {
-    root: PathBuf,
-    file: Option<(BufReader<File>, u64)>,
-    line: Vec<u8>,
-    /// The file was put aside; what was written before that is still to be read.
-    is_last_look: bool,
-}
+pub(super) struct Reader(Lines);
 
 impl Reader {
     /// Begins with the oldest event that is known.
     pub(super) fn from_start(root: &Path) -> io::Result<Self> {
-        let mut reader =
-            Self { root: root.to_owned(), file: None, line: Vec::new(), is_last_look: false };
-        if !reader.open(&older(root))? {
-            reader.open(&path(root))?;
-        }
-        Ok(reader)
+        Lines::from_start(&path(root)).map(Self)
     }
 
     /// Begins with what happens from now on.
     pub(super) fn from_end(root: &Path) -> io::Result<Self> {
-        // There has to be a file to have an end of.
-        drop(OpenOptions::new().create(true).append(true).open(path(root))?);
-        let mut reader = Self::from_start(root)?;
-        reader.open(&path(root))?;
-        if let Some((file, _)) = &mut reader.file {
-            file.seek(SeekFrom::End(0))?;
-        }
-        Ok(reader)
-    }
-
-    fn open(&mut self, path: &Path) -> io::Result<bool> {
-        match File::open(path) {
-            Ok(file) => {
-                let inode = file.metadata()?.ino();
-                self.file = Some((BufReader::new(file), inode));
-                self.is_last_look = false;
-                self.line.clear();
-                Ok(true)
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
+        Lines::tail(&path(root), 0).map(Self)
     }
 
     /// The next event; none when nothing more has happened yet.
     pub(super) fn next(&mut self) -> io::Result<Option<Event>> {
-        loop {
-            if let Some((file, _)) = &mut self.file {
-                let length = file.read_until(b'\n', &mut self.line)?;
-                if self.line.ends_with(b"\n") {
-                    // A line that is no event is damage that must not hide the rest.
-                    let event = serde_json::from_slice(&self.line).ok();
-                    self.line.clear();
-                    match event {
-                        Some(event) => return Ok(Some(event)),
-                        None => continue,
-                    }
-                } else if length > 0 {
-                    continue;
-                }
-            }
-            if !self.advance()? {
-                return Ok(None);
+        while let Some(line) = self.0.next()? {
+            // A line that is no event is damage that must not hide the rest.
+            if let Ok(event) = serde_json::from_slice(&line) {
+                return Ok(Some(event));
             }
         }
-    }
-
-    /// Goes on after the end of a file; false where there is nothing to go on with.
-    fn advance(&mut self) -> io::Result<bool> {
-        let (newest, older) = (path(&self.root), older(&self.root));
-        let Some((_, own)) = &self.file else { return self.open(&newest) };
-        let own = *own;
-        if inode(&newest) == Some(own) {
-            return Ok(false);
-        }
-        if !self.is_last_look {
-            self.is_last_look = true;
-            return Ok(true);
-        }
-        if inode(&older) == Some(own) { self.open(&newest) } else { self.open(&older) }
+        Ok(None)
     }
 }
 
@@ -161,6 +97,11 @@ impl Reader {
 mod tests {
     use super::super::Subject;
     use super::*;
+    use crate::rotated::aside;
+
+    fn older(root: &Path) -> PathBuf {
+        aside(&path(root), 1)
+    }
 
     fn event(number: usize) -> Event {
         Event::new(Subject::Volume, "create", number.to_string())

@@ -144,6 +144,8 @@ fn words(
     let limits = &service.deploy.resources.limits;
     let reserved = &service.deploy.resources.reservations;
     let texts = [
+        ("cpu-shares", service.cpu_shares.as_ref()),
+        ("oom-score-adj", service.oom_score_adj.as_ref()),
         ("cpus", service.cpus.as_ref().or(limits.cpus.as_ref())),
         ("hostname", service.hostname.as_ref()),
         ("memory", service.mem_limit.as_ref().or(limits.memory.as_ref())),
@@ -166,6 +168,14 @@ fn words(
     }
     for (key, value) in &service.sysctls.0 {
         add("sysctl", &format!("{key}={}", value.as_deref().unwrap_or_default()));
+    }
+    if let Some(logging) = &service.logging {
+        if let Some(driver) = &logging.driver {
+            add("log-driver", driver);
+        }
+        for (key, value) in &logging.options.0 {
+            add("log-opt", &format!("{key}={}", value.as_deref().unwrap_or_default()));
+        }
     }
     for (key, value) in &service.ulimits {
         add("ulimit", &format!("{key}={value}"));

@@ -5,15 +5,18 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags};
+use rustix::process::Signal;
 
 use super::wire::{Listener, Message, Socket};
 use crate::containers::Exit;
 
-/// Everybody who may talk to the holder of a container.
+/// Everybody who may talk to the holder of a container, or of a command in it.
 #[derive(Debug)]
 pub(in crate::containers) struct Post {
-    listener: Listener,
+    listener: Option<Listener>,
     visitors: Vec<Socket>,
+    /// What is held goes with its visitor.
+    is_bound: bool,
 }
 
 /// What somebody wants of the holder.
@@ -45,7 +48,12 @@ pub(in crate::containers) struct Visit {
 impl Post {
     /// Opens it in the directory of a container. To be called by its holder alone.
     pub(in crate::containers) fn open(dir: &Path) -> io::Result<Self> {
-        Ok(Self { listener: Listener::open(dir)?, visitors: Vec::new() })
+        Ok(Self { listener: Some(Listener::open(dir)?), visitors: Vec::new(), is_bound: false })
+    }
+
+    /// One for a single visitor: who is gone without having left takes along what is held.
+    pub(in crate::containers) fn of_one() -> Self {
+        Self { listener: None, visitors: Vec::new(), is_bound: true }
     }
 
     /// Waits for the streams of `visitor`, who was there before the container runs.
@@ -61,20 +69,28 @@ impl Post {
     /// What is ready to be read when there are [`requests`](Self::requests).
     pub(in crate::containers) fn poll_fds(&self) -> impl Iterator<Item = PollFd<'_>> {
         let visitors = self.visitors.iter().map(|visitor| PollFd::new(visitor, PollFlags::IN));
-        std::iter::once(PollFd::new(&self.listener, PollFlags::IN)).chain(visitors)
+        let listener = self.listener.iter().map(|listener| PollFd::new(listener, PollFlags::IN));
+        listener.chain(visitors)
     }
 
     /// What has been asked since the last time.
     pub(in crate::containers) fn requests(&mut self) -> Vec<Request> {
-        self.visitors.extend(std::iter::from_fn(|| self.listener.accept()));
+        if let Some(listener) = &self.listener {
+            self.visitors.extend(std::iter::from_fn(|| listener.accept()));
+        }
         let mut requests = Vec::new();
+        let is_bound = &mut self.is_bound;
         self.visitors.retain(|visitor| {
             loop {
                 match visitor.receive(false) {
+                    Ok(Some((Message::Leave, _))) => *is_bound = false,
                     Ok(Some((message, fds))) => requests.extend(request(message, fds)),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                     // Gone, or not one of us.
-                    Ok(None) | Err(_) => return false,
+                    Ok(None) | Err(_) => {
+                        requests.extend(is_bound.then_some(Request::Signal(Signal::KILL.as_raw())));
+                        return false;
+                    }
                 }
             }
         });
@@ -109,6 +125,6 @@ fn request(message: Message, descriptors: Vec<OwnedFd>) -> Option<Request> {
         Message::Resize { rows, columns } => Some(Request::Resize { rows, columns }),
         Message::Signal(signal) => Some(Request::Signal(signal)),
         Message::Refresh => Some(Request::Refresh),
-        Message::Ended(_) => None,
+        Message::Exec | Message::Leave | Message::Ended(_) => None,
     }
 }

@@ -45,6 +45,10 @@ pub(in crate::containers) enum Message {
     Resize { rows: u16, columns: u16 },
     /// The container is to get a signal.
     Signal(i32),
+    /// A command is to run in the container; a file with what is wished for comes along.
+    Exec,
+    /// Somebody leaves, and it is to run on.
+    Leave,
     /// The networks of the container have changed; the holder answers when it has seen to that.
     Refresh,
     /// The holder says: this is how it ended, and all that it wrote has been written.
