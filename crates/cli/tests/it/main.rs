@@ -30,6 +30,7 @@ mod history;
 mod imagetools;
 mod inside;
 mod interop;
+mod isolation;
 mod lifecycle;
 mod login;
 mod logs;
