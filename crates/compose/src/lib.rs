@@ -18,7 +18,7 @@ mod order;
 pub use dotenv::parse as parse_env_file;
 pub use error::ComposeError;
 pub use forms::{Mapping, Words};
-pub use load::{Source, find_files, load, project_name};
+pub use load::{Source, find_files, load, project_name, variables};
 pub use model::{
     Build, Condition, Dependency, FileObject, Healthcheck, Logging, Membership, Network, Pool,
     Port, Project, PullPolicy, Service, Volume, VolumeMount,

@@ -137,7 +137,15 @@ fn check_name(name: &str) -> Result<(), ComposeError> {
 }
 
 /// The environment, and below it the files of variables.
-fn variables(source: &Source, directory: &Path) -> Result<BTreeMap<String, String>, ComposeError> {
+/// The variables that a project in `directory` has: those of its files of variables, and those of the
+/// environment, which count more.
+///
+/// # Errors
+/// When a file cannot be read, or a line of it is none.
+pub fn variables(
+    source: &Source,
+    directory: &Path,
+) -> Result<BTreeMap<String, String>, ComposeError> {
     let mut variables = BTreeMap::new();
     let usual = [directory.join(".env")];
     let given = !source.env_files.is_empty();

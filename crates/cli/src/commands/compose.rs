@@ -4,6 +4,7 @@
 //! the same flags mean. What belongs to a project is known by its labels; nothing else is kept.
 
 mod build;
+mod control;
 mod down;
 mod list;
 mod logs;
@@ -52,11 +53,14 @@ struct Place {
 enum Command {
     Build(build::Args),
     Config(list::ConfigArgs),
+    Cp(control::CpArgs),
     Down(down::DownArgs),
+    Events(control::EventsArgs),
     Exec(run::ExecArgs),
     Images(list::ImagesArgs),
     Kill(down::KillArgs),
     Logs(logs::Args),
+    Pause(control::PauseArgs),
     Port(list::PortArgs),
     Ps(list::PsArgs),
     Pull(build::PullArgs),
@@ -67,7 +71,9 @@ enum Command {
     Start(up::StartArgs),
     Stop(down::StopArgs),
     Top(list::TopArgs),
+    Unpause(control::UnpauseArgs),
     Up(up::Args),
+    Wait(control::WaitArgs),
 }
 
 impl Compose {
@@ -77,11 +83,14 @@ impl Compose {
         match self.command {
             Command::Build(args) => build::run(&args, place, session),
             Command::Config(args) => list::config(&args, place, session),
+            Command::Cp(args) => control::cp(&args, place, session),
             Command::Down(args) => down::run(&args, place, session),
+            Command::Events(args) => control::events(&args, place, session),
             Command::Exec(args) => run::exec(&args, place, session),
             Command::Images(args) => list::images(&args, place, session),
             Command::Kill(args) => down::kill(&args, place, session),
             Command::Logs(args) => logs::run(&args, place, session),
+            Command::Pause(args) => control::pause(&args, place, session),
             Command::Port(args) => list::port(&args, place, session),
             Command::Ps(args) => list::ps(&args, place, session),
             Command::Pull(args) => build::pull(&args, place, session),
@@ -92,7 +101,9 @@ impl Compose {
             Command::Start(args) => up::start(&args, place, session),
             Command::Stop(args) => down::stop(&args, place, session),
             Command::Top(args) => list::top(&args, place, session),
+            Command::Unpause(args) => control::unpause(&args, place, session),
             Command::Up(args) => up::run(&args, place, session),
+            Command::Wait(args) => control::wait(&args, place, session),
         }
     }
 }

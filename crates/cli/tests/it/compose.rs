@@ -108,6 +108,67 @@ fn a_project_comes_up_changes_and_goes_without_a_trace() {
 }
 
 #[test]
+fn containers_are_reached_by_their_services() {
+    const CONTROLLED: &str = r#"
+services:
+  web:
+    build:
+      context: .
+      dockerfile_inline: |
+        FROM busybox
+        COPY web.env /copied
+    command: sh -c 'trap "exit 3" TERM; while :; do sleep 0.05; done'
+    depends_on: {db: {condition: service_started, restart: true}}
+  db: {image: busybox, command: sleep 1000}
+  extra: {image: busybox, command: sleep 1000, profiles: [more]}
+"#;
+    let env = env();
+    env.write("app/other.yaml", CONTROLLED);
+    env.write("app/web.env", "PLACE=home\n");
+    env.write(
+        "app/.env",
+        "COMPOSE_FILE=other.yaml\nCOMPOSE_PROFILES=more\nCOMPOSE_PROJECT_NAME=demo\n",
+    );
+    let _ = compose(&env, &["up", "-d"]).expect_code(0);
+    assert_eq!(compose(&env, &["ps", "--services"]).stdout, "db\nextra\nweb\n");
+    let seen = env.bld(["inspect", "-f", "{{json .Config.Labels}}", "demo-web-1"]).ok().stdout;
+    let labels: Value = serde_json::from_str(&seen).unwrap();
+    assert_eq!(labels["com.docker.compose.depends_on"], "db:service_started:true");
+    let image = env.bld(["inspect", "-f", "{{.Image}}", "demo-web-1"]).ok().stdout;
+    assert_eq!(labels["com.docker.compose.image"], image.trim());
+    assert!(labels["com.docker.compose.version"].as_str().is_some_and(|text| !text.is_empty()));
+
+    let _ = compose(&env, &["cp", "web:/copied", "back"]).expect_code(0);
+    assert_eq!(std::fs::read_to_string(env.path("app/back")).unwrap(), "PLACE=home\n");
+    let _ = compose(&env, &["cp", "back", "db:/there"]).expect_code(0);
+    assert_eq!(compose(&env, &["exec", "-T", "db", "cat", "/there"]).stdout, "PLACE=home\n");
+    let _ = compose(&env, &["cp", "back", "nosuch:/there"]).expect_code(1);
+    let paused = compose(&env, &["pause", "db"]).expect_code(0);
+    assert!(paused.stderr.contains("Container demo-db-1  Paused"), "{paused}");
+    assert_eq!(env.bld(["ps", "-q", "-f", "status=paused"]).ok().stdout.lines().count(), 1);
+    let _ = compose(&env, &["unpause"]).expect_code(0);
+    assert_eq!(env.bld(["ps", "-q", "-f", "status=running"]).ok().stdout.lines().count(), 3);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| compose(&env, &["wait", "web"]));
+        let _ = compose(&env, &["stop", "web"]).expect_code(0);
+        let waited = waiting.join().unwrap();
+        assert!(waited.code == 3 || waited.code == 137, "{waited}");
+        let said = format!("exited with status code {}", waited.code);
+        assert!(waited.stdout.contains(&said), "{waited}");
+    });
+    let told = compose(&env, &["events", "--since", "1", "--until", "0s", "db"]).expect_code(0);
+    let actions: Vec<_> = told.stdout.lines().map(|line| line.split(' ').nth(3).unwrap()).collect();
+    let copied = ["create", "start", "extract-to-dir", "exec_create:", "exec_start:", "exec_die"];
+    assert_eq!(actions, [&copied[..], &["pause", "unpause"]].concat());
+    assert!(!told.stdout.contains("com.docker.compose"), "{told}");
+    let json = compose(&env, &["events", "--json", "--since", "1", "--until", "0s"]).stdout;
+    let first: Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
+    assert_eq!((&first["service"], &first["action"]), (&"db".into(), &"create".into()), "{first}");
+    let _ = compose(&env, &["down", "-t", "0", "--rmi", "local"]).expect_code(0);
+    env.assert_nothing_left();
+}
+
+#[test]
 fn a_file_is_shown_as_it_is_understood() {
     let env = app(FILE);
     env.write("app/compose.override.yaml", "services:\n  web:\n    environment: {A: '1'}\n");

@@ -1,5 +1,8 @@
 //! `compose build`, `pull` and `push`.
 
+use std::io::Write as _;
+use std::os::fd::AsRawFd as _;
+
 use bld_compose::{Project, Service};
 
 use super::Place;
@@ -84,14 +87,26 @@ pub(super) fn build(
     more: &[String],
 ) -> Outcome {
     let Some(build) = &service.build else { return Ok(0) };
-    if build.dockerfile_inline.is_some() {
-        return Err(Failure::new(format!(
-            "service {name:?}: dockerfile_inline is not supported yet"
-        ))
-        .with_hint("put it into a file, and name that as dockerfile"));
-    }
+    // A file that has no name, for as long as it is built.
+    let inline = match &build.dockerfile_inline {
+        Some(_) if build.dockerfile.is_some() => {
+            let what = "dockerfile and dockerfile_inline exclude each other";
+            return Err(Failure::new(format!("service {name:?}: {what}")));
+        }
+        Some(text) => {
+            let flags = rustix::fs::MemfdFlags::CLOEXEC;
+            let file = rustix::fs::memfd_create("dockerfile_inline", flags);
+            let mut file = std::fs::File::from(file.map_err(std::io::Error::from)?);
+            file.write_all(text.as_bytes())?;
+            Some(file)
+        }
+        None => None,
+    };
     let mut words = vec![format!("--tag={}", image(project, name, service))];
     words.extend(build.tags.iter().map(|tag| format!("--tag={tag}")));
+    if let Some(file) = &inline {
+        words.push(format!("--file=/proc/self/fd/{}", file.as_raw_fd()));
+    }
     if let Some(file) = &build.dockerfile {
         // It counts from the context, unlike the flag.
         let file = if build.context.contains("://") || file.starts_with('/') {

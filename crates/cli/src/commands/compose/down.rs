@@ -157,7 +157,11 @@ pub(super) fn remove(
 }
 
 /// What is there of the services that are meant, and not for one command only.
-fn standing(place: &Place, services: &[String], session: &Session) -> Result<Vec<Member>, Failure> {
+pub(super) fn standing(
+    place: &Place,
+    services: &[String],
+    session: &Session,
+) -> Result<Vec<Member>, Failure> {
     let name = project::name(place, session)?;
     let mut present = members(session, &name, services)?;
     present.retain(|member| !member.one_off);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bld_compose::{ComposeError, Project, Source, find_files, load};
+use bld_compose::{ComposeError, Project, Source, find_files, load, variables};
 use bld_engine::containers::{Container, ContainerFilter};
 
 use super::Place;
@@ -17,6 +17,9 @@ pub(super) const ONE_OFF: &str = "com.docker.compose.oneoff";
 pub(super) const HASH: &str = "com.docker.compose.config-hash";
 pub(super) const NETWORK: &str = "com.docker.compose.network";
 pub(super) const VOLUME: &str = "com.docker.compose.volume";
+pub(super) const DEPENDS_ON: &str = "com.docker.compose.depends_on";
+pub(super) const IMAGE: &str = "com.docker.compose.image";
+pub(super) const VERSION: &str = "com.docker.compose.version";
 pub(super) const FILES: &str = "com.docker.compose.project.config_files";
 pub(super) const DIRECTORY: &str = "com.docker.compose.project.working_dir";
 
@@ -30,30 +33,31 @@ pub(super) fn read(
     let environment: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
+    let mut source = Source { environment, env_files: place.env_file.clone(), ..Source::default() };
+    let here = match (&place.project_directory, place.file.first().and_then(|file| file.parent())) {
+        (Some(directory), _) => directory.clone(),
+        (None, Some(beside)) if !beside.as_os_str().is_empty() => beside.to_owned(),
+        (None, _) => std::env::current_dir()?,
+    };
+    let variables = variables(&source, &here).map_err(failed)?;
     let list = |name: &str, separator: char| -> Vec<String> {
-        let text = environment.get(name).map_or("", String::as_str);
+        let text = variables.get(name).map_or("", String::as_str);
         text.split(separator).filter(|word| !word.is_empty()).map(str::to_owned).collect()
     };
     let mut files = place.file.clone();
     if files.is_empty() {
-        files = list("COMPOSE_FILE", ':').into_iter().map(Into::into).collect();
+        files = list("COMPOSE_FILE", ':').into_iter().map(|file| here.join(file)).collect();
     }
     if files.is_empty() {
-        let here = std::env::current_dir()?;
-        files = find_files(place.project_directory.as_deref().unwrap_or(&here)).map_err(failed)?;
+        files = find_files(&here).map_err(failed)?;
     }
     let name = place.project_name.clone();
-    let name = name.or_else(|| environment.get("COMPOSE_PROJECT_NAME").cloned());
-    let profiles = [place.profile.clone(), list("COMPOSE_PROFILES", ',')].concat();
-    let source = Source {
-        files,
-        directory: place.project_directory.clone(),
-        name: name.filter(|name| !name.is_empty()),
-        environment,
-        env_files: place.env_file.clone(),
-        profiles,
-        wanted: wanted.to_vec(),
-    };
+    let name = name.or_else(|| source.environment.get("COMPOSE_PROJECT_NAME").cloned());
+    source.profiles = [place.profile.clone(), list("COMPOSE_PROFILES", ',')].concat();
+    source.files = files;
+    source.directory.clone_from(&place.project_directory);
+    source.name = name.filter(|name| !name.is_empty());
+    source.wanted = wanted.to_vec();
     let project = load(&source).map_err(failed)?;
     for warning in &project.warnings {
         session.tell(&format!("warning: {warning}"));

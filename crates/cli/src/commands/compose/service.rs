@@ -7,7 +7,9 @@ use bld_engine::containers::{Container, CreateRequest};
 use bld_oci::{Digest, Healthcheck};
 use clap::{FromArgMatches as _, Parser};
 
-use super::project::{DIRECTORY, FILES, HASH, NUMBER, ONE_OFF, PROJECT, SERVICE};
+use super::project::{
+    DEPENDS_ON, DIRECTORY, FILES, HASH, IMAGE, NUMBER, ONE_OFF, PROJECT, SERVICE, VERSION,
+};
 use crate::commands::create;
 use crate::commands::options::Options;
 use crate::error::Failure;
@@ -76,6 +78,9 @@ pub(super) fn make(
     let service = project.services.get(name).ok_or_else(missing)?;
     let wrong = |failure: Failure| failure.about(&format!("service {name:?}"));
     let mut words = words(project, name, service, which)?;
+    if let Ok(found) = session.engine.find_image(&image(project, name, service)) {
+        words.push(format!("--label={IMAGE}={}", found.id));
+    }
     words.extend(which.flags.iter().cloned());
     let options: Options = parsed(words).map_err(wrong)?;
     let mut line = vec![image(project, name, service)];
@@ -109,7 +114,14 @@ fn words(
         add("label", &format!("{key}={}", value.as_deref().unwrap_or_default()));
     }
     let files: Vec<_> = project.files.iter().map(|file| file.display().to_string()).collect();
+    let needs: Vec<_> = service
+        .depends_on
+        .iter()
+        .map(|(name, needs)| format!("{name}:{}:{}", needs.condition.name(), needs.restart))
+        .collect();
     let labels = [
+        (DEPENDS_ON, needs.join(",")),
+        (VERSION, env!("CARGO_PKG_VERSION").to_owned()),
         (PROJECT, project.name.clone()),
         (SERVICE, name.to_owned()),
         (NUMBER, which.number.to_string()),
