@@ -169,6 +169,26 @@ services:
 }
 
 #[test]
+fn who_is_asked_twice_does_not_wait_any_longer() {
+    const DEAF: &str = "
+services:
+  web: {image: busybox, command: [sh, -c, \"trap '' TERM; echo deaf; while :; do sleep 0.05; done\"]}
+";
+    let env = app(DEAF);
+    let file = env.path("app/compose.yaml").display().to_string();
+    let mut up = env.terminal(&format!("compose -f {file} up -t 1000"));
+    up.wait_for("deaf");
+    up.type_in("\x03");
+    up.wait_for("Gracefully stopping...");
+    up.type_in("\x03");
+    let (code, shown) = up.end();
+    assert!(code == 130 && shown.contains("Killed"), "{code} {shown}");
+    assert_eq!(env.bld(["ps", "-q"]).ok().stdout, "");
+    let _ = compose(&env, &["down"]).expect_code(0);
+    env.assert_nothing_left();
+}
+
+#[test]
 fn a_file_is_shown_as_it_is_understood() {
     let env = app(FILE);
     env.write("app/compose.override.yaml", "services:\n  web:\n    environment: {A: '1'}\n");

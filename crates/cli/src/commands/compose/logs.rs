@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -12,6 +11,7 @@ use std::time::SystemTime;
 use bld_compose::Project;
 use bld_engine::EngineError;
 use bld_engine::containers::LogQuery;
+use nix::sys::signal::{SigSet, raise};
 
 use super::Place;
 use super::project::{self, Member, members, tell};
@@ -153,27 +153,62 @@ fn show(
     }
 }
 
+/// An id of a container that has ended, or none for a signal.
+type End = Option<String>;
+
+/// Signals that ask for an end. They end this process, as ever, until somebody listens.
+pub(super) struct Interrupts(Arc<Mutex<Option<mpsc::Sender<End>>>>);
+
+impl Interrupts {
+    /// To be called before any thread is started, which would take them the old way.
+    pub(super) fn watch() -> io::Result<Self> {
+        let listener = Arc::new(Mutex::new(None::<mpsc::Sender<End>>));
+        let heard = Arc::clone(&listener);
+        signals::handle(&signals::ENDING, move |signal| {
+            match &*heard.lock().unwrap_or_else(PoisonError::into_inner) {
+                // Whoever listened may have gone already.
+                Some(listener) => drop(listener.send(None)),
+                None => {
+                    let mut set = SigSet::empty();
+                    set.add(signal);
+                    // Neither fails for a signal that there is.
+                    let _ends = set.thread_unblock().and_then(|()| raise(signal));
+                }
+            }
+        })?;
+        Ok(Self(listener))
+    }
+
+    fn listen(&self, listener: mpsc::Sender<End>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener);
+    }
+}
+
+/// How it comes to an end.
+pub(super) struct Ends<'a> {
+    /// The first container that ends takes all others along.
+    pub(super) aborts: bool,
+    /// The service whose exit code counts.
+    pub(super) code_from: Option<&'a str>,
+    /// Seconds that a container has to end in.
+    pub(super) timeout: Option<i64>,
+}
+
 /// Shows what the containers write until all have ended, or a signal stops them.
 pub(super) fn attend(
     session: &Session,
     project: &Project,
     order: &[String],
-    aborts: bool,
-    code_from: Option<&str>,
-    timeout: Option<i64>,
+    interrupts: &Interrupts,
+    &Ends { aborts, code_from, timeout }: &Ends<'_>,
 ) -> Outcome {
     let name = &project.name;
     let mut present = members(session, name, order)?;
     present.retain(|member| !member.one_off);
     let look = Look::of(&present, name);
-    let (tell_end, ends) = mpsc::channel::<Option<String>>();
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let (seen, on_signal) = (Arc::clone(&interrupted), tell_end.clone());
-    signals::handle(&signals::ENDING, move |_| {
-        seen.store(true, Ordering::Release);
-        // Whoever listened has gone already.
-        let _gone = on_signal.send(None);
-    })?;
+    let (tell_end, ends) = mpsc::channel::<End>();
+    interrupts.listen(tell_end.clone());
+    let mut stops = false;
     let names: Vec<_> = present.iter().map(|member| member.prefix(name)).collect();
     session.tell(&format!("Attaching to {}", names.join(", ")));
     let query = LogQuery { follow: true, ..LogQuery::default() };
@@ -201,16 +236,23 @@ pub(super) fn attend(
                         stop_all(session, &present, timeout)?;
                     }
                 }
-                Ok(None) => {
-                    session.tell("Gracefully stopping...");
-                    stop_all(session, &present, timeout)?;
+                Ok(None) if !std::mem::replace(&mut stops, true) => {
+                    session.tell("Gracefully stopping... (press Ctrl+C again to force)");
+                    // Beside us, so that the next signal is heard.
+                    let present = &present;
+                    scope.spawn(move || {
+                        if let Err(failure) = stop_all(session, present, timeout) {
+                            failure.print("Error: ");
+                        }
+                    });
                 }
+                Ok(None) => kill_all(session, &present)?,
                 Err(_) => break,
             }
         }
         Ok::<_, Failure>(())
     })?;
-    if interrupted.load(Ordering::Acquire) {
+    if stops {
         return Ok(INTERRUPTED);
     }
     let Some(service) = code_from else { return Ok(0) };
@@ -228,6 +270,17 @@ fn say_end(session: &Session, id: &str) -> Result<(), Failure> {
         Err(EngineError::NoSuchContainer { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+fn kill_all(session: &Session, present: &[Member]) -> Result<(), Failure> {
+    for member in present {
+        match session.engine.kill_container(&member.container.id, "SIGKILL") {
+            Ok(()) => tell(session, "Container", &member.container.name, "Killed"),
+            Err(EngineError::NoSuchContainer { .. } | EngineError::NotRunning { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 fn stop_all(session: &Session, present: &[Member], timeout: Option<i64>) -> Result<(), Failure> {

@@ -79,6 +79,8 @@ pub(super) struct StartArgs {
 }
 
 pub(super) fn run(args: &Args, place: &Place, session: &Session) -> Outcome {
+    let stays = !args.detach && !args.wait;
+    let interrupts = stays.then(logs::Interrupts::watch).transpose()?;
     let mut project = project::read(place, &args.services, session)?;
     scale(&mut project, &args.scale)?;
     let order = order(&project, &args.services, args.no_deps)?;
@@ -120,11 +122,13 @@ pub(super) fn run(args: &Args, place: &Place, session: &Session) -> Outcome {
         let patience = args.wait_timeout.map(Duration::from_secs);
         await_all(session, &project, &order, patience)?;
     }
-    if args.detach || args.wait {
-        return Ok(0);
-    }
-    let aborts = args.abort_on_container_exit || args.exit_code_from.is_some();
-    logs::attend(session, &project, &order, aborts, args.exit_code_from.as_deref(), args.timeout)
+    let Some(interrupts) = interrupts else { return Ok(0) };
+    let ends = logs::Ends {
+        aborts: args.abort_on_container_exit || args.exit_code_from.is_some(),
+        code_from: args.exit_code_from.as_deref(),
+        timeout: args.timeout,
+    };
+    logs::attend(session, &project, &order, &interrupts, &ends)
 }
 
 fn scale(project: &mut Project, words: &[String]) -> Result<(), Failure> {
