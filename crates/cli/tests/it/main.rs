@@ -55,6 +55,7 @@ mod system;
 mod together;
 mod trees;
 mod trust;
+mod tutorial;
 mod ui;
 mod update;
 mod words;
