@@ -52,6 +52,12 @@ impl Journal {
         Ok(Self { began: SystemTime::now(), reference: random.iter().map(letter).collect() })
     }
 
+    /// The name of a build that began somewhere else; none if it is no reference.
+    pub fn named(began: SystemTime, reference: String) -> Option<Self> {
+        let fits = reference.len() == REFERENCE && reference.bytes().all(|b| LETTERS.contains(&b));
+        fits.then_some(Self { began, reference })
+    }
+
     fn file(&self) -> String {
         format!(
             "{}/{:016x}-{}{SUFFIX}",

@@ -1,6 +1,7 @@
 //! `bld history`: of an image, or of the builds that ran here.
 
 mod builds;
+mod carry;
 pub(super) mod inspect;
 
 use std::time::SystemTime;
@@ -32,8 +33,8 @@ const LAYOUT: Layout = Layout {
 
 /// Show the history of an image, or of builds
 ///
-/// The first word is an image, unless it is ls, inspect, logs or rm: these are about the builds that ran
-/// here. An image of such a name is shown by "bld image history".
+/// The first word is an image, unless it is ls, inspect, logs, rm, export or import: these are about the
+/// builds that ran here. An image of such a name is shown by "bld image history".
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -57,6 +58,8 @@ pub(crate) struct Builds {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Export(carry::ExportArgs),
+    Import(carry::ImportArgs),
     Inspect(inspect::Args),
     Logs(builds::LogsArgs),
     #[command(alias = "list")]
@@ -71,9 +74,9 @@ impl Top {
         match (&self.verb, &self.image) {
             (Some(verb), _) => verb.run(session),
             (None, Some(image)) => run(image, session),
-            (None, None) => {
-                Err(Failure::new("an image or one of ls, inspect, logs and rm is needed"))
-            }
+            (None, None) => Err(Failure::new(
+                "an image or one of ls, inspect, logs, rm, export and import is needed",
+            )),
         }
     }
 }
@@ -88,6 +91,8 @@ impl Builds {
 impl Verb {
     fn run(&self, session: &Session) -> Outcome {
         match self {
+            Self::Export(args) => carry::export(args, session),
+            Self::Import(args) => carry::import(args, session),
             Self::Inspect(args) => inspect::run(args, session),
             Self::Logs(args) => builds::logs(args, session),
             Self::Ls(args) => builds::list(args, session),

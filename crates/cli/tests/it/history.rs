@@ -279,3 +279,47 @@ fn a_build_does_not_need_its_history() {
     assert!(output.stderr.contains("note: this build is not in the history: "), "{output}");
     assert_eq!(env.bld(["run", "--rm", "h:1", "cat", "/a.txt"]).ok().stdout, "a");
 }
+
+#[test]
+fn builds_are_carried_to_other_machines() {
+    let (here, there) = (env(), env());
+    here.write("ctx/a.txt", "a");
+    built(&here, &["--build-arg", "V=2"]);
+    let _ = here.build("h:2", "FROM busybox\nRUN echo bad && exit 3\n", []).expect_code(1);
+    let file = here.path("builds.jsonl").display().to_string();
+    here.bld(["history", "export", "--all", "-o", &file]).ok();
+    let imported = there.bld(["history", "import", "-f", &file]).ok();
+    let told: Vec<&str> = imported.stdout.lines().collect();
+    let references: Vec<Value> = listed(&here, &[]).iter().map(|b| b["ref"].clone()).collect();
+    assert_eq!(told, references);
+    for reference in told {
+        let logs = |env: &TestEnv| env.bld(["history", "logs", reference]).ok().stderr;
+        assert_eq!(logs(&here), logs(&there));
+        assert_eq!(inspected(&here, reference), inspected(&there, reference));
+    }
+
+    // The last one, by pipes. What is there stays as it is.
+    let one = here.bld(["history", "export"]).ok().stdout;
+    assert_eq!(one.lines().next().unwrap().matches("reference").count(), 1);
+    let again = there.bld(["history", "import"]).stdin(one.clone()).ok();
+    assert!(again.stderr.contains("was here already"), "{again}");
+    assert_eq!(listed(&there, &[]).len(), 2);
+
+    // What is no build is refused, and nothing of it is left.
+    let empty = env();
+    let escaping = one.replacen(told_reference(&one), "../../../../../../tmp/x.jsonl", 1);
+    let torn = one.trim_end().rsplit_once(',').unwrap().0.to_owned();
+    let headless = one.lines().skip(1).collect::<Vec<_>>().join("\n");
+    for (text, line) in [(escaping, 1), (torn, one.lines().count()), (headless, 1)] {
+        let refused = empty.bld(["history", "import"]).stdin(text).run().expect_code(1);
+        assert!(refused.stderr.contains(&format!("line {line} ")), "{refused}");
+    }
+    assert_eq!(listed(&empty, &[]), Vec::<Value>::new());
+    let gone = empty.bld(["history", "export", "-o", "nowhere/x", "abc"]).run().expect_code(1);
+    let _ = gone.expect_text("abc");
+}
+
+/// The reference that an exported build names first.
+fn told_reference(exported: &str) -> &str {
+    exported.split("\"reference\":\"").nth(1).unwrap().split('"').next().unwrap()
+}

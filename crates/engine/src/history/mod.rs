@@ -4,6 +4,7 @@
 //! build as `{"event": ...}`, then `{"end": ...}` unless the build runs or was killed. Nothing but
 //! events is in it, so a value that no view may show is in no journal either.
 
+mod carry;
 mod read;
 mod write;
 

@@ -41,6 +41,11 @@ pub struct BuildRecord {
 }
 
 impl BuildRecord {
+    /// Its journal.
+    pub(super) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
     /// How long it took, or takes so far.
     pub fn duration(&self) -> Duration {
         let end = self.ended.unwrap_or_else(SystemTime::now);
