@@ -15,7 +15,7 @@ pub use mode::{Mode, ModeError};
 pub use port::{PortError, PortRange};
 pub use signal::is_signal;
 pub(crate) use signal::names as signal_names;
-pub use source::{SourceKind, percent_decoded, redacted};
+pub use source::{SourceKind, percent_decoded, redacted, redacted_text};
 
 /// Reads a boolean as Go's `strconv.ParseBool` does.
 pub fn parse_bool(text: &str) -> Option<bool> {

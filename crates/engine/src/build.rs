@@ -102,7 +102,8 @@ impl Engine {
     ) -> Result<PlannedBuild, BuildError> {
         let wanted = output::wanted(request)?;
         let definition = Definition::read(self, request, events, cancel)?;
-        let SourceText { name, text } = definition.source.clone();
+        let SourceText { name, text } = &definition.source;
+        let (name, text) = (name.clone(), bld_dockerfile::value::redacted_text(text));
         events.emit(definition.vertex, EventKind::Dockerfile { name, text });
         let parsed = bld_dockerfile::parse(&definition.source.text);
         let refused = |mut diagnostics: Vec<Diagnostic>| {

@@ -133,7 +133,7 @@ pub enum EventKind {
     Dockerfile {
         /// What it is called.
         name: String,
-        /// The whole text.
+        /// The whole text, but for passwords and tokens in URLs.
         text: String,
     },
     /// Something the user should know that stops nothing.

@@ -75,16 +75,33 @@ pub fn percent_decoded(text: &str) -> Vec<u8> {
 /// ```
 pub fn redacted(location: &str) -> String {
     let Some((scheme, rest)) = location.split_once("://") else { return location.to_owned() };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    let Some((user, host)) = authority.rsplit_once('@') else { return location.to_owned() };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    format!("{scheme}://{}{path}", without_secret(scheme, authority))
+}
+
+/// A text with every URL in it [redacted].
+pub fn redacted_text(text: &str) -> String {
+    let ends_authority = |c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"' | '\'');
+    let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some((before, after)) = rest.split_once("://") {
+        let (authority, behind) = after.split_at(after.find(ends_authority).unwrap_or(after.len()));
+        let scheme = before.rsplit(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+        shown.extend([before, "://", &without_secret(scheme, authority)]);
+        rest = behind;
+    }
+    shown + rest
+}
+
+/// The part of a URL with login and host, without what may be secret of the login.
+fn without_secret(scheme: &str, authority: &str) -> String {
+    let Some((user, host)) = authority.rsplit_once('@') else { return authority.to_owned() };
     // A lone name may be a token, except where it is only a login.
     let shown = match user.split_once(':') {
         Some((name, _)) => format!("{name}:xxxxx"),
         None if scheme.eq_ignore_ascii_case("ssh") || user == "git" => user.to_owned(),
         None => "xxxxx".to_owned(),
     };
-    format!("{scheme}://{shown}@{host}{path}")
+    format!("{shown}@{host}")
 }
 
 #[cfg(test)]
@@ -102,7 +119,14 @@ mod tests {
             ("a/b@c", "a/b@c"),
         ] {
             assert_eq!(redacted(location), shown);
+            assert_eq!(redacted_text(location), shown);
         }
+        assert_eq!(
+            redacted_text(
+                "ARG u='https://a:b,c@e.invalid' v=https://t@e.invalid\nADD ssh://me@e.invalid/r /\n"
+            ),
+            "ARG u='https://a:xxxxx@e.invalid' v=https://xxxxx@e.invalid\nADD ssh://me@e.invalid/r /\n",
+        );
     }
 
     #[test]
