@@ -1,6 +1,7 @@
 //! Copying into and out of containers, and what they are doing.
 
 use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::time::Duration;
 
 use bld_testkit::{Cmd, Output, TestEnv};
 
@@ -29,8 +30,9 @@ fn cp(env: &TestEnv, arguments: &[&str]) -> Output {
 fn files_come_out_of_containers_that_are_just_ending() {
     let env = env();
     env.bld(["create", "--name", "brief", "busybox", "sh", "-c", "echo A >/f"]).ok();
-    for _ in 0..25 {
+    for round in 0..40 {
         env.bld(["start", "brief"]).ok();
+        std::thread::sleep(Duration::from_millis(round % 10));
         let _ = cp(&env, &["brief:/etc/passwd", "out"]).expect_code(0);
         env.bld(["wait", "brief"]).ok();
     }

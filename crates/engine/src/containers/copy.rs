@@ -5,19 +5,22 @@
 //! without following a link that was put there meanwhile, and no program of the container has a part
 //! in it. Of one that does not run, they are its layers and, where they would be mounted, its volumes.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use bld_layer::{ApplyOptions, Kind, LayerError, Node, View, Whiteouts, apply, write_file};
-use bld_store::ContainerLayer;
+use bld_store::{ContainerLayer, StoreError};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 
 use super::model::{Container, Mount, MountSource};
+use super::remove::PATIENCE;
 use crate::error::IoContext as _;
 use crate::events::Event;
 use crate::{Engine, EngineError, Result};
@@ -262,21 +265,20 @@ impl Engine {
     /// The tree that has a path of a container, and the path in it.
     fn tree(&self, container: &Container, path: &Path, follow: bool) -> Result<(Tree, PathBuf)> {
         let path = Path::new("/").join(path);
-        if let Some(process) = container.state.process.filter(|p| p.is_alive()) {
-            let tree = Tree::plain(Path::new(&format!("/proc/{}/root", process.pid)));
-            let under = |mount: &&Mount| path.starts_with(&mount.target);
-            let mount = container.mounts.iter().filter(under).max_by_key(|m| m.target.len());
-            match tree {
-                Ok(tree) if process.is_alive() => {
-                    return Ok((Tree { sealed: sealed(container, mount), ..tree }, path));
-                }
-                // It ended meanwhile, which takes its root before its state: like any stopped one.
-                Ok(_) => {}
-                Err(EngineError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+        let end = Instant::now() + PATIENCE;
+        let mut now = Cow::Borrowed(container);
+        let layer = loop {
+            if let Some(tree) = running_tree(&now, &path)? {
+                return Ok((tree, path));
             }
-        }
-        let layer = self.store()?.container_layer(&container.id)?;
+            match self.store()?.container_layer(&container.id) {
+                // It has just ended and is not let go of yet, or it was started again.
+                Err(StoreError::SnapshotInUse { .. }) if Instant::now() < end => {}
+                layer => break layer?,
+            }
+            thread::sleep(Duration::from_millis(1));
+            now = Cow::Owned(self.find_container(&container.id)?);
+        };
         let lower = View::new(layer.layers().to_vec());
         let view = lower.with_top(layer.upper());
         let find = |path: &Path| view.lookup(path);
@@ -311,6 +313,22 @@ impl Engine {
         let mut tree = Tree::plain(&dir)?;
         tree.sealed = sealed(container, Some(mount));
         Ok((tree, path))
+    }
+}
+
+/// The tree of a container that runs, as its processes see it; none if it does not run any more.
+fn running_tree(container: &Container, path: &Path) -> Result<Option<Tree>> {
+    let Some(process) = container.state.process.filter(|p| p.is_alive()) else { return Ok(None) };
+    let under = |mount: &&Mount| path.starts_with(&mount.target);
+    let mount = container.mounts.iter().filter(under).max_by_key(|m| m.target.len());
+    match Tree::plain(Path::new(&format!("/proc/{}/root", process.pid))) {
+        Ok(tree) if process.is_alive() => {
+            Ok(Some(Tree { sealed: sealed(container, mount), ..tree }))
+        }
+        // It ended meanwhile, which takes its root before its state.
+        Ok(_) => Ok(None),
+        Err(EngineError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::error::IoContext as _;
 use crate::{Engine, EngineError, Result};
 
 /// How long whoever held a container may take to let go of it after its end.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How a container is removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
