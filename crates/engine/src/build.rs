@@ -18,6 +18,7 @@ mod verify;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bld_dockerfile::{Diagnostic, Dockerfile, Severity};
 use bld_event::{Cancel, EventKind, Events, VertexId};
@@ -64,6 +65,7 @@ pub struct PlannedBuild {
     pub plans: Vec<Plan>,
     /// What reading the Dockerfile is shown as.
     pub vertex: VertexId,
+    begun: SystemTime,
     wanted: Vec<Wanted>,
     contexts: BTreeMap<String, Files>,
     found: Found,
@@ -100,7 +102,7 @@ impl Engine {
         events: &Events,
         cancel: &Cancel,
     ) -> Result<PlannedBuild, BuildError> {
-        let wanted = output::wanted(request)?;
+        let (begun, wanted) = (SystemTime::now(), output::wanted(request)?);
         let definition = Definition::read(self, request, events, cancel)?;
         let SourceText { name, text } = &definition.source;
         let (name, text) = (name.clone(), bld_dockerfile::value::redacted_text(text));
@@ -142,7 +144,7 @@ impl Engine {
             }
         }
         let Definition { source, vertex, contexts } = definition;
-        Ok(PlannedBuild { source, plans, vertex, wanted, contexts, found })
+        Ok(PlannedBuild { source, plans, vertex, begun, wanted, contexts, found })
     }
 
     fn resolver<'a>(
@@ -184,7 +186,7 @@ impl Engine {
         events: &Events,
         cancel: &Cancel,
     ) -> Result<BuildResult, BuildError> {
-        let PlannedBuild { source, mut plans, wanted, contexts, found, .. } = planned;
+        let PlannedBuild { source, mut plans, begun, wanted, contexts, found, .. } = planned;
         let remote = self.remote(request, cancel)?;
         for plan in &mut plans {
             let resolved = remotes::resolve(plan, &remote, request.policy.as_ref(), events);
@@ -201,8 +203,14 @@ impl Engine {
         for attempt in 0.. {
             let solved = bld_solve::solve(&plans, &source.text, outside.environment()?)
                 .map_err(|error| of_solver(error, &source))?;
+            let provenance = request
+                .attest
+                .provenance
+                .as_ref()
+                .map(|asked| asked.claim(request, &materials, (begun, SystemTime::now())));
             let hand_out =
-                HandOut::new(self, request, &plans, &solved, &outside.bringer, (events, cancel))?;
+                HandOut::new(self, request, &plans, &solved, &outside.bringer, (events, cancel))?
+                    .claiming(provenance);
             match hand_out.all(&wanted, &request.cache_to) {
                 // What depends on it is forgotten by now, and is made again.
                 Err(BuildError::Engine(EngineError::LayerGone { .. })) if attempt < ATTEMPTS => {}

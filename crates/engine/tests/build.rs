@@ -8,6 +8,7 @@ use std::io::Read;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
+use bld_engine::attest::Attestations;
 use bld_engine::build::{
     BuildError, BuildRequest, BuildResult, Context, Destination, DockerfileSource, ImageOptions,
     NetworkMode, OnFailure, Output, TracedCache,
@@ -71,6 +72,7 @@ impl Place {
             shm_size: None,
             ulimits: Vec::new(),
             outputs,
+            attest: Attestations::default(),
             squash: false,
             reproducible: false,
             verify: false,

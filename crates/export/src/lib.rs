@@ -29,6 +29,6 @@ pub use error::ExportError;
 pub use image::{Recipe, assemble, describe};
 pub use index::{Index, IndexEntry};
 pub use layout::write_layout;
-pub use manifest::{Blob, Manifest, ManifestOptions, manifest, stored_manifest};
+pub use manifest::{Blob, Document, Manifest, ManifestOptions, manifest, stored_manifest};
 pub use pack::{layer_blob, pack_new_layers};
 pub use rootfs::{FilesOptions, write_rootfs_dir, write_rootfs_tar, write_rootfs_tars};

@@ -50,7 +50,60 @@ pub struct Manifest {
     _held: Arc<Lease>,
 }
 
+/// A file that is to be a layer as it is.
+#[derive(Debug, Clone)]
+pub struct Document {
+    /// Media type.
+    pub media_type: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+}
+
 impl Manifest {
+    /// A manifest of documents, with this configuration; all of it is put into the store.
+    pub fn of_documents(
+        store: &Store,
+        config: &[u8],
+        documents: Vec<Document>,
+    ) -> Result<Self, ExportError> {
+        let held = store.lease();
+        let put = |bytes: &[u8], media_type: String, annotations| -> Result<Blob, ExportError> {
+            let digest = store.put_blob(bytes)?;
+            held.hold_blob(&digest)?;
+            Ok(Blob { media_type, digest, size: bytes.len() as u64, annotations })
+        };
+        let config = put(config, media_type::OCI_CONFIG.to_owned(), BTreeMap::new())?;
+        let layers: Vec<Blob> = documents
+            .into_iter()
+            .map(|document| put(&document.bytes, document.media_type, document.annotations))
+            .collect::<Result<_, _>>()?;
+        Self::write(store, media_type::OCI_MANIFEST, (config, layers), &BTreeMap::new(), held)
+    }
+
+    /// Puts the manifest of blobs that `held` keeps into the store.
+    fn write(
+        store: &Store,
+        media_type: &str,
+        (config, layers): (Blob, Vec<Blob>),
+        annotations: &BTreeMap<String, String>,
+        held: Lease,
+    ) -> Result<Self, ExportError> {
+        let document = Written {
+            schema_version: 2,
+            media_type,
+            config: &config,
+            layers: &layers,
+            annotations,
+        };
+        let bytes = serde_json::to_vec(&document)
+            .map_err(|error| ExportError::malformed("the manifest", error))?;
+        let digest = store.put_blob(&bytes)?;
+        let media_type = media_type.to_owned();
+        Ok(Self { digest, bytes, media_type, config, layers, _held: Arc::new(held) })
+    }
+
     /// The blobs it consists of, itself last.
     pub(crate) fn blobs(&self) -> impl Iterator<Item = Digest> {
         let named = [&self.config].into_iter().chain(&self.layers).map(|blob| blob.digest);
@@ -78,7 +131,7 @@ const REWRITTEN: &str = "buildkit/rewritten-timestamp";
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Document<'a> {
+struct Written<'a> {
     schema_version: u32,
     media_type: &'a str,
     config: &'a Blob,
@@ -142,18 +195,7 @@ pub fn manifest(
             Blob { media_type, digest, size, annotations: annotations.into_iter().collect() }
         })
         .collect();
-    let document = Document {
-        schema_version: 2,
-        media_type,
-        config: &config,
-        layers: &layers,
-        annotations: &options.annotations,
-    };
-    let bytes = serde_json::to_vec(&document)
-        .map_err(|error| ExportError::malformed("the manifest", error))?;
-    let digest = store.put_blob(&bytes)?;
-    let media_type = media_type.to_owned();
-    Ok(Manifest { digest, bytes, media_type, config, layers, _held: Arc::new(held) })
+    Manifest::write(store, media_type, (config, layers), &options.annotations, held)
 }
 
 /// The manifest that `image` came with or was given, if it is in the store with all it names.

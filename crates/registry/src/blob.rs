@@ -14,6 +14,7 @@ use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderValue, RANGE};
 use reqwest::{Method, Request, Response, StatusCode};
 use tokio_util::bytes::Bytes;
 
+use crate::ahead::Ahead;
 use crate::client::{Client, Need};
 use crate::error::RegistryError;
 use crate::progress::{Item, Reporter};
@@ -26,6 +27,8 @@ use crate::tap::Tap;
 /// An attempt that brought this much counts as a fresh start: a large blob over a bad line takes
 /// many.
 const GOOD_PROGRESS: u64 = 1 << 20;
+/// What is less than so many pieces is received in one.
+const PIECES_MIN: u64 = 4;
 /// How often another process that receives the same blob is looked after.
 const PEER_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -77,10 +80,11 @@ impl Client {
             item.done();
             return Ok(digest);
         }
+        let piece_size = self.config().piece_size.max(1);
+        let wanted = Wanted { digest, size: descriptor.size(), piece_size };
         // Of several places to receive it from, the first that has it.
         let tap = Mutex::new(tap);
-        let receive =
-            async |repository| receive(store, &repository, descriptor, digest, &item, &tap).await;
+        let receive = async |repository| receive(store, &repository, wanted, &item, &tap).await;
         self.find(reference, Need::Content, receive).await?;
         item.done();
         Ok(digest)
@@ -186,6 +190,24 @@ struct Piecewise {
     hasher: Hasher,
 }
 
+/// A blob that is to be received.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    pub(crate) digest: Digest,
+    /// Bytes in all.
+    pub(crate) size: u64,
+    /// Bytes of a piece, if it is received in pieces.
+    pub(crate) piece_size: u64,
+}
+
+impl Wanted {
+    /// Where the first piece ends of what is missing from `start` on; none: it is worth one request only.
+    fn first_end(self, start: u64) -> Option<u64> {
+        let is_large = (self.size - start) / self.piece_size >= PIECES_MIN;
+        is_large.then_some(start + self.piece_size)
+    }
+}
+
 /// The right to receive a blob, `None` when it is there. Asks again and again instead of waiting
 /// for the lock, so that a caller who gives up is not held by it.
 async fn lock_unless_there(
@@ -220,16 +242,16 @@ fn inline(descriptor: &Descriptor) -> Option<Vec<u8>> {
 async fn receive(
     store: &Store,
     repository: &Repository,
-    descriptor: &Descriptor,
-    digest: Digest,
+    wanted: Wanted,
     item: &Item,
     tap: &Mutex<Tap>,
 ) -> Result<(), RegistryError> {
+    let digest = wanted.digest;
     let mut sink = Sink::open(store, std::mem::take(&mut *lock(tap)));
     let mut backoff = Backoff::new(repository.retry);
     loop {
         let before = sink.received();
-        let error = match receive_more(repository, descriptor, digest, &mut sink, item).await {
+        let error = match receive_more(repository, wanted, &mut sink, item).await {
             Ok(()) => {
                 let committed = sink.commit(digest).await;
                 // Which of the bytes are wrong is not known.
@@ -264,21 +286,23 @@ async fn receive(
 /// Receives what is missing, or as much of it as one connection gives.
 async fn receive_more(
     repository: &Repository,
-    descriptor: &Descriptor,
-    digest: Digest,
+    wanted: Wanted,
     sink: &mut Sink,
     item: &Item,
 ) -> Result<(), RegistryError> {
-    let (start, size) = (sink.received(), descriptor.size());
+    let Wanted { digest, size, .. } = wanted;
+    let start = sink.received();
     let wrong_size =
         |found| RegistryError::WrongSize { what: blob_name(digest), expected: size, found };
     let action = format!("download {}", blob_name(digest));
     if start == size && size > 0 {
         return Ok(());
     }
-    let mut response = request(repository, digest, start, None, &action).await?;
+    let end = wanted.first_end(start);
+    let mut response = request(repository, digest, start, end, &action).await?;
+    let is_part = response.status() == StatusCode::PARTIAL_CONTENT;
     // A registry that cannot resume begins anew, and what is known is skipped.
-    let mut skip = if response.status() == StatusCode::PARTIAL_CONTENT {
+    let mut skip = if is_part {
         let from = range_start(&response);
         if from != Some(start) {
             return Err(
@@ -291,11 +315,14 @@ async fn receive_more(
     };
     let announced = response.headers().get(CONTENT_LENGTH);
     let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    // What else there is in pieces is asked for as soon as it is clear that there are such.
+    let end = end.filter(|_| is_part).unwrap_or(size);
     if let Some(length) = announced
-        && start - skip + length != size
+        && start - skip + length != end
     {
         return Err(wrong_size(start - skip + length));
     }
+    let ahead = (end < size).then(|| Ahead::begin(repository, wanted, end));
     let transport = &repository.endpoint.transport;
     loop {
         let chunk = transport.chunk(&mut response).await;
@@ -307,15 +334,20 @@ async fn receive_more(
         skip -= known as u64;
         let chunk = chunk.split_off(known);
         let received = sink.received() + chunk.len() as u64;
-        if received > size {
+        if received > end {
             return Err(wrong_size(received));
         }
         sink.write(chunk).await?;
         item.set(received);
     }
-    if sink.received() < size {
+    if sink.received() < end {
         let source = TransportError::new("the connection was closed too early");
         return Err(repository.interrupted(&action, source));
+    }
+    let Some(mut ahead) = ahead else { return Ok(()) };
+    while let Some(chunk) = ahead.next().await? {
+        sink.write(chunk).await?;
+        item.set(sink.received());
     }
     Ok(())
 }

@@ -28,6 +28,9 @@ pub struct Config {
     /// Blobs larger than this, in bytes, are sent in pieces of this size, so that a broken
     /// connection costs one piece.
     pub chunk_size: u64,
+    /// Blobs of several times this many bytes are received in pieces of this size, some of them at the
+    /// same time, because many servers give one connection no more than a share of what they have.
+    pub piece_size: u64,
     /// How often and how fast a request is tried again.
     pub retry: Retry,
     /// How long a connection may be silent.
@@ -44,6 +47,7 @@ impl Default for Config {
             authorities: Vec::new(),
             concurrency: 4,
             chunk_size: 64 << 20,
+            piece_size: 4 << 20,
             retry: Retry::default(),
             idle_timeout: Duration::from_mins(1),
         }
@@ -57,6 +61,7 @@ impl fmt::Debug for Config {
             .field("tls_verify", &self.tls_verify)
             .field("concurrency", &self.concurrency)
             .field("chunk_size", &self.chunk_size)
+            .field("piece_size", &self.piece_size)
             .field("retry", &self.retry)
             .field("idle_timeout", &self.idle_timeout)
             .finish_non_exhaustive()

@@ -19,6 +19,7 @@
 //!
 //! [spec]: https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md
 
+mod ahead;
 pub mod auth;
 mod blob;
 mod client;

@@ -211,6 +211,7 @@ pub(crate) fn forget(tx: &Transaction<'_>, digest: &Digest) -> Result<()> {
     for sql in [
         "DELETE FROM layer_blobs WHERE digest = ?1",
         "DELETE FROM images WHERE id = ?1 OR manifest = ?1",
+        "UPDATE images SET said = NULL WHERE said = ?1",
         "DELETE FROM blobs WHERE digest = ?1",
     ] {
         tx.prepare_cached(sql)?.execute((bytes(digest),))?;

@@ -24,7 +24,7 @@ use crate::lock::KeyLock;
 use crate::root::Root;
 
 /// What takes a database from version N to N + 1, N being the position.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("schema.sql"),
     include_str!("steps.sql"),
     include_str!("uses.sql"),
@@ -32,6 +32,7 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("variants.sql"),
     include_str!("elsewhere.sql"),
     include_str!("beginnings.sql"),
+    include_str!("said.sql"),
 ];
 
 /// The version of the schema that this code reads and writes.

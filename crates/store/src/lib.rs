@@ -122,6 +122,7 @@ mod record;
 mod remove;
 mod repair;
 mod root;
+mod said;
 mod session;
 mod snapshot;
 mod stat_cache;

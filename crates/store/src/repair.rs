@@ -38,7 +38,9 @@ impl Store {
                     db,
                     &format!(
                         "SELECT iif(id = ?1, 'the configuration', 'the manifest') || ' of image ' || {NAME}
-                         FROM images WHERE id = ?1 OR manifest = ?1"
+                         FROM images WHERE id = ?1 OR manifest = ?1
+                         UNION ALL SELECT 'what is said about image ' || {NAME}
+                         FROM images WHERE said = ?1"
                     ),
                     (bytes(digest),),
                 )?;

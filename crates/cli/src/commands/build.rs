@@ -24,7 +24,6 @@ mod verify;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
 
 use bld_engine::EngineError;
 use bld_engine::build::{BuildError, BuildResult};
@@ -111,6 +110,9 @@ pub(crate) struct Args {
     /// Shorthand for "--output=type=docker"
     #[arg(long)]
     load: bool,
+    /// Add the images to a manifest list, which is made if there is none
+    #[arg(long, value_name = "list")]
+    manifest: Option<String>,
     /// Memory that all steps of the build together may use (format: "2g")
     #[arg(short, long, value_name = "bytes")]
     memory: Option<String>,
@@ -272,8 +274,7 @@ fn start(args: &Args, session: &Session) -> Outcome {
     let mut request = request::build(args)?;
     verify::check(args, &request)?;
     results::prepare(args, &request.outputs)?;
-    let attestations = attest::Attestations::of(args)?;
-    session.tell_if_any(&attestations.note(&request).unwrap_or_default());
+    session.tell_if_any(&attest::note(&request).unwrap_or_default());
     let mut agents = Vec::new();
     for (id, files) in secrets::ssh(&args.ssh)?.keys {
         let agent = session.engine.key_agent(&files)?;
@@ -309,9 +310,7 @@ fn start(args: &Args, session: &Session) -> Outcome {
         Err(_) => display.events(),
     };
     let mut warnings = None;
-    let begun = SystemTime::now();
     let built = build(session, &request, &events, &cancel, &mut warnings);
-    let times = (begun, SystemTime::now());
     let verified = match &built {
         Ok(result) if args.verify => {
             Some(verify::verify(session, &request, result, (&display.events(), &cancel)))
@@ -340,8 +339,8 @@ fn start(args: &Args, session: &Session) -> Outcome {
         session.tell_if_any(&warnings.render(args.debug));
     }
     match built {
-        Ok(mut result) => {
-            attestations.keep(session, args, &request, &mut result, times)?;
+        Ok(result) => {
+            results::list(args, session, &result)?;
             results::sign_pushed(args, &request.outputs, session, &result)?;
             let code = results::hand_over(args, mode, session, &result)?;
             match verified {

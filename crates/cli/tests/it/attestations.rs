@@ -14,9 +14,15 @@ fn raw(image: &str) -> Value {
     serde_json::from_str(&raw.stdout).unwrap()
 }
 
-/// The statement of this type about `image`.
+/// `bld image attestations` of a machine that has not built what it is asked about.
+fn attestations(env: &TestEnv, arguments: &[&str]) -> Cmd {
+    let command = env.bld(["image", "attestations"]).args(arguments);
+    command.env("BLD_ROOT", env.path("another-store"))
+}
+
+/// The statement of this type about `image`, at its registry or in a layout.
 fn statement(env: &TestEnv, image: &str, kind: &str) -> Value {
-    let shown = env.bld(["image", "attestations", "--type", kind, image]).ok();
+    let shown = attestations(env, &["--type", kind, image]).ok();
     serde_json::from_str(shown.text()).unwrap()
 }
 
@@ -76,9 +82,9 @@ fn an_image_stays_a_plain_manifest() {
     assert!(used.as_str().unwrap().starts_with("pkg:docker/busybox@latest?platform="), "{used}");
     let sbom = statement(&env, &image, "sbom");
     assert_eq!(sbom["predicate"]["packages"][1]["name"], "musl");
-    let listed = env.bld(["image", "attestations", &image]).ok();
+    let listed = attestations(&env, &[&image]).ok();
     assert_eq!(listed.stdout.lines().count(), 3, "{listed}");
-    let missing = env.bld(["image", "attestations", "--type", "x", &image]).run();
+    let missing = attestations(&env, &["--type", "x", &image]).run();
     let _ = missing.expect_code(1).expect_text("no attestation of type x");
 }
 
@@ -147,8 +153,9 @@ fn files_have_them_beside_them() {
     let used = used.iter().find(|one| one["uri"] == context.as_str()).unwrap();
     let digest = bld_oci::Digest::of(b"FROM busybox\n").hex();
     assert_eq!(used["digest"]["sha256"], digest.as_str());
-    let built = env.build("x:1", "FROM busybox\n", ["--provenance=true"]).expect_code(0);
-    let _ = built.expect_text("add --push or -o DIRECTORY");
+    let tar = ["-o", "type=tar,dest=x.tar", "--provenance=true"];
+    let built = env.build("x:1", "FROM busybox\n", tar).expect_code(0);
+    let _ = built.expect_text("in OCI archives, and in directories, and nowhere else");
     let built = env.build("x:1", "FROM busybox\n", ["--provenance=mode=all"]);
     let _ = built.expect_code(1).expect_text("mode cannot be \"all\"");
 }
@@ -190,7 +197,7 @@ fn each_image_of_an_index_has_its_own() {
             let packages = &sboms[platform]["SPDX"]["packages"];
             assert_eq!(packages[1]["name"], package, "{sboms}");
         }
-        let listed = env.bld(["image", "attestations", &image]).ok().stdout;
+        let listed = attestations(&env, &[&image]).ok().stdout;
         let provenances = listed.lines().filter(|line| line.contains("provenance")).count();
         // As referrers, how they were made is about all of them.
         assert_eq!(provenances, if store == "index" { 2 } else { 1 }, "{listed}");
@@ -200,4 +207,124 @@ fn each_image_of_an_index_has_its_own() {
         let named = Cmd::new("skopeo").args(named).arg(format!("docker://{image}")).ok();
         assert_eq!(metadata["containerimage.digest"], named.text());
     }
+}
+
+#[test]
+fn directories_of_several_platforms_have_theirs_in_each() {
+    let env = env();
+    let dockerfile = "FROM scratch\nARG TARGETARCH\nCOPY $TARGETARCH /lib/apk/db/installed\n";
+    for (file, name) in [("amd64", "musl"), ("arm64", "zlib")] {
+        env.write(&format!("ctx/{file}"), format!("P:{name}\nV:1\nA:x\n"));
+    }
+    let asked = ["--platform=linux/amd64,linux/arm64", "-o", "out", "--attest=type=provenance"];
+    let _ = env.build("x:1", dockerfile, asked.into_iter().chain(["--sbom=true"])).expect_code(0);
+    for (dir, name) in [("linux_amd64", "musl"), ("linux_arm64", "zlib")] {
+        let read = |file: &str| fs::read(env.path(format!("out/{dir}/{file}"))).unwrap();
+        let sbom: Value = serde_json::from_slice(&read("sbom.spdx.json")).unwrap();
+        assert_eq!(sbom["packages"][1]["name"], name);
+        read("provenance.json");
+    }
+}
+
+/// What the index of the only image in a layout lists: `true` is what is said of an image.
+fn listed(dir: &std::path::Path) -> Vec<bool> {
+    let read = |path: &str| -> Value {
+        serde_json::from_slice(&fs::read(dir.join(path)).unwrap()).unwrap()
+    };
+    let top = read("index.json")["manifests"][0]["digest"].as_str().unwrap().replace(':', "/");
+    let index = read(&format!("blobs/{top}"));
+    let manifests = index["manifests"].as_array().unwrap();
+    manifests.iter().map(|one| one["platform"]["architecture"] == "unknown").collect()
+}
+
+#[test]
+fn archives_have_them_in_their_index() {
+    let env = env();
+    for (file, name) in [("one", "musl"), ("two", "zlib")] {
+        env.write(&format!("ctx/{file}"), format!("P:{name}\nV:1\nA:x\n"));
+    }
+    let dockerfile = format!("ARG TARGETARCH\n{OF_EACH}");
+    for (platforms, expected) in [
+        ("linux/amd64", &[false, true][..]),
+        ("linux/amd64,linux/arm64", &[false, false, true, true]),
+    ] {
+        for output in ["type=oci,tar=false", "type=oci"] {
+            let dest = env.path(format!("{}-{}", expected.len(), output.len()));
+            let (platform, output) =
+                (format!("--platform={platforms}"), format!("{output},dest={}", dest.display()));
+            let asked = ["-o", &output, &platform, "--provenance=mode=max", "--sbom=true"];
+            let _ = env.build("example.com/app:1", &dockerfile, asked).expect_code(0);
+            let layout = if dest.is_dir() {
+                dest.clone()
+            } else {
+                let layout = dest.with_extension("d");
+                fs::create_dir(&layout).unwrap();
+                Cmd::new("tar").arg("-xf").arg(&dest).arg("-C").arg(&layout).ok();
+                layout
+            };
+            assert_eq!(listed(&layout), expected);
+            let image = format!("oci-layout://{}", layout.display());
+            let shown =
+                env.bld(["imagetools", "inspect", "--format", "{{json .SBOM}}", &image]).ok();
+            let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+            let sbom = if expected.len() == 2 { &shown } else { &shown["linux/arm64"] };
+            let name = if expected.len() == 2 { "musl" } else { "zlib" };
+            assert_eq!(sbom["SPDX"]["packages"][1]["name"], name, "{shown}");
+            let all = attestations(&env, &[&image]).ok();
+            assert_eq!(all.stdout.lines().count(), 1 + expected.len(), "{all}");
+            // Nobody takes them for an image.
+            let kind = if dest.is_dir() { "oci" } else { "oci-archive" };
+            let to = format!("dir:{}", layout.with_extension("copy").display());
+            let copy = ["copy", "--quiet", "--insecure-policy", "--all"];
+            Cmd::new("skopeo").args(copy).args([&format!("{kind}:{}", dest.display()), &to]).ok();
+            let _ = env.bld(["load", "-i"]).arg(&dest).ok();
+        }
+    }
+}
+
+#[test]
+fn the_store_keeps_them_until_they_are_pushed_or_saved() {
+    let (env, registry) = (env(), Registry::start().unwrap());
+    for (file, name) in [("one", "musl"), ("two", "zlib")] {
+        env.write(&format!("ctx/{file}"), format!("P:{name}\nV:1\nA:x\n"));
+    }
+    let dockerfile = format!("ARG TARGETARCH\n{OF_EACH}");
+    for (n, platforms) in ["linux/amd64", "linux/amd64,linux/arm64"].into_iter().enumerate() {
+        for store in ["referrer", "index"] {
+            let image = format!("{}/app{n}-{store}:1", registry.host());
+            let provenance = format!("--provenance=store={store}");
+            let platform = format!("--platform={platforms}");
+            let asked = [&*platform, &provenance, "--sbom=true"];
+            let _ = env.build(&image, &dockerfile, asked).expect_code(0);
+            let here = env.bld(["image", "attestations", &image]).ok().stdout;
+            assert_eq!(here.lines().count(), 3 + 2 * n, "{here}");
+            // They outlive a collection of garbage.
+            env.bld(["builder", "prune", "-af"]).ok();
+            env.bld(["push", "-q", &image]).ok();
+            let images = platforms.split(',').count();
+            let plain = store == "referrer" && n == 0;
+            let manifests = raw(&image)["manifests"].as_array().map_or(0, Vec::len);
+            assert_eq!(
+                manifests,
+                if plain { 0 } else { images * if store == "index" { 2 } else { 1 } }
+            );
+            let there = attestations(&env, &[&image]).ok().stdout;
+            // As referrers, how they were made is said of all of them at once.
+            let fewer = usize::from(n == 1 && store == "referrer");
+            assert_eq!(there.lines().count(), 1 + 2 * images - fewer, "{there}");
+            let dir = env.path(format!("{n}-{store}"));
+            env.bld(["save", "--format", "oci-dir", &image, "-o"]).arg(&dir).ok();
+            let mut expected = vec![false; images];
+            expected.extend(vec![true; images]);
+            assert_eq!(listed(&dir), expected);
+        }
+    }
+    // What is built without has none.
+    let image = format!("{}/app0-referrer:1", registry.host());
+    let _ = env.build(&image, &dockerfile, ["--platform=linux/amd64"]).expect_code(0);
+    let dir = env.path("without");
+    env.bld(["save", "--format", "oci-dir", &image, "-o"]).arg(&dir).ok();
+    let index = fs::read_to_string(dir.join("index.json")).unwrap();
+    assert!(index.contains("image.manifest"), "{index}");
+    env.assert_nothing_left();
 }

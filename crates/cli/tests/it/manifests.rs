@@ -162,3 +162,33 @@ fn a_name_of_several_platforms_is_a_list() {
     assert_eq!(index(&name("remote"))["mediaType"], list);
     assert_eq!(platforms(&index(&name("remote"))).len(), 3);
 }
+
+#[test]
+fn what_is_built_is_put_on_a_list() {
+    let (env, registry) = (env(), Registry::start().unwrap());
+    let list = format!("{}/team/app:1", registry.host());
+    let on = ["--manifest", &list];
+    // One after the other, under one name or none, and both at once.
+    build(&env, "same", "linux/amd64", &on);
+    build(&env, "same", "linux/arm64", &on);
+    env.bld(["manifest", "push", "-q", &list]).ok();
+    let platforms = |index: &Value| -> Vec<String> {
+        let manifests = index["manifests"].as_array().unwrap().iter();
+        manifests.map(|one| one["platform"]["architecture"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(platforms(&index(&list)), ["amd64", "arm64"]);
+    env.write("ctx/text", "none");
+    let unnamed =
+        ["build", "-q", "--platform", "linux/riscv64", "--manifest", &list, "-f", "-", "ctx"];
+    env.bld(unnamed).cwd(env.path("")).stdin(b"FROM scratch\nCOPY text /\n".to_vec()).ok();
+    env.bld(["manifest", "push", "-q", &list]).ok();
+    assert_eq!(platforms(&index(&list)), ["amd64", "arm64", "riscv64"]);
+    let both = format!("{}/team/app:2", registry.host());
+    let on = ["--manifest", &both];
+    build(&env, "both", "linux/amd64,linux/arm64", &on);
+    env.bld(["manifest", "push", "-q", &both]).ok();
+    assert_eq!(platforms(&index(&both)), ["amd64", "arm64"]);
+    let tar = ["-o", "type=tar,dest=x.tar", "--manifest", &both];
+    let refused = env.build("x", "FROM scratch\nCOPY text /\n", tar);
+    let _ = refused.expect_code(1).expect_text("--manifest lists images of the store");
+}

@@ -4,7 +4,8 @@ use bld_oci::document::parse_manifest;
 use bld_oci::{DescriptorExt as _, Digest};
 use serde_json::Value;
 
-use super::{Attestation, IN_TOTO, REFERENCE_DIGEST, index_of};
+use super::read::index_of;
+use super::{Attestation, IN_TOTO, REFERENCE_DIGEST};
 use crate::imagetools::Layout;
 use crate::{EngineError, Result};
 

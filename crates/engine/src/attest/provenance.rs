@@ -9,7 +9,7 @@ use bld_oci::{Digest, Platform, Reference};
 use serde_json::{Map, Value, json};
 
 use super::Claim;
-use crate::build::{BuildRequest, BuildResult, Context, DockerfileSource, NamedContext};
+use crate::build::{BuildRequest, Context, DockerfileSource, NamedContext};
 
 /// Something that a build used.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,24 +57,24 @@ const FRONTEND: &str = "dockerfile.v0";
 const HIDDEN: &str = "*****";
 
 impl ProvenanceOptions {
-    /// What there is to say about a build that began and ended at these times.
-    pub fn claim(
+    /// What there is to say about a build that used `materials`, and began and ended at these times.
+    pub(crate) fn claim(
         &self,
         request: &BuildRequest,
-        result: &BuildResult,
+        materials: &[Material],
         (begun, ended): (SystemTime, SystemTime),
     ) -> Claim {
         let (begun, ended) = (time(begun), time(ended));
-        let id = result.image_id.map(|id| id.to_string()).unwrap_or_default();
-        let invocation = &Digest::of(format!("{id} {begun} {ended}").as_bytes()).hex()[..32];
+        let process = std::process::id();
+        let invocation = &Digest::of(format!("{process} {begun} {ended}").as_bytes()).hex()[..32];
         let is_max = self.mode == ProvenanceMode::Max;
         let arguments = arguments(request, is_max);
         let complete = is_max || request.build_args.is_empty() && request.labels.is_empty();
-        let materials: Vec<Value> = result.materials.iter().map(material).collect();
         // Files of this machine have no name that others could find them by.
         let known = matches!(request.context, Context::Remote(_) | Context::Empty)
             && !request.named_contexts.values().any(|c| matches!(c, NamedContext::Dir(_)))
-            && result.materials.iter().all(|material| material.digest.is_some());
+            && materials.iter().all(|material| material.digest.is_some());
+        let materials: Vec<Value> = materials.iter().map(material).collect();
         let mut parameters = json!({ "frontend": FRONTEND, "args": arguments });
         let locals = locals(request);
         if !locals.is_empty() {

@@ -11,7 +11,7 @@ use bld_export::{
 };
 use bld_graph::Plan;
 use bld_layer::Compression;
-use bld_oci::{History, Reference, document};
+use bld_oci::{Digest, History, Reference, document};
 use bld_solve::SolvedStep;
 use bld_store::{ImageRecord, Lease, SnapshotId, Store};
 
@@ -157,6 +157,8 @@ pub(super) struct Made<'a> {
     pub(super) snapshot: Option<SnapshotId>,
     squash: bool,
     reproducible: bool,
+    /// Something is said about the image's manifest, so there has to be one.
+    attested: bool,
     bringer: &'a Bringer,
     /// What the configuration says of the steps that made the image, if it is to say that.
     inline: Option<&'a [SolvedStep]>,
@@ -188,6 +190,7 @@ impl<'a> Made<'a> {
             snapshot,
             squash,
             reproducible,
+            attested: !request.attest.is_empty(),
             bringer,
             inline,
             cancel,
@@ -218,6 +221,11 @@ impl<'a> Made<'a> {
     /// The image that the last output needed.
     pub(super) fn into_image(mut self) -> Option<ImageRecord> {
         self.last.and_then(|last| self.images.remove(&last))
+    }
+
+    /// The id of the image that an output needed last.
+    pub(super) fn last_image(&self) -> Option<Digest> {
+        self.last.and_then(|last| self.images.get(&last)).map(|image| image.id)
     }
 
     /// To one output; gives the manifest when one was written.
@@ -280,7 +288,7 @@ impl<'a> Made<'a> {
         let (store, naming) = (self.store, &options.naming);
         // First, so that one walk finds the ids of the layers and packs them.
         let mut manifest = None;
-        if push || is_special(options) || self.variant(options).rewrite {
+        if push || self.attested || is_special(options) || self.variant(options).rewrite {
             manifest = Some(self.manifest(options, false, task)?);
         }
         let mut image = self.image(options, task)?;

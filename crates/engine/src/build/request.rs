@@ -14,7 +14,7 @@ use bld_store::ImageRecord;
 use super::annotations::Annotations;
 use super::inspect::OnFailure;
 use super::policy::SourcePolicy;
-use crate::attest::Material;
+use crate::attest::{Attestations, Material};
 use crate::containers::Limits;
 use crate::share::{CacheSource, CacheTarget};
 
@@ -267,6 +267,8 @@ pub struct BuildRequest {
     pub ulimits: Vec<(String, u64, u64)>,
     /// `-o`; empty means the image store.
     pub outputs: Vec<Output>,
+    /// `--attest`, `--provenance`, `--sbom`: what is said about the images.
+    pub attest: Attestations,
     /// `--squash`: the layers that lie on the base become one.
     pub squash: bool,
     /// `--reproducible`: the time is fixed, by default to 1970, and no file of a new layer is newer.
@@ -284,6 +286,8 @@ pub struct BuildRequest {
 pub struct BuildResult {
     /// Digest of the image config, which is the image's id; absent for outputs without an image.
     pub image_id: Option<Digest>,
+    /// The ids of the images of all platforms, the same way.
+    pub image_ids: Vec<Digest>,
     /// The manifest, when one was written.
     pub manifest: Option<WrittenManifest>,
     /// Canonical names the image was given.

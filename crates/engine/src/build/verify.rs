@@ -14,6 +14,7 @@ use bld_store::ImageRecord;
 use super::error::BuildError;
 use super::inspect::OnFailure;
 use super::request::{BuildRequest, BuildResult, Built, ImageOptions, Output};
+use crate::attest::Attestations;
 use crate::error::IoContext as _;
 use crate::images::{DiffOptions, ImageContents, ImageDiff, LayerChange, diff_images, find};
 use crate::{Engine, EngineConfig, EngineError};
@@ -229,6 +230,7 @@ fn anew(request: &BuildRequest) -> BuildRequest {
         traced: TracedCache::default(),
         pull: false,
         no_stat_cache: true,
+        attest: Attestations::default(),
         on_failure: OnFailure::default(),
         ..request.clone()
     }

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use bld_event::{EventKind, Events, Task, VertexId};
 use bld_export::{Index, ManifestOptions};
-use bld_oci::{Digest, Reference, media_type};
+use bld_oci::{Digest, Platform, Reference, media_type};
 use bld_registry::{Manifest, Pushed, Reporter};
 use bld_store::{ImageRecord, Store, StoreError};
 
 use super::find;
 use super::variants::{index_entries, records};
+use crate::attest::AttestationForm;
 use crate::share::{lenders, providing};
 use crate::{Engine, EngineError, Result};
 
@@ -34,22 +35,55 @@ impl Engine {
             self.announce_image("push", &id, &reference.familiar());
             return Ok((reference, pushed));
         }
-        let pushed = match as_it_came(store, &image)? {
-            Some(manifest) => self.send(&reference, &[&image], &manifest, events, task.id()),
+        let pushed = self.push_one(&reference, &image, &task);
+        let pushed = task.finish(pushed)?;
+        self.announce_image("push", &id, &reference.familiar());
+        Ok((reference, pushed))
+    }
+
+    /// Sends one image, and what is kept about it.
+    fn push_one(&self, reference: &Reference, image: &ImageRecord, task: &Task) -> Result<Pushed> {
+        let store = self.store()?;
+        let (events, vertex) = (task.events(), task.id());
+        let kept = self.kept_claims([&image.id])?;
+        let enclosed = kept.as_ref().is_some_and(|kept| kept.form == AttestationForm::Index);
+        let came = if enclosed { None } else { as_it_came(store, image)? };
+        let pushed = match came {
+            Some(manifest) => {
+                let pushed = self.send(reference, &[image], &manifest, events, vertex)?;
+                (pushed, manifest.media_type)
+            }
             None => {
                 let progress = |done, all| {
                     task.progress("compressing layers", done as u64, Some(all as u64), done == all);
                 };
-                bld_export::manifest(store, &image, &ManifestOptions::default(), &progress)
-                    .map_err(EngineError::from)
-                    .and_then(|manifest| {
-                        self.push_manifest(&reference, &image, &manifest, events, task.id())
-                    })
+                let stored =
+                    if enclosed { bld_export::stored_manifest(store, image)? } else { None };
+                let manifest = match stored {
+                    Some(manifest) => manifest,
+                    None => {
+                        let options = ManifestOptions::default();
+                        bld_export::manifest(store, image, &options, &progress)?
+                    }
+                };
+                if let Some(kept) = kept.as_ref().filter(|_| enclosed) {
+                    let names = std::slice::from_ref(reference);
+                    let index = self.index_with_claims(kept, names, image, manifest)?;
+                    let images = std::slice::from_ref(image);
+                    return self.push_index(reference, images, &index, events, vertex);
+                }
+                (
+                    self.push_manifest(reference, image, &manifest, events, vertex)?,
+                    manifest.media_type,
+                )
             }
         };
-        let pushed = task.finish(pushed)?;
-        self.announce_image("push", &id, &reference.familiar());
-        Ok((reference, pushed))
+        let (pushed, media_type) = pushed;
+        if let Some(kept) = kept {
+            let top = bld_oci::descriptor(&media_type, pushed.digest, pushed.size);
+            self.attest(reference, &top, &Platform::parse(&image.platform)?, &kept.claims)?;
+        }
+        Ok(pushed)
     }
 
     /// Sends every tag of the repository `name`.
@@ -92,9 +126,20 @@ impl Engine {
     ) -> Result<Pushed> {
         let store = self.store()?;
         let images = records(store, variants)?;
-        let entries = index_entries(store, &images, task)?;
+        let mut entries = index_entries(store, &images, task)?;
+        let kept = self.kept_claims(variants)?;
+        let enclosed = kept.as_ref().filter(|kept| kept.form == AttestationForm::Index);
+        if let Some(kept) = enclosed {
+            let said = self.beside_all(kept, std::slice::from_ref(reference), &entries)?;
+            entries.extend(said);
+        }
         let index = Index::write(store, &entries, &BTreeMap::new())?;
-        self.push_index(reference, &images, &index, task.events(), task.id())
+        let pushed = self.push_index(reference, &images, &index, task.events(), task.id())?;
+        if let Some(kept) = kept.filter(|kept| kept.form == AttestationForm::Referrer) {
+            let top = bld_oci::descriptor(&index.media_type, pushed.digest, pushed.size);
+            self.attest(reference, &top, &Platform::host(), &kept.claims)?;
+        }
+        Ok(pushed)
     }
 
     /// Sends an index that was written for `images`, and all of them. Progress is reported on

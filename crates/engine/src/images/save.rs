@@ -5,7 +5,9 @@ use std::io::Write;
 use std::path::Path;
 
 use bld_event::Events;
-use bld_export::{ArchiveImage, Index, Manifest, ManifestOptions, write_archive, write_layout};
+use bld_export::{
+    ArchiveImage, Index, IndexEntry, Manifest, ManifestOptions, write_archive, write_layout,
+};
 use bld_oci::{Platform, Reference};
 use bld_store::{ImageRecord, Store};
 
@@ -30,7 +32,7 @@ impl Engine {
         out: &mut dyn Write,
         events: &Events,
     ) -> Result<()> {
-        let images = self.to_save(names, platform, events)?;
+        let images = self.to_save(names, platform, !docker, events)?;
         write_archive(self.store()?, &images, docker, out)?;
         self.announce_saved(names);
         Ok(())
@@ -48,7 +50,7 @@ impl Engine {
         dir: &Path,
         events: &Events,
     ) -> Result<()> {
-        let images = self.to_save(names, platform, events)?;
+        let images = self.to_save(names, platform, true, events)?;
         write_layout(self.store()?, &images, dir)?;
         self.announce_saved(names);
         Ok(())
@@ -62,10 +64,12 @@ impl Engine {
         }
     }
 
+    /// What an archive is to hold; with `claims`, also what is said about the images.
     fn to_save(
         &self,
         names: &[String],
         platform: Option<&Platform>,
+        claims: bool,
         events: &Events,
     ) -> Result<Vec<ArchiveImage>> {
         let store = self.store()?;
@@ -87,9 +91,31 @@ impl Engine {
                 }
                 None => {
                     let manifest = manifest(store, &image.record, events)?;
-                    let index = match (&reference, platform) {
-                        (Some(name), None) => index(store, name, events)?,
-                        _ => None,
+                    let variants = match (&reference, platform) {
+                        (Some(name), None) => store.variants(&name.to_string())?,
+                        _ => Vec::new(),
+                    };
+                    let kept = if claims {
+                        let ids = if variants.is_empty() { vec![id] } else { variants.clone() };
+                        self.kept_claims(&ids)?
+                    } else {
+                        None
+                    };
+                    let called: Vec<_> = reference.iter().cloned().collect();
+                    let index = match (records(store, &variants)?, kept) {
+                        (none, None) if none.is_empty() => None,
+                        (none, Some(kept)) if none.is_empty() => {
+                            let (image, manifest) = (&image.record, manifest.clone());
+                            Some(self.index_with_claims(&kept, &called, image, manifest)?)
+                        }
+                        (images, kept) => {
+                            let mut entries = entries(store, &called, &images, events)?;
+                            if let Some(kept) = kept {
+                                let said = self.beside_all(&kept, &called, &entries)?;
+                                entries.extend(said);
+                            }
+                            Some(Index::write(store, &entries, &BTreeMap::new())?)
+                        }
                     };
                     let (names, annotations) = (reference.into_iter().collect(), BTreeMap::new());
                     images.push(ArchiveImage { manifest, index, names, annotations });
@@ -112,15 +138,17 @@ fn check_platform(name: &str, image: &ImageRecord, wanted: Option<&Platform>) ->
     })
 }
 
-/// The index over the images of several platforms that `name` stands for, if it does.
-fn index(store: &Store, name: &Reference, events: &Events) -> Result<Option<Index>> {
-    let variants = records(store, &store.variants(&name.to_string())?)?;
-    if variants.is_empty() {
-        return Ok(None);
-    }
+/// What an index over the images of several platforms lists, which are called `names`.
+fn entries(
+    store: &Store,
+    names: &[Reference],
+    images: &[ImageRecord],
+    events: &Events,
+) -> Result<Vec<IndexEntry>> {
+    let name = names.first().map(Reference::familiar).unwrap_or_default();
     let task = events.task(format!("exporting the platforms of {name}"));
-    let entries = index_entries(store, &variants, &task);
-    Ok(Some(Index::write(store, &task.finish(entries)?, &BTreeMap::new())?))
+    let entries = index_entries(store, images, &task);
+    task.finish(entries)
 }
 
 fn manifest(store: &Store, image: &ImageRecord, events: &Events) -> Result<Manifest> {

@@ -267,6 +267,35 @@ impl Engine {
         })
     }
 
+    /// Puts the images with these ids, which were built as `tag` if it has a name, on the list `name`, which
+    /// is made if there is none.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn list_built_images(&self, name: &str, tag: Option<&str>, ids: &[Digest]) -> Result<()> {
+        let store = self.store()?;
+        let tag = tag.map(find::parse).transpose()?.map(|tag| tag.to_string());
+        let mut members = Vec::with_capacity(ids.len());
+        for image in records(store, ids)? {
+            let task = Events::none().task(name);
+            let shown = tag.clone().unwrap_or_else(|| image.id.to_string());
+            members.extend(local_members(store, &shown, &[image], &task)?);
+        }
+        if tag.is_some() {
+            // Whatever is built for other platforms has the same name.
+            for member in &mut members {
+                member.name = format!("{}@{}", member.name, member.entry.digest);
+            }
+        }
+        self.change_list(name, |list| {
+            let list = list.get_or_insert_default();
+            for member in members {
+                list.put(member);
+            }
+            Ok(())
+        })
+    }
+
     /// Says something else of `image` on the list `name`; of the whole list when there is no image.
     ///
     /// # Errors

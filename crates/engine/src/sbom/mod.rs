@@ -18,6 +18,7 @@ use bld_event::Events;
 use bld_layer::{Kind, LayerError, Node, View, Walk};
 use serde_json::Value;
 
+use crate::images::ImageContents;
 use crate::{Engine, EngineError, Result};
 
 /// Largest database or lock file that is read, bytes.
@@ -66,16 +67,20 @@ impl Engine {
     /// When there is no such image, or its files cannot be read. A file that is damaged is passed
     /// over: it is somebody else's, and the document says what was found.
     pub fn sbom(&self, name: &str, events: &Events) -> Result<Value> {
-        let image = self.image_contents(name, events)?;
-        let packages =
-            scan(&image.files).map_err(|source| EngineError::Tree { path: "/".into(), source })?;
-        let created = image.config.get("created").and_then(Value::as_str).unwrap_or_default();
-        let shown = image
-            .name
-            .as_ref()
-            .map_or_else(|| image.record.id.to_string(), bld_oci::Reference::familiar);
-        Ok(spdx::document(&shown, &image.record.id, created, &packages))
+        document(&self.image_contents(name, events)?)
     }
+}
+
+/// The packages in `image`, as a document in SPDX 2.3.
+pub(crate) fn document(image: &ImageContents) -> Result<Value> {
+    let packages =
+        scan(&image.files).map_err(|source| EngineError::Tree { path: "/".into(), source })?;
+    let created = image.config.get("created").and_then(Value::as_str).unwrap_or_default();
+    let shown = image
+        .name
+        .as_ref()
+        .map_or_else(|| image.record.id.to_string(), bld_oci::Reference::familiar);
+    Ok(spdx::document(&shown, &image.record.id, created, &packages))
 }
 
 /// All packages that the files of `view` name.

@@ -1,6 +1,7 @@
 //! Registries that fail, and what becomes of the transfer.
 
 use std::io::{self, Read as _};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::{Duration, Instant};
@@ -131,6 +132,56 @@ async fn a_registry_that_cannot_resume_is_read_anew() {
     .await;
     result.unwrap();
     assert_eq!(server.log().iter().filter(|request| is_layer(request)).count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_blob_comes_in_pieces_that_are_resumed_by_themselves() {
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (counted, seen) = (Arc::clone(&now), Arc::clone(&most));
+    let config = Config { piece_size: 100_000, ..quick() };
+    let (server, _, result) = pull_through(config, move |request| {
+        if !is_layer(request) {
+            return Reply::Pass;
+        }
+        seen.fetch_max(counted.fetch_add(1, Relaxed) + 1, Relaxed);
+        std::thread::sleep(Duration::from_millis(50));
+        counted.fetch_sub(1, Relaxed);
+        match request.header("range") {
+            Some("bytes=200000-299999") => Reply::CutAfter(70_000),
+            Some("bytes=500000-599999") if request.nth < 9 => Reply::Close,
+            Some("bytes=700000-799999") => Reply::WithoutRange,
+            _ => Reply::Pass,
+        }
+    })
+    .await;
+    result.unwrap();
+    let asked = server.log();
+    let asked: Vec<_> = asked
+        .iter()
+        .filter(|r| is_layer(r))
+        .filter_map(|request| request.header("range"))
+        .collect();
+    assert_eq!(asked[0], "bytes=0-99999");
+    for range in ["bytes=200000-299999", "bytes=270000-299999", "bytes=900000-999999"] {
+        assert_eq!(
+            asked.iter().filter(|asked| **asked == range).count(),
+            1,
+            "{range} in {asked:?}"
+        );
+    }
+    assert!((2..=4).contains(&most.load(Relaxed)), "{most:?} at the same time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_blob_comes_in_one_where_there_are_no_pieces() {
+    let config = Config { piece_size: 100_000, ..quick() };
+    let (server, _, result) = pull_through(config, |request| match request.nth {
+        0 if is_layer(request) => Reply::WithoutRange,
+        _ => Reply::Pass,
+    })
+    .await;
+    result.unwrap();
+    assert_eq!(server.log().iter().filter(|request| is_layer(request)).count(), 1);
 }
 
 /// Receives a layer of a megabyte through a server with this behaviour, and what came out of the
@@ -297,7 +348,7 @@ async fn permission_is_not_taken_along_to_another_host() {
             password: "pw".into(),
         },
     };
-    let client = client(Config { credentials: std::sync::Arc::new(credentials), ..quick() });
+    let client = client(Config { credentials: Arc::new(credentials), ..quick() });
     let name = reference(&registry.host(), "app");
     assert_eq!(fetch(&client, &store, &name, &layer(&bytes)).await.unwrap(), digest);
 

@@ -352,11 +352,12 @@ impl Blobs {
             while let Some(row) = rows.next()? {
                 blobs.of_layers.entry(db::digest(row, 0)?).or_default().push(db::digest(row, 1)?);
             }
-            let mut select = db.prepare("SELECT id, manifest, layers FROM images")?;
+            let mut select = db.prepare("SELECT id, manifest, layers, said FROM images")?;
             let mut rows = select.query(())?;
             while let Some(row) = rows.next()? {
                 blobs.of_images.insert(db::digest(row, 0)?);
                 blobs.of_images.extend(db::optional_digest(row, 1)?);
+                blobs.of_images.extend(db::optional_digest(row, 3)?);
                 let layers = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
                 for layer in layers.as_chunks().0.iter().copied().map(Digest::from_bytes) {
                     blobs.of_images.extend(blobs.of_layers.get(&layer).into_iter().flatten());

@@ -21,7 +21,7 @@ pub(super) struct Roots {
     pub(super) locks: HashMap<Digest, Option<Lock>>,
     /// There are more to forget than fit in one pass.
     pub(super) more: bool,
-    /// Configs and manifests of the images that stay.
+    /// Configs and manifests of the images that stay, and what is said about them.
     documents: HashSet<Digest>,
     /// Layers of the images that stay.
     layers: HashSet<Digest>,
@@ -56,7 +56,8 @@ impl Roots {
             "SELECT id, manifest, layers, snapshot,
                  NOT EXISTS (SELECT 1 FROM tags WHERE image = images.id)
                  AND NOT EXISTS (SELECT 1 FROM variants WHERE image = images.id)
-                 AND NOT EXISTS (SELECT 1 FROM repo_digests WHERE image = images.id)
+                 AND NOT EXISTS (SELECT 1 FROM repo_digests WHERE image = images.id),
+                 said
              FROM images",
         )?;
         let mut kept: Vec<SnapshotId> = Vec::new();
@@ -72,6 +73,7 @@ impl Roots {
             }
             self.documents.insert(id);
             self.documents.extend(db::optional_digest(row, 1)?);
+            self.documents.extend(db::optional_digest(row, 5)?);
             let layers = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
             self.layers.extend(layers.as_chunks().0.iter().copied().map(Digest::from_bytes));
             kept.extend(snapshot);

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use bld_oci::Digest;
-use bld_store::{GcPolicy, GcReport, LayerBlob, Pruned, SnapshotId, Store};
+use bld_store::{GcPolicy, GcReport, LayerBlob, Pruned, SnapshotId, Store, StoreError};
 use serde_json::json;
 
 use crate::support::{Place, clear, digest, image, names, record, snapshot};
@@ -213,4 +213,33 @@ fn collecting_while_others_build() {
     assert_eq!(store.images().unwrap().len(), 4);
     assert_eq!(on_disk(&place).len(), 16);
     assert_eq!(store.check().unwrap(), []);
+}
+
+#[test]
+fn what_is_said_about_an_image_goes_with_it() {
+    let place = Place::new();
+    let store = place.open();
+    let one = image(&store, "one", None);
+    store.put_image(&one).unwrap();
+    store.tag("one", &one.id, None).unwrap();
+    let (old, said) = (store.put_blob(b"old").unwrap(), store.put_blob(b"said").unwrap());
+    assert!(matches!(
+        store.set_said(&digest("nowhere"), Some(&said)),
+        Err(StoreError::MissingImage { .. })
+    ));
+    store.set_said(&one.id, Some(&old)).unwrap();
+    store.set_said(&one.id, Some(&said)).unwrap();
+    drop(store);
+    let store = place.open();
+    clear(&store);
+    assert_eq!(store.said(&one.id).unwrap(), Some(said));
+    assert!(store.has_blob(&said) && !store.has_blob(&old));
+    // Putting the image again does not cost it.
+    store.put_image(&one).unwrap();
+    assert_eq!(store.said(&one.id).unwrap(), Some(said));
+    store.delete_image(&one.id).unwrap();
+    assert_eq!(store.said(&one.id).unwrap(), None);
+    drop(store);
+    clear(&place.open());
+    assert!(names(place.root().join("blobs/sha256")).is_empty());
 }

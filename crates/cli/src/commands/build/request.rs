@@ -8,7 +8,7 @@ use bld_dockerfile::suggest;
 use bld_engine::build::{BuildRequest, NetworkMode, OnFailure, SourcePolicy};
 use bld_oci::Platform;
 
-use super::{Args, caches, contexts, limits, outputs, secrets};
+use super::{Args, attest, caches, contexts, limits, outputs, secrets};
 use crate::commands::options::parse_host;
 use crate::error::{Failure, describe};
 
@@ -48,6 +48,7 @@ pub(super) fn build(args: &Args) -> Result<BuildRequest, Failure> {
         shm_size: args.shm_size,
         ulimits: args.ulimit.clone(),
         outputs: outputs::all(args)?,
+        attest: attest::asked(args)?,
         squash: args.squash,
         reproducible: args.reproducible,
         verify: args.verify,

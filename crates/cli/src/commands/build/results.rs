@@ -37,11 +37,28 @@ pub(super) fn prepare(args: &Args, outputs: &[Output]) -> Result<(), Failure> {
         }
         private_key(key)?;
     }
+    if args.manifest.is_some() && !outputs.is_empty() && !outputs.iter().any(is_stored) {
+        return Err(Failure::new("--manifest lists images of the store: add -o type=image"));
+    }
     for path in [&args.iidfile, &args.metadata_file].into_iter().flatten() {
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
         if let Some(Err(error)) = dir.map(fs::metadata) {
             return Err(Failure::new(format!("invalid output path {}: {error}", path.display())));
         }
+    }
+    Ok(())
+}
+
+fn is_stored(output: &Output) -> bool {
+    matches!(output, Output::Image { options, .. } if !options.naming.discard)
+        || matches!(output, Output::Docker { dest: None, .. })
+}
+
+/// Puts what was built on the list that was asked for.
+pub(super) fn list(args: &Args, session: &Session, result: &BuildResult) -> Result<(), Failure> {
+    if let Some(list) = &args.manifest {
+        let tag = args.tag.first().map(String::as_str);
+        session.engine.list_built_images(list, tag, &result.image_ids)?;
     }
     Ok(())
 }
