@@ -163,7 +163,7 @@ fn run_all(options: &Options, tally: &mut Tally) -> Result<()> {
     if let Some(bld) = &bld {
         step("A little torture");
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["torture", "--kills", "25", "--fills", "6", "--bld"]).arg(bld);
+        command.args(["torture", "--kills", "25", "--fills", "6", "--cuts", "5", "--bld"]).arg(bld);
         let fine = watch(&mut command, |_| {})?;
         tally.passed += u64::from(fine);
         tally.failed += u64::from(!fine);

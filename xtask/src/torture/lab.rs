@@ -143,6 +143,17 @@ impl Lab {
         Ok(())
     }
 
+    /// Takes the bridge of the containers away, and its rules.
+    pub(super) fn unplug(&self) {
+        // What is not there need not go.
+        for command in [
+            ["ip", "link", "delete", self.bridge.as_str()].as_slice(),
+            &["nft", "delete", "table", "ip", &self.bridge],
+        ] {
+            Cmd::new(command[0]).args(&command[1..]).run();
+        }
+    }
+
     /// Lets the store be, for somebody to look at; all else goes as always.
     pub(super) fn keep(mut self) -> String {
         self.env.keep();
@@ -152,13 +163,7 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        // What is not there need not go.
-        for command in [
-            ["ip", "link", "delete", self.bridge.as_str()].as_slice(),
-            &["nft", "delete", "table", "ip", &self.bridge],
-        ] {
-            Cmd::new(command[0]).args(&command[1..]).run();
-        }
+        self.unplug();
         let mut groups = Vec::new();
         find(Path::new("/sys/fs/cgroup"), &self.group, 4, &mut groups);
         for group in groups {

@@ -1,4 +1,4 @@
-//! `cargo xtask torture`: commands are killed, and disks filled, at any moment.
+//! `cargo xtask torture`: commands are killed, disks filled and the power cut, at any moment.
 //!
 //! After each blow, `bld system check` has to find the store sound, and nothing may be left on the
 //! machine: no mount, process, control group or link. Every few blows a build has to work and make
@@ -10,6 +10,8 @@
 mod fill;
 mod kill;
 mod lab;
+mod medium;
+mod power;
 mod random;
 
 use std::{os::unix::process::CommandExt as _, path::PathBuf, process::Command};
@@ -32,6 +34,9 @@ pub(crate) struct Options {
     /// How many times a small file system is filled to the last byte
     #[arg(long, default_value_t = 100)]
     fills: u64,
+    /// How many times the power is cut
+    #[arg(long, default_value_t = 100)]
+    cuts: u64,
     /// The seed of an earlier run, to do the same again
     #[arg(long)]
     seed: Option<u64>,
@@ -59,7 +64,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         again.args(["--mount", "--propagation", "private"]).arg(std::env::current_exe()?);
         again.args(["torture", "--inside", "--bld"]).arg(bld);
         again.args(["--kills", &options.kills.to_string()]);
-        again.args(["--fills", &options.fills.to_string(), "--seed", &seed.to_string()]);
+        again.args(["--fills", &options.fills.to_string(), "--cuts", &options.cuts.to_string()]);
+        again.args(["--seed", &seed.to_string()]);
         again.args(options.keep.then_some("--keep"));
         return Err(again.exec()).context("start unshare");
     }
@@ -78,6 +84,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let disk = fill::Disk::new()?;
         let lab = Lab::new(bld, &disk.place())?;
         let result = fill::run(&lab, &disk, options.fills, &mut Random::new(seed));
+        finish(lab, result, options.keep)?;
+    }
+    if options.cuts > 0 {
+        step(&format!("Cutting the power {} times", options.cuts));
+        let machine = power::Machine::new()?;
+        let lab = Lab::new(bld, &machine.place())?;
+        let result = power::run(&lab, &machine, options.cuts, &mut Random::new(seed));
         finish(lab, result, options.keep)?;
     }
     Ok(())
