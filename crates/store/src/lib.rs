@@ -131,6 +131,7 @@ mod store;
 mod sweep;
 mod temporary;
 mod work;
+mod write_out;
 
 pub use active::{Active, ContainerLayer};
 pub use blob::BlobWriter;

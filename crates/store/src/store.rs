@@ -13,6 +13,7 @@ use crate::hold::Held;
 use crate::layout;
 use crate::root::Root;
 use crate::session::{Abandoned, Session};
+use crate::write_out::WriteOut;
 
 /// A store on disk, shared by all processes that open the same root.
 ///
@@ -37,6 +38,8 @@ pub(crate) struct Inner {
     session: OnceLock<Session>,
     /// A session that has ended, to be used again; locked while one is started.
     pub(crate) abandoned: Mutex<Option<Abandoned>>,
+    /// None if it could not be started.
+    pub(crate) write_out: OnceLock<Option<WriteOut>>,
 }
 
 impl Store {
@@ -61,6 +64,7 @@ impl Store {
             damaged: Mutex::default(),
             session: OnceLock::new(),
             abandoned: Mutex::default(),
+            write_out: OnceLock::new(),
         };
         let store = Self(Arc::new(inner));
         epoch::enter(&store)?;

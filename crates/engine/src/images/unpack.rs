@@ -222,6 +222,7 @@ pub(crate) fn unpack(
         digest: blob.digest,
         source: bld_layer::LayerError::Stream { action: "decompress", source },
     };
+    store.write_out_early();
     let decoder = bld_layer::decoder(contents).map_err(damaged)?;
     let active = store.prepare(None)?;
     // Decompressing and hashing take as long as making the files.

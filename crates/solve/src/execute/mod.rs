@@ -46,6 +46,7 @@ pub(crate) fn execute(
     index: usize,
     traces: &mut Traces,
 ) -> Result<(SnapshotId, bool), StepFailure> {
+    build.env.store.write_out_early();
     let op = build.op(index);
     if matches!(op, Op::Http(_) | Op::Git(_)) {
         let fetched = build.env.sources.fetch(op, build.steps[index].id);

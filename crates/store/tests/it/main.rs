@@ -25,3 +25,4 @@ mod snapshots;
 mod stat_cache;
 mod steps;
 mod support;
+mod write_out;
