@@ -34,6 +34,7 @@ const TEST: &[Package] = &[
     package("bzip2", "bzip2"),
     package("chromium", "chromium"),
     package("crun", "crun"),
+    package("docker.io", "dockerd"),
     package("docker-registry", "docker-registry"),
     package("lighttpd", "lighttpd"),
     package("mmdebstrap", "mmdebstrap"),

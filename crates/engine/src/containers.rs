@@ -42,7 +42,8 @@ mod update;
 
 pub use attach::{Departure, DetachKeys};
 pub use bld_network::{Endpoint, PortWish, Protocol, Published, Subnet, SubnetParseError};
-pub use bld_sandbox::Resource;
+pub use bld_sandbox::cgroup::weighs_io;
+pub use bld_sandbox::{Resource, is_namespaced};
 pub use commit::CommitRequest;
 pub use control::Control;
 pub use copy::CopyOptions;
@@ -52,8 +53,8 @@ pub use find::ContainerFilter;
 pub use health::{Health, HealthStatus, Probe};
 pub use logs::{LogEntry, LogQuery};
 pub use model::{
-    Attachment, Container, DeviceMapping, HostConfig, Limits, LogDriver, Mount, MountSource,
-    NetworkMode, RestartCondition, RestartPolicy, State, Status,
+    Attachment, Container, DeviceMapping, HostConfig, IoKind, IoRate, Limits, LogDriver, Mount,
+    MountSource, NetworkMode, Propagation, RestartCondition, RestartPolicy, State, Status,
 };
 pub use process::ProcessId;
 pub use prune::Pruned;

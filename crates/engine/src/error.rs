@@ -500,7 +500,8 @@ pub enum EngineError {
     /// A volume cannot be called so.
     #[error(
         "{name:?} includes invalid characters for a local volume name, only \
-         \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed"
+         \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute \
+         path"
     )]
     VolumeName {
         /// As given.

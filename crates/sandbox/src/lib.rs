@@ -86,7 +86,9 @@ pub use error::SandboxError;
 pub use exec::{ExecSpec, exec_in};
 pub use process::{ExitStatus, Handle, Process};
 pub use signal::signal_number;
-pub use spawn::spawn;
-pub use spec::{Device, Mount, MountKind, Network, Resource, Rlimit, Root, Seccomp, Spec, Stdio};
+pub use spawn::{is_namespaced, spawn};
+pub use spec::{
+    Device, Mount, MountKind, Network, Propagation, Resource, Rlimit, Root, Seccomp, Spec, Stdio,
+};
 pub use trace::{Reads, Seen, Traced};
 pub use user::{Account, User, UserError, lookup_user};

@@ -35,10 +35,17 @@ impl ExitStatus {
 pub(crate) struct Leftovers {
     pub(crate) cgroup: Option<Cgroup>,
     pub(crate) stubs: Option<Stubs>,
+    /// The container has no process numbers of its own: what runs in it does not end with its first
+    /// process, and has to be killed.
+    pub(crate) outlives: bool,
 }
 
 impl Drop for Leftovers {
     fn drop(&mut self) {
+        if let Some(cgroup) = self.cgroup.as_ref().filter(|_| self.outlives) {
+            // What is stuck there is found by the next sweep.
+            let _ = cgroup.kill();
+        }
         if let Some(stubs) = self.stubs.take() {
             stubs.remove();
         }

@@ -42,6 +42,7 @@ pub fn spawn(spec: Spec) -> Result<Process, SandboxError> {
     check(&spec)?;
     let mut leftovers = Leftovers::default();
     let control = control_devices(&spec, &mut leftovers)?;
+    leftovers.outlives = spec.host_pid;
     let mut mounts = mounts::prepare(&spec, control)?;
     leftovers.stubs = mounts.stubs.take();
     let terminal = mounts.terminal.take();
@@ -50,8 +51,16 @@ pub fn spawn(spec: Spec) -> Result<Process, SandboxError> {
     let doors = cgroup.map(Cgroup::v1_doors).transpose()?.unwrap_or_default();
     let cgroup = cgroup.map(Cgroup::unified_fd).transpose()?.flatten();
 
-    let mut namespaces =
-        libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+    let mut namespaces = libc::CLONE_NEWNS;
+    if !spec.host_pid {
+        namespaces |= libc::CLONE_NEWPID;
+    }
+    if !spec.host_ipc {
+        namespaces |= libc::CLONE_NEWIPC;
+    }
+    if !spec.host_uts {
+        namespaces |= libc::CLONE_NEWUTS;
+    }
     let network = match spec.network {
         Network::Host => None,
         Network::None => {
@@ -119,17 +128,24 @@ fn check(spec: &Spec) -> Result<(), SandboxError> {
     if !spec.cwd.starts_with('/') {
         return invalid(format!("working directory {:?} is not absolute", spec.cwd));
     }
+    if spec.host_pid && spec.cgroup.is_none() {
+        return invalid("the host's processes are only shared with a control group".to_owned());
+    }
     let own_network = !matches!(spec.network, Network::Host);
     for (name, _) in &spec.sysctls {
-        if !is_namespaced(name, own_network) {
+        if !is_namespaced(name, own_network)
+            || (spec.host_uts && name == "kernel.domainname")
+            || (spec.host_ipc && !name.starts_with("net.") && name != "kernel.domainname")
+        {
             return invalid(format!("sysctl {name:?} is not the container's own"));
         }
     }
     Ok(())
 }
 
-/// Whether a kernel parameter exists once for each container, as Docker decides it.
-fn is_namespaced(name: &str, own_network: bool) -> bool {
+/// Whether a kernel parameter exists once for each container, as Docker decides it; those of the
+/// network do where the container has its `own_network`.
+pub fn is_namespaced(name: &str, own_network: bool) -> bool {
     const IPC: [&str; 8] = [
         "kernel.msgmax",
         "kernel.msgmnb",

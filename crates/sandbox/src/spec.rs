@@ -24,6 +24,13 @@ pub struct Spec {
     pub user: User,
     /// Host name; none keeps the host's.
     pub hostname: Option<String>,
+    /// It sees the host's processes, and may signal those of the same user. Needs a control group, by
+    /// which what is left in it is killed when its first process has ended.
+    pub host_pid: bool,
+    /// It shares the host's names, and may change them if it may.
+    pub host_uts: bool,
+    /// It shares the host's memory segments, semaphores and message queues, `/dev/shm` included.
+    pub host_ipc: bool,
     /// Mounts, made in this order: later ones lie over earlier ones.
     pub mounts: Vec<Mount>,
     /// What root may do. See [`Capabilities::docker`].
@@ -80,6 +87,9 @@ impl Spec {
             cwd: "/".to_owned(),
             user: User::default(),
             hostname: None,
+            host_pid: false,
+            host_uts: false,
+            host_ipc: false,
             mounts: Vec::new(),
             capabilities: Capabilities::docker(),
             seccomp: Seccomp::Default,
@@ -149,6 +159,15 @@ pub enum MountKind {
         read_only: bool,
         /// Mounts below the source come along.
         recursive: bool,
+        /// Whether what is mounted later on one side shows up on the other.
+        propagation: Propagation,
+    },
+    /// Layers of an image as they are: never written.
+    Layers {
+        /// The layers, lowest first; at least one.
+        lowers: Vec<PathBuf>,
+        /// What of them is shown; none: all. Links lead nowhere else.
+        path: Option<String>,
     },
     /// An empty directory in memory.
     Tmpfs {
@@ -162,6 +181,8 @@ pub enum MountKind {
         gid: u32,
         /// Programs in it may not be run.
         no_exec: bool,
+        /// Writes are refused.
+        read_only: bool,
     },
     /// A file that exists only in memory and only for this process: secrets, scripts, hosts.
     File {
@@ -176,6 +197,19 @@ pub enum MountKind {
         /// Writes are refused.
         read_only: bool,
     },
+}
+
+/// Whether mounts that are made later show up on the other side of a bind mount. See
+/// mount_namespaces(7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Propagation {
+    /// On neither side.
+    #[default]
+    Private,
+    /// Those of the host show up in the container.
+    Slave,
+    /// Those of each side show up on the other.
+    Shared,
 }
 
 /// System call filter.

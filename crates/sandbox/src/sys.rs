@@ -79,11 +79,18 @@ struct MountAttr {
 /// mount_setattr(2) on the mount that `fd` is the root of: adds `attributes` and makes it private,
 /// so that nothing mounted on either side appears on the other.
 pub(crate) fn seal_mount(fd: impl AsFd, attributes: MountAttrFlags, recursive: bool) -> Result<()> {
-    let attr = MountAttr {
-        set: u64::from(attributes.bits()),
-        propagation: libc::MS_PRIVATE,
-        ..MountAttr::default()
-    };
+    set_mount(fd, attributes, libc::MS_PRIVATE, recursive)
+}
+
+/// mount_setattr(2): adds `attributes` and sets the propagation, one of `MS_PRIVATE`, `MS_SLAVE` and
+/// `MS_SHARED`.
+pub(crate) fn set_mount(
+    fd: impl AsFd,
+    attributes: MountAttrFlags,
+    propagation: u64,
+    recursive: bool,
+) -> Result<()> {
+    let attr = MountAttr { set: u64::from(attributes.bits()), propagation, ..MountAttr::default() };
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is an empty C string and `attr` is as long as its size says.
     unsafe {

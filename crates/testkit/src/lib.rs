@@ -15,6 +15,7 @@
 //! - [`Archive`], [`write_archive`]: read and write images as OCI archives.
 //! - [`Tarball`]: archives of what no shell can make.
 //! - [`read_tree`]: everything about the files below a directory.
+//! - [`Docker`]: the real docker, with a daemon of its own.
 //! - [`peer`]: other container tools.
 //! - [`Terminal`]: a program on a terminal.
 //! - [`HostState`]: mounts, links, control groups and processes, before and after.
@@ -24,6 +25,7 @@
 mod actions;
 mod archive;
 mod command;
+mod docker;
 mod env;
 mod host;
 pub mod http;
@@ -42,6 +44,7 @@ mod tree;
 pub use actions::ActionsCache;
 pub use archive::{Archive, Entry, Kind, write_archive};
 pub use command::{Cmd, Output};
+pub use docker::Docker;
 pub use env::TestEnv;
 pub use host::HostState;
 pub use peers::{PODMAN_LIMITS, peer};

@@ -212,7 +212,9 @@ pub(super) fn show(
             let options = Options { missing: Missing::Error, ..Options::default() };
             for document in &documents {
                 // What a template prints ends in a newline of its own, as docker has it.
-                let text = template.render(&document.value, &options)?;
+                // Unlike one that cannot be read, a template that does not fit is an ordinary failure.
+                let text = template.render(&document.value, &options);
+                let text = text.map_err(|error| Failure::from(error).with_code(1))?;
                 session.print(&format!("{text}\n"))?;
             }
         }

@@ -1,5 +1,8 @@
 //! `bld kill`
 
+use bld_engine::EngineError;
+
+use crate::error::Failure;
 use crate::session::{Outcome, Session};
 
 /// Kill one or more running containers
@@ -13,5 +16,12 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
-    session.each(&args.containers, |name| Ok(session.engine.kill_container(name, &args.signal)?))
+    session.each(&args.containers, |name| {
+        session.engine.kill_container(name, &args.signal).map_err(|error| match error {
+            EngineError::NoSuchContainer { .. } | EngineError::NotRunning { .. } => {
+                Failure::from(error).about(&format!("cannot kill container: {name}"))
+            }
+            other => other.into(),
+        })
+    })
 }

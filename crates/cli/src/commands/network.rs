@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use bld_engine::EngineError;
-use bld_engine::containers::{Attachment, Subnet};
+use bld_engine::containers::{Attachment, Subnet, SubnetParseError};
 use bld_engine::networks::{Network as Found, NetworkRequest};
 use clap::Subcommand;
 
@@ -93,7 +93,7 @@ struct CreateArgs {
     opt: Vec<String>,
     /// Subnet in CIDR format that represents a network segment
     #[arg(long, value_name = "subnet")]
-    subnet: Option<Subnet>,
+    subnet: Option<String>,
     #[arg(value_name = "NETWORK")]
     name: String,
 }
@@ -213,9 +213,11 @@ fn create(args: &CreateArgs, session: &Session) -> Outcome {
         return Err(Failure::new("IPv6 on networks is not supported yet")
             .with_hint("published ports are reached by IPv6 all the same"));
     }
+    let subnet = args.subnet.as_deref().map(str::parse::<Subnet>).transpose();
+    let subnet = subnet.map_err(|error: SubnetParseError| Failure::new(error.to_string()))?;
     let network = session.engine.create_network(&NetworkRequest {
         name: args.name.clone(),
-        subnet: args.subnet,
+        subnet,
         gateway: args.gateway,
         ip_range: args.ip_range,
         internal: args.internal,

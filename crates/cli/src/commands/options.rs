@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bld_engine::containers::{
-    CreateRequest, HostConfig, Limits, LogDriver, NetworkMode, RestartPolicy,
+    CreateRequest, HostConfig, IoKind, Limits, LogDriver, NetworkMode, RestartCondition, weighs_io,
 };
 
 use bld_oci::Healthcheck;
@@ -29,9 +29,15 @@ pub(crate) struct Options {
     /// Add a custom host-to-IP mapping (host:ip)
     #[arg(long, value_name = "list")]
     add_host: Vec<String>,
+    /// Add an annotation to the container (shown by inspect)
+    #[arg(long, value_name = "map")]
+    annotation: Vec<String>,
     /// Attach to STDIN, STDOUT or STDERR
     #[arg(short, long, value_name = "list")]
     pub(super) attach: Vec<String>,
+    /// Block IO (relative weight), between 10 and 1000, or 0 to disable (default 0)
+    #[arg(long, value_name = "uint16")]
+    blkio_weight: Option<u16>,
     /// Add Linux capabilities
     #[arg(long, value_name = "list")]
     cap_add: Vec<String>,
@@ -62,6 +68,18 @@ pub(crate) struct Options {
     /// Add a host device to the container
     #[arg(long, value_name = "list")]
     device: Vec<String>,
+    /// Limit read rate (bytes per second) from a device
+    #[arg(long, value_name = "list")]
+    device_read_bps: Vec<String>,
+    /// Limit read rate (IO per second) from a device
+    #[arg(long, value_name = "list")]
+    device_read_iops: Vec<String>,
+    /// Limit write rate (bytes per second) to a device
+    #[arg(long, value_name = "list")]
+    device_write_bps: Vec<String>,
+    /// Limit write rate (IO per second) to a device
+    #[arg(long, value_name = "list")]
+    device_write_iops: Vec<String>,
     /// Set custom DNS servers
     #[arg(long, value_name = "list")]
     dns: Vec<String>,
@@ -71,6 +89,9 @@ pub(crate) struct Options {
     /// Set custom DNS search domains
     #[arg(long, value_name = "list")]
     dns_search: Vec<String>,
+    /// Container NIS domain name
+    #[arg(long, value_name = "string")]
+    domainname: Option<String>,
     /// Overwrite the default ENTRYPOINT of the image
     #[arg(long, value_name = "string")]
     entrypoint: Option<String>,
@@ -83,6 +104,9 @@ pub(crate) struct Options {
     /// Expose a port or a range of ports
     #[arg(long, value_name = "list")]
     expose: Vec<String>,
+    /// Add additional groups to join
+    #[arg(long, value_name = "list")]
+    group_add: Vec<String>,
     /// Command to run to check health
     #[arg(long, value_name = "string")]
     health_cmd: Option<String>,
@@ -110,6 +134,9 @@ pub(crate) struct Options {
     /// Keep STDIN open even if not attached
     #[arg(short, long)]
     pub(super) interactive: bool,
+    /// IPC mode to use (private, shareable or host)
+    #[arg(long, value_name = "string", value_parser = parse::ipc)]
+    ipc: Option<bool>,
     /// Set meta data on a container
     #[arg(short, long, value_name = "list")]
     label: Vec<String>,
@@ -152,6 +179,9 @@ pub(crate) struct Options {
     /// Tune host's OOM preferences (-1000 to 1000)
     #[arg(long, value_name = "int", allow_hyphen_values = true)]
     oom_score_adj: Option<i32>,
+    /// PID namespace to use (host)
+    #[arg(long, value_name = "string", value_parser = parse::pid)]
+    pid: Option<bool>,
     /// Tune container pids limit (set -1 for unlimited)
     #[arg(long, value_name = "int", allow_hyphen_values = true)]
     pids_limit: Option<i64>,
@@ -180,8 +210,8 @@ pub(crate) struct Options {
     #[arg(long)]
     read_only: bool,
     /// Restart policy to apply when a container exits
-    #[arg(long, value_name = "string", value_parser = parse::restart)]
-    restart: Option<RestartPolicy>,
+    #[arg(long, value_name = "string")]
+    restart: Option<String>,
     /// Automatically remove the container and its associated anonymous volumes when it exits
     #[arg(long)]
     pub(super) rm: bool,
@@ -198,7 +228,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "int", allow_hyphen_values = true)]
     stop_timeout: Option<i64>,
     /// Sysctl options
-    #[arg(long, value_name = "map")]
+    #[arg(long, value_name = "map", value_parser = parse::sysctl)]
     sysctl: Vec<String>,
     /// Mount a tmpfs directory
     #[arg(long, value_name = "list")]
@@ -212,6 +242,12 @@ pub(crate) struct Options {
     /// Username or UID (format: <name|uid>[:<group|gid>])
     #[arg(short, long, value_name = "string")]
     user: Option<String>,
+    /// User namespace to use (host)
+    #[arg(long, value_name = "string", value_parser = parse::userns)]
+    userns: Option<()>,
+    /// UTS namespace to use (host)
+    #[arg(long, value_name = "string", value_parser = parse::uts)]
+    uts: Option<bool>,
     /// Bind mount a volume
     #[arg(short, long, value_name = "list")]
     volume: Vec<String>,
@@ -299,10 +335,18 @@ impl Options {
     pub(super) fn without_effect(&self) -> Vec<&'static str> {
         let on_host = self.network.first().is_some_and(|network| network == "host");
         let published = self.publish_all || !self.publish.is_empty();
-        let notes = [(
-            on_host && published,
-            "WARNING: Published ports are discarded when using host network mode",
-        )];
+        let weight = self.blkio_weight.is_some_and(|weight| weight > 0);
+        let notes = [
+            (
+                on_host && published,
+                "WARNING: Published ports are discarded when using host network mode",
+            ),
+            (
+                weight && !weighs_io(),
+                "WARNING: Your kernel does not support Block I/O weight or the cgroup is not mounted. \
+                 Weight discarded.",
+            ),
+        ];
         notes.into_iter().filter_map(|(given, note)| given.then_some(note)).collect()
     }
 
@@ -314,6 +358,16 @@ impl Options {
         }
         if shared && self.hostname.is_some() {
             return Err(Failure::new("conflicting options: hostname and the network mode"));
+        }
+        let restart = self.restart.as_deref().map(parse::restart).transpose()?.unwrap_or_default();
+        if self.rm && restart.name != RestartCondition::No {
+            return Err(Failure::new(
+                "conflicting options: cannot specify both --restart and --rm",
+            ));
+        }
+        let host_uts = self.uts.unwrap_or(false);
+        if host_uts && self.hostname.is_some() {
+            return Err(Failure::new("conflicting options: hostname and the UTS mode"));
         }
         let mut ports = Vec::new();
         for word in &self.publish {
@@ -332,7 +386,7 @@ impl Options {
             publish_all: self.publish_all,
             links: links.collect(),
             auto_remove: self.rm,
-            restart: self.restart.clone().unwrap_or_default(),
+            restart,
             stop_timeout: self.stop_timeout,
             log: self.log()?,
             log_options: self.log_opt.iter().map(|word| parse::label(word)).collect(),
@@ -359,12 +413,29 @@ impl Options {
                 .map(|device| parse::device(device))
                 .collect::<Result<_, _>>()?,
             oom_score_adj: self.oom_score_adj,
-            limits: self.limits(),
+            groups: self.group_add.clone(),
+            domainname: self.domainname.clone().unwrap_or_default(),
+            annotations: self.annotation.iter().map(|word| parse::label(word)).collect(),
+            host_pid: self.pid.unwrap_or(false),
+            host_uts,
+            host_ipc: self.ipc.unwrap_or(false),
+            limits: self.limits()?,
         })
     }
 
-    fn limits(&self) -> Limits {
-        Limits {
+    fn limits(&self) -> Result<Limits, Failure> {
+        let rates = [
+            (IoKind::ReadBytes, &self.device_read_bps),
+            (IoKind::WriteBytes, &self.device_write_bps),
+            (IoKind::Reads, &self.device_read_iops),
+            (IoKind::Writes, &self.device_write_iops),
+        ];
+        let rates = rates
+            .into_iter()
+            .flat_map(|(kind, words)| words.iter().map(move |word| parse::rate(kind, word)));
+        Ok(Limits {
+            io_weight: self.blkio_weight.filter(|weight| *weight > 0),
+            io_rates: rates.collect::<Result<_, _>>()?,
             memory: self.memory.filter(|memory| *memory > 0),
             memory_swap: self.memory_swap.filter(|swap| *swap != 0),
             memory_reservation: self.memory_reservation.filter(|memory| *memory > 0),
@@ -378,7 +449,7 @@ impl Options {
                 .pids_limit
                 .and_then(|limit| u64::try_from(limit).ok())
                 .filter(|limit| *limit > 0),
-        }
+        })
     }
 
     fn log(&self) -> Result<LogDriver, Failure> {

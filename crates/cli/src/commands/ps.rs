@@ -263,7 +263,7 @@ fn networks(container: &Container) -> String {
 fn mount_name(source: &MountSource, whole: bool) -> String {
     let name = match source {
         MountSource::Bind { path, .. } => path.display().to_string(),
-        MountSource::Volume { name, .. } => name.clone(),
+        MountSource::Volume { name, .. } | MountSource::Image { name, .. } => name.clone(),
         MountSource::Tmpfs { .. } => String::new(),
     };
     if whole { name } else { ellipsis(&name, MOUNT_WIDTH) }

@@ -1,6 +1,6 @@
 //! `bld update`
 
-use bld_engine::containers::{Limits, RestartPolicy, UpdateRequest};
+use bld_engine::containers::{Limits, UpdateRequest};
 
 use super::options::{parse_restart, parse_swap};
 use crate::error::Failure;
@@ -10,6 +10,9 @@ use crate::session::{Outcome, Session};
 /// Update configuration of one or more containers
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// Block IO (relative weight), between 10 and 1000, or 0 to disable (default 0)
+    #[arg(long, value_name = "uint16")]
+    blkio_weight: Option<u16>,
     /// Limit CPU CFS (Completely Fair Scheduler) period
     #[arg(long, value_name = "int")]
     cpu_period: Option<u64>,
@@ -41,14 +44,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "int", allow_hyphen_values = true)]
     pids_limit: Option<i64>,
     /// Restart policy to apply when a container exits
-    #[arg(long, value_name = "string", value_parser = parse_restart)]
-    restart: Option<RestartPolicy>,
+    #[arg(long, value_name = "string")]
+    restart: Option<String>,
     #[arg(required = true, value_name = "CONTAINER")]
     containers: Vec<String>,
 }
 
 pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
-    let request = request(args);
+    let request = request(args)?;
     if request.is_empty() {
         return Err(Failure::new("you must provide one or more flags when using this command"));
     }
@@ -58,9 +61,9 @@ pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
     })
 }
 
-fn request(args: &Args) -> UpdateRequest {
+fn request(args: &Args) -> Result<UpdateRequest, Failure> {
     let pids = args.pids_limit.filter(|limit| *limit > 0);
-    UpdateRequest {
+    Ok(UpdateRequest {
         limits: Limits {
             memory: args.memory.filter(|memory| *memory > 0),
             memory_swap: args.memory_swap.filter(|swap| *swap != 0),
@@ -72,8 +75,10 @@ fn request(args: &Args) -> UpdateRequest {
             cpuset_cpus: args.cpuset_cpus.clone().filter(|cpus| !cpus.is_empty()),
             cpuset_mems: args.cpuset_mems.clone().filter(|nodes| !nodes.is_empty()),
             pids: pids.map(i64::unsigned_abs),
+            io_weight: args.blkio_weight.filter(|weight| *weight > 0),
+            io_rates: Vec::new(),
         },
         unlimited_pids: args.pids_limit.is_some() && pids.is_none(),
-        restart: args.restart.clone(),
-    }
+        restart: args.restart.as_deref().map(parse_restart).transpose()?,
+    })
 }

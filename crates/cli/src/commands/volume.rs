@@ -122,7 +122,10 @@ fn create(args: &CreateArgs, session: &Session) -> Outcome {
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .collect();
     let volume = match args.name.as_ref().or(args.named.as_ref()) {
-        Some(name) => session.engine.create_volume(name, &labels)?,
+        Some(name) => session
+            .engine
+            .create_volume(name, &labels)
+            .map_err(|error| Failure::from(error).about(&format!("create {name}")))?,
         None => session.engine.create_anonymous_volume()?,
     };
     session.say(&volume.name)?;

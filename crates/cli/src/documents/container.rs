@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use bld_engine::containers::{
-    Attachment, Container, Endpoint, Health, Mount, MountSource, NetworkMode, Published, Status,
+    Attachment, Container, Endpoint, Health, HostConfig, IoKind, Limits, Mount, MountSource,
+    NetworkMode, Published, Status,
 };
 
 use crate::output::ports;
@@ -143,6 +144,11 @@ fn mount_point(mount: &Mount, place: &str) -> Value {
         MountSource::Bind { path, .. } => ("bind", None, path.display().to_string()),
         MountSource::Volume { name, .. } => ("volume", Some(name), place.to_owned()),
         MountSource::Tmpfs { .. } => ("tmpfs", None, String::new()),
+        MountSource::Image { name, .. } => ("image", None, name.clone()),
+    };
+    let propagation = match &mount.source {
+        MountSource::Bind { propagation, .. } => propagation.name(),
+        _ => "",
     };
     let mut point = json!({
         "Type": kind,
@@ -150,7 +156,7 @@ fn mount_point(mount: &Mount, place: &str) -> Value {
         "Destination": mount.target,
         "Mode": if mount.read_only { "ro" } else { "" },
         "RW": !mount.read_only,
-        "Propagation": if kind == "bind" { "rprivate" } else { "" },
+        "Propagation": propagation,
     });
     if let Some(name) = name {
         point["Name"] = json!(name);
@@ -191,7 +197,7 @@ fn host_config(container: &Container) -> Value {
             })
         })
         .collect();
-    json!({
+    let mut value = json!({
         "Binds": binds(container),
         "LogConfig": {"Type": host.log.name(), "Config": host.log_options},
         "NetworkMode": host.network.name(),
@@ -224,7 +230,42 @@ fn host_config(container: &Container) -> Value {
         "CpusetCpus": limits.cpuset_cpus.clone().unwrap_or_default(),
         "CpusetMems": limits.cpuset_mems.clone().unwrap_or_default(),
         "PidsLimit": limits.pids,
+    });
+    for more in [shared(host), devices_share(limits)] {
+        if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
+            value.extend(more);
+        }
+    }
+    value
+}
+
+/// What it shares with the host, and what is noted of it.
+fn shared(host: &HostConfig) -> Value {
+    json!({
+        "GroupAdd": (!host.groups.is_empty()).then_some(&host.groups),
+        "Annotations": host.annotations,
+        "UTSMode": if host.host_uts { "host" } else { "" },
+        "IpcMode": if host.host_ipc { "host" } else { "private" },
+        "UsernsMode": "",
+        "PidMode": if host.host_pid { "host" } else { "" },
+        "CgroupnsMode": "private",
     })
+}
+
+/// What block devices give it.
+fn devices_share(limits: &Limits) -> Value {
+    json!({
+        "BlkioWeight": limits.io_weight.unwrap_or(0),
+        "BlkioDeviceReadBps": rates(limits, IoKind::ReadBytes),
+        "BlkioDeviceWriteBps": rates(limits, IoKind::WriteBytes),
+        "BlkioDeviceReadIOps": rates(limits, IoKind::Reads),
+        "BlkioDeviceWriteIOps": rates(limits, IoKind::Writes),
+    })
+}
+
+fn rates(limits: &Limits, kind: IoKind) -> Vec<Value> {
+    let rates = limits.io_rates.iter().filter(|rate| rate.kind == kind);
+    rates.map(|rate| json!({"Path": rate.device, "Rate": rate.rate})).collect()
 }
 
 fn config(container: &Container) -> Value {
@@ -232,7 +273,7 @@ fn config(container: &Container) -> Value {
     let image = super::image::Config::of(config);
     let mut value = json!({
         "Hostname": host.hostname,
-        "Domainname": "",
+        "Domainname": host.domainname,
         "AttachStdin": false,
         "AttachStdout": false,
         "AttachStderr": false,

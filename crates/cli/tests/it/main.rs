@@ -41,6 +41,8 @@ mod moving;
 mod network;
 mod networks;
 mod output;
+mod peer;
+mod places;
 mod platforms;
 mod policy;
 mod remote;

@@ -57,6 +57,6 @@ fn volumes(container: &Container) -> impl Iterator<Item = (&str, &str, bool)> {
         MountSource::Volume { name, .. } => {
             Some((name.as_str(), mount.target.as_str(), mount.read_only))
         }
-        MountSource::Bind { .. } | MountSource::Tmpfs { .. } => None,
+        MountSource::Bind { .. } | MountSource::Tmpfs { .. } | MountSource::Image { .. } => None,
     })
 }

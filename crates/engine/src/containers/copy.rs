@@ -309,6 +309,12 @@ impl Engine {
                     format!("{} is a tmpfs, which is there while the container runs", mount.target);
                 return Err(EngineError::Invalid { what });
             }
+            MountSource::Image { name, .. } => {
+                let target = &mount.target;
+                let what =
+                    format!("{target} is image {name}, which is there while the container runs");
+                return Err(EngineError::Invalid { what });
+            }
         };
         let mut tree = Tree::plain(&dir)?;
         tree.sealed = sealed(container, Some(mount));

@@ -142,7 +142,7 @@ impl Engine {
         let active = store.prepare(Some(snapshot))?;
         let view = View::new(active.layers().to_vec());
         let wanted = self.wanted_mounts(request)?;
-        container.mounts = self.resolve_mounts(wanted, &container.config, &view)?;
+        container.mounts = self.resolve_mounts(wanted, &container.config, &view, events)?;
         self.enter(&mut container, request.name.as_deref())?;
         let kept = active.keep(&container.id).map_err(EngineError::from);
         match kept {
@@ -270,6 +270,7 @@ impl Engine {
         mut mounts: Vec<Mount>,
         config: &ContainerConfig,
         image: &View,
+        events: &Events,
     ) -> Result<Vec<Mount>> {
         for path in &config.volumes {
             let path = clean(path);
@@ -285,7 +286,7 @@ impl Engine {
             }
             mount.target = clean(&mount.target);
             match &mut mount.source {
-                MountSource::Bind { path, create } => {
+                MountSource::Bind { path, create, .. } => {
                     if !path.exists() {
                         if !*create {
                             return Err(EngineError::BindSource { path: path.clone() });
@@ -303,6 +304,18 @@ impl Engine {
                     if *copy {
                         volume.fill(image, Path::new(&mount.target))?;
                     }
+                }
+                MountSource::Image { name, id, subpath } => {
+                    let found = self.find_image(name)?;
+                    let snapshot = self.unpack_image(&found, events)?;
+                    let view = View::new(self.store()?.layers(snapshot)?);
+                    let is_there = |path: &String| matches!(view.resolve(path), Ok(Some(_)));
+                    if let Some(path) = subpath.as_ref().filter(|path| !is_there(path)) {
+                        let what = format!("cannot access path {path}: no such file or directory");
+                        return Err(EngineError::Invalid { what });
+                    }
+                    *id = Some(found.id);
+                    mount.read_only = true;
                 }
                 MountSource::Tmpfs { .. } => {}
             }
@@ -326,6 +339,9 @@ fn check(request: &CreateRequest) -> Result<()> {
     let invalid = |what: &str| Err(EngineError::Invalid { what: what.to_owned() });
     if request.host.limits.memory.is_some_and(|memory| memory < 6 << 20) {
         return invalid("Minimum memory limit allowed is 6MB");
+    }
+    if request.host.limits.io_weight.is_some_and(|weight| !(10..=1000).contains(&weight)) {
+        return invalid("Range of blkio weight is from 10 to 1000");
     }
     LogBound::of(&request.host)?;
     if let Some(signal) = &request.stop_signal

@@ -128,7 +128,8 @@ impl Engine {
             return Err(EngineError::NotRunning { container: id() });
         };
         let user = request.user.as_ref().unwrap_or(&container.config.user);
-        let account = spec::account(&self.container_view(container)?, user)?;
+        let account =
+            spec::account(&self.container_view(container)?, user, &container.host.groups)?;
         let mut env = spec::environment(container, request.tty, &account.home);
         for variable in &request.env {
             match variable.split_once('=') {

@@ -93,9 +93,9 @@ impl Engine {
         Ok(containers)
     }
 
-    /// The image of every container.
+    /// The images of every container.
     pub(crate) fn containers_using(&self) -> Result<Vec<Digest>> {
-        Ok(self.all_containers()?.into_iter().map(|container| container.image).collect())
+        Ok(self.all_containers()?.iter().flat_map(Container::images).collect())
     }
 
     /// The images `names` stand for and all that are built upon them.

@@ -183,6 +183,10 @@ impl Engine {
         if !names::is_valid(new) {
             return Err(EngineError::ContainerName { name: new.to_owned() });
         }
+        if container.name == new {
+            let what = "renaming a container with the same name as its current name".to_owned();
+            return Err(EngineError::Invalid { what });
+        }
         match self.store()?.rename_container(&container.id, new) {
             Err(StoreError::NameTaken { name, id }) => {
                 return Err(EngineError::NameInUse { name, id });

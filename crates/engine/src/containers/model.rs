@@ -59,6 +59,15 @@ impl Container {
         self.id.chars().take(12).collect()
     }
 
+    /// The images it cannot do without: the one it was made from and those that are mounted.
+    pub(crate) fn images(&self) -> impl Iterator<Item = Digest> {
+        let mounted = self.mounts.iter().filter_map(|mount| match &mount.source {
+            MountSource::Image { id, .. } => *id,
+            _ => None,
+        });
+        std::iter::once(self.image).chain(mounted)
+    }
+
     /// Whether it is on the network `name`, the host's and none included.
     pub fn is_on(&self, name: &str) -> bool {
         self.networks.contains_key(name) || self.host.network.name() == name
@@ -138,6 +147,18 @@ pub struct HostConfig {
     pub sysctls: BTreeMap<String, String>,
     /// Devices of the host.
     pub devices: Vec<DeviceMapping>,
+    /// Groups its processes are in besides their user's, by name or number.
+    pub groups: Vec<String>,
+    /// NIS domain name; none when empty.
+    pub domainname: String,
+    /// Notes for whoever reads them.
+    pub annotations: BTreeMap<String, String>,
+    /// It sees the host's processes.
+    pub host_pid: bool,
+    /// It has the host's name, and may change it.
+    pub host_uts: bool,
+    /// It shares memory, semaphores and message queues with the host.
+    pub host_ipc: bool,
     /// Adjustment of the score by which the kernel chooses whom to kill for lack of memory.
     pub oom_score_adj: Option<i32>,
     /// Limits of its control group.
@@ -179,6 +200,35 @@ pub struct Limits {
     pub cpuset_mems: Option<String>,
     /// Processes and threads.
     pub pids: Option<u64>,
+    /// Relative weight at block devices, 10 to 1000.
+    pub io_weight: Option<u16>,
+    /// What block devices give at most.
+    pub io_rates: Vec<IoRate>,
+}
+
+/// The most that a block device of the host gives in a second.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IoRate {
+    /// The device.
+    pub device: PathBuf,
+    /// What is limited.
+    pub kind: IoKind,
+    /// How much it may be.
+    pub rate: u64,
+}
+
+/// What of a block device is limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IoKind {
+    /// Bytes read.
+    ReadBytes,
+    /// Bytes written.
+    WriteBytes,
+    /// Reads.
+    Reads,
+    /// Writes.
+    Writes,
 }
 
 /// What network a container is on at first.
@@ -335,6 +385,12 @@ pub enum MountSource {
         path: PathBuf,
         /// It is made, as a directory, when it does not exist.
         create: bool,
+        /// Whether mounts that are made later show up on the other side.
+        #[serde(default)]
+        propagation: Propagation,
+        /// What is mounted below it stays out.
+        #[serde(default)]
+        shallow: bool,
     },
     /// A volume.
     Volume {
@@ -351,7 +407,59 @@ pub enum MountSource {
         size: Option<u64>,
         /// Permission bits.
         mode: u32,
+        /// Owner and group.
+        #[serde(default)]
+        owner: (u32, u32),
+        /// Programs in it may be run.
+        #[serde(default)]
+        exec: bool,
     },
+    /// The files of an image, which are never written.
+    Image {
+        /// How the image was called.
+        name: String,
+        /// Which one it is; known once the container is created.
+        id: Option<Digest>,
+        /// What of it is shown; none: all.
+        subpath: Option<String>,
+    },
+}
+
+/// Whether mounts that are made later show up on the other side of a bind mount.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Propagation {
+    /// On neither side; those below it as well.
+    #[default]
+    RPrivate,
+    /// On neither side.
+    Private,
+    /// The host's in the container; those below it as well.
+    RSlave,
+    /// The host's in the container.
+    Slave,
+    /// On both sides; those below it as well.
+    RShared,
+    /// On both sides.
+    Shared,
+}
+
+impl Propagation {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::RPrivate, Self::Private, Self::RSlave, Self::Slave, Self::RShared, Self::Shared];
+
+    /// `rprivate`, `private`, `rslave`, `slave`, `rshared` or `shared`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RPrivate => "rprivate",
+            Self::Private => "private",
+            Self::RSlave => "rslave",
+            Self::Slave => "slave",
+            Self::RShared => "rshared",
+            Self::Shared => "shared",
+        }
+    }
 }
 
 /// Where in its life a container is.

@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 
 use bld_layer::View;
+use bld_oci::Digest;
+use bld_sandbox::cgroup::{IoKind, IoRate};
 use bld_sandbox::{
     Account, Capabilities, CgroupSpec, Device, Limits as CgroupLimits, MountKind, Resource, Rlimit,
     Root, Seccomp, Spec, Stdio, lookup_user,
 };
 
 use super::create::set_env;
-use super::model::{Container, HostConfig, Limits, Mount, MountSource, NetworkMode};
+use super::model::{Container, HostConfig, Limits, Mount, MountSource, NetworkMode, Propagation};
 use super::network::Prepared;
 use super::supervise::Held;
 use crate::{Engine, EngineError, Result};
@@ -40,9 +42,14 @@ impl Engine {
         let layer = &held.layer;
         let (config, host) = (&container.config, &container.host);
         let hostname = match host.network {
+            _ if host.host_uts => None,
             NetworkMode::Host => None,
             _ => Some(host.hostname.clone()),
         };
+        let mut sysctls: Vec<_> = host.sysctls.clone().into_iter().collect();
+        if !host.domainname.is_empty() {
+            sysctls.push(("kernel.domainname".to_owned(), host.domainname.clone()));
+        }
         let mount_points = self.store()?.mount_points(hostname.is_some())?;
         let mut stack = layer.layers().to_vec();
         let root = Root::Overlay {
@@ -53,7 +60,7 @@ impl Engine {
             volatile: host.auto_remove,
         };
         stack.push(layer.upper().to_owned());
-        let account = account(&View::new(stack), &config.user)?;
+        let account = account(&View::new(stack), &config.user, &host.groups)?;
         let mounts: Result<Vec<_>> =
             container.mounts.iter().map(|mount| self.mount(mount)).collect();
         Ok(Spec {
@@ -73,7 +80,10 @@ impl Engine {
             privileged: host.privileged,
             read_only_root: host.read_only,
             rlimits: rlimits(host)?,
-            sysctls: host.sysctls.clone().into_iter().collect(),
+            sysctls,
+            host_pid: host.host_pid,
+            host_uts: host.host_uts,
+            host_ipc: host.host_ipc,
             devices: host.devices.iter().map(device).collect(),
             shm_size: host.shm_size.unwrap_or(64 << 20),
             network: network.network,
@@ -95,26 +105,66 @@ impl Engine {
     }
 
     fn mount(&self, mount: &Mount) -> Result<bld_sandbox::Mount> {
-        let bind = |source| MountKind::Bind { source, read_only: mount.read_only, recursive: true };
+        let read_only = mount.read_only;
         let kind = match &mount.source {
-            MountSource::Bind { path, .. } => bind(path.clone()),
-            MountSource::Volume { name, .. } => bind(self.volume(name)?.data),
-            MountSource::Tmpfs { size, mode } => {
-                MountKind::Tmpfs { size: *size, mode: *mode, uid: 0, gid: 0, no_exec: true }
+            MountSource::Bind { path, propagation: wanted, shallow, .. } => MountKind::Bind {
+                source: path.clone(),
+                read_only,
+                recursive: !shallow,
+                propagation: propagation(*wanted),
+            },
+            MountSource::Volume { name, .. } => MountKind::Bind {
+                source: self.volume(name)?.data,
+                read_only,
+                recursive: true,
+                propagation: bld_sandbox::Propagation::Private,
+            },
+            MountSource::Tmpfs { size, mode, owner: (uid, gid), exec } => MountKind::Tmpfs {
+                size: *size,
+                mode: *mode,
+                uid: *uid,
+                gid: *gid,
+                no_exec: !exec,
+                read_only,
+            },
+            MountSource::Image { name, id, subpath } => {
+                MountKind::Layers { lowers: self.image_layers(name, *id)?, path: subpath.clone() }
             }
         };
         Ok(bld_sandbox::Mount { kind, target: mount.target.clone() })
     }
+
+    /// The layers of an image that is mounted, lowest first.
+    pub(super) fn image_layers(&self, name: &str, id: Option<Digest>) -> Result<Vec<PathBuf>> {
+        let image = self.find_image(&id.map_or_else(|| name.to_owned(), |id| id.to_string()))?;
+        let snapshot = image.snapshot.ok_or(EngineError::NoSuchImage { name: name.to_owned() })?;
+        Ok(self.store()?.layers(snapshot)?)
+    }
 }
 
-/// Whom `user` names, by the account files of a root filesystem.
-pub(super) fn account(root: &View, user: &str) -> Result<Account> {
+fn propagation(wanted: Propagation) -> bld_sandbox::Propagation {
+    match wanted {
+        Propagation::RPrivate | Propagation::Private => bld_sandbox::Propagation::Private,
+        Propagation::RSlave | Propagation::Slave => bld_sandbox::Propagation::Slave,
+        Propagation::RShared | Propagation::Shared => bld_sandbox::Propagation::Shared,
+    }
+}
+
+/// Whom `user` names, with further `groups`, by the account files of a root filesystem.
+pub(super) fn account(root: &View, user: &str, groups: &[String]) -> Result<Account> {
     let read = |path: &str| {
         root.read(path, ACCOUNTS_LIMIT)
             .map_err(|source| EngineError::Tree { path: PathBuf::from(path), source })
     };
     let (passwd, group) = (read("/etc/passwd")?, read("/etc/group")?);
-    Ok(lookup_user(user, passwd.as_deref(), group.as_deref())?)
+    let mut account = lookup_user(user, passwd.as_deref(), group.as_deref())?;
+    for name in groups {
+        let found = lookup_user(&format!("0:{name}"), passwd.as_deref(), group.as_deref())?;
+        if !account.user.groups.contains(&found.user.gid) {
+            account.user.groups.push(found.user.gid);
+        }
+    }
+    Ok(account)
 }
 
 /// The environment of a process whose user's home is `home`.
@@ -190,6 +240,16 @@ fn device(device: &super::model::DeviceMapping) -> Device {
     }
 }
 
+fn rate(rate: &super::model::IoRate) -> IoRate {
+    let kind = match rate.kind {
+        super::model::IoKind::ReadBytes => IoKind::ReadBytes,
+        super::model::IoKind::WriteBytes => IoKind::WriteBytes,
+        super::model::IoKind::Reads => IoKind::Reads,
+        super::model::IoKind::Writes => IoKind::Writes,
+    };
+    IoRate { device: rate.device.clone(), kind, rate: rate.rate }
+}
+
 /// What the sandbox is told of limits.
 pub(crate) fn limits(limits: &Limits) -> CgroupLimits {
     let cgroup = CgroupLimits {
@@ -203,6 +263,8 @@ pub(crate) fn limits(limits: &Limits) -> CgroupLimits {
         cpu_shares: limits.cpu_shares,
         cpuset_cpus: limits.cpuset_cpus.clone(),
         cpuset_mems: limits.cpuset_mems.clone(),
+        io_weight: limits.io_weight,
+        io_rates: limits.io_rates.iter().map(rate).collect(),
     };
     match limits.nano_cpus {
         Some(nanos) => cgroup.cpus(nanos as f64 / 1e9),

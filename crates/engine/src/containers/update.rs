@@ -115,6 +115,8 @@ fn merge(old: &Limits, request: &UpdateRequest) -> Limits {
         cpu_period: new.cpu_period.or(old.cpu_period),
         cpuset_cpus: new.cpuset_cpus.or(old.cpuset_cpus),
         cpuset_mems: new.cpuset_mems.or(old.cpuset_mems),
+        io_weight: new.io_weight.or(old.io_weight),
+        io_rates: if new.io_rates.is_empty() { old.io_rates } else { new.io_rates },
         pids: if request.unlimited_pids { None } else { new.pids.or(old.pids) },
     }
 }

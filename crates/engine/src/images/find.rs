@@ -50,7 +50,8 @@ pub(crate) fn find(store: &Store, name: &str) -> Result<Found> {
             _ => return Err(EngineError::AmbiguousImage { prefix: prefix.to_owned() }),
         }
     }
-    reference.and_then(|_| Err(missing()))
+    // With the tag that was looked for, as docker says it.
+    Err(EngineError::NoSuchImage { name: reference?.familiar() })
 }
 
 /// As [`find`]; where a name stands for images of several platforms, that for `platform`.

@@ -147,7 +147,7 @@ impl Engine {
 
     fn users_of(&self, id: &Digest) -> Result<Vec<Container>> {
         let mut users = self.all_containers()?;
-        users.retain(|container| container.image == *id);
+        users.retain(|container| container.images().any(|used| used == *id));
         Ok(users)
     }
 }

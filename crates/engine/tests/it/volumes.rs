@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use bld_engine::EngineError;
-use bld_engine::containers::{CommitRequest, Mount, MountSource, RemoveOptions};
+use bld_engine::containers::{CommitRequest, Mount, MountSource, Propagation, RemoveOptions};
 use bld_event::Events;
 
 use crate::Place;
@@ -104,7 +104,12 @@ fn binds_show_the_host_and_missing_ones_are_made_or_refused() {
     let place = Place::new();
     let host = place.dir.path().join("host/dir");
     let bind = |create| Mount {
-        source: MountSource::Bind { path: host.clone(), create },
+        source: MountSource::Bind {
+            path: host.clone(),
+            create,
+            propagation: Propagation::RPrivate,
+            shallow: false,
+        },
         target: "/h".into(),
         read_only: false,
     };

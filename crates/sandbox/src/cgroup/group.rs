@@ -203,6 +203,7 @@ impl Cgroup {
             ("pids", limits.pids.is_some()),
             ("cpu", limits.wants_cpu()),
             ("cpuset", limits.wants_cpuset()),
+            ("blkio", limits.wants_io()),
         ];
         for (what, wanted) in wanted {
             if wanted && !self.v1.iter().any(|(controller, _)| controller == what) {

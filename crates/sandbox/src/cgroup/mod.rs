@@ -12,6 +12,7 @@ mod devices;
 mod file;
 mod group;
 mod hierarchy;
+mod io;
 mod sweep;
 mod v1;
 mod v2;
@@ -20,9 +21,9 @@ pub(crate) use devices::{DeviceKind, DeviceRule, MKNOD, READ, WRITE};
 pub(crate) use hierarchy::Hierarchies;
 
 pub use group::Cgroup;
+pub use io::{IoKind, IoRate, weighs_io};
 pub use sweep::sweep;
 
-use std::io;
 use std::path::PathBuf;
 
 /// Microseconds in a period of processor time unless told otherwise.
@@ -66,6 +67,10 @@ pub struct Limits {
     pub cpuset_cpus: Option<String>,
     /// Memory nodes that may be used.
     pub cpuset_mems: Option<String>,
+    /// Relative weight at block devices, 10 to 1000, where the kernel has such weights.
+    pub io_weight: Option<u16>,
+    /// What block devices give at most.
+    pub io_rates: Vec<IoRate>,
 }
 
 impl Limits {
@@ -79,6 +84,10 @@ impl Limits {
 
     fn wants_cpuset(&self) -> bool {
         self.cpuset_cpus.is_some() || self.cpuset_mems.is_some()
+    }
+
+    fn wants_io(&self) -> bool {
+        self.io_weight.is_some() || !self.io_rates.is_empty()
     }
 
     /// Docker's `--cpus`: so many processors' worth of time.
@@ -122,6 +131,9 @@ pub enum CgroupError {
     /// The name cannot be that of a group.
     #[error("use {0:?} as the name of a cgroup")]
     Name(String),
+    /// What is to be limited is no block device.
+    #[error("limit {0:?}: it is not a block device")]
+    NoBlockDevice(PathBuf),
     /// The kernel refused.
     #[error("{action} cgroup {path:?}")]
     Io {
@@ -130,6 +142,6 @@ pub enum CgroupError {
         /// The group or its file.
         path: PathBuf,
         /// The kernel's reason.
-        source: io::Error,
+        source: std::io::Error,
     },
 }

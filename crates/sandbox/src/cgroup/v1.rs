@@ -22,8 +22,8 @@ fn controllers<'a>(limits: &Limits, accounting: bool, alone: bool) -> Vec<(&'a s
     if limits.wants_cpuset() {
         wanted.push(("cpuset", true));
     }
-    if accounting {
-        wanted.push(("blkio", false));
+    if accounting || limits.wants_io() {
+        wanted.push(("blkio", !limits.io_rates.is_empty()));
     }
     if alone {
         wanted.push(("cpuacct", false));
@@ -80,12 +80,17 @@ pub(super) fn create(
 }
 
 /// The controllers that [`needed`] may name.
-pub(super) const EXTENDED: [&str; 4] = ["memory", "pids", "cpu", "cpuset"];
+pub(super) const EXTENDED: [&str; 5] = ["memory", "pids", "cpu", "cpuset", "blkio"];
 
 /// The controllers that `limits` cannot do without.
 pub(super) fn needed(limits: &Limits) -> impl Iterator<Item = &'static str> {
-    let wanted =
-        [limits.wants_memory(), limits.pids.is_some(), limits.wants_cpu(), limits.wants_cpuset()];
+    let wanted = [
+        limits.wants_memory(),
+        limits.pids.is_some(),
+        limits.wants_cpu(),
+        limits.wants_cpuset(),
+        limits.wants_io(),
+    ];
     EXTENDED.into_iter().zip(wanted).filter_map(|(controller, wanted)| wanted.then_some(controller))
 }
 
@@ -139,6 +144,7 @@ pub(super) fn set_limits(controller: &str, dir: &Path, limits: &Limits) -> Resul
                 file::write(dir, "cpuset.mems", nodes)?;
             }
         }
+        "blkio" => super::io::set_v1(dir, limits.io_weight, &limits.io_rates)?,
         _ => {}
     }
     Ok(())

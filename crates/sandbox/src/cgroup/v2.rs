@@ -20,7 +20,7 @@ fn controllers(limits: &Limits, all: bool) -> Vec<&'static str> {
     if limits.wants_cpuset() {
         needed.push("cpuset");
     }
-    if all {
+    if all || limits.wants_io() {
         needed.push("io");
     }
     needed
@@ -121,7 +121,7 @@ pub(super) fn set_limits(dir: &Path, limits: &Limits) -> Result<(), CgroupError>
     if let Some(nodes) = &limits.cpuset_mems {
         file::write(dir, "cpuset.mems", nodes)?;
     }
-    Ok(())
+    super::io::set_v2(dir, limits.io_weight, &limits.io_rates)
 }
 
 /// v1 shares of 2 to 262144 as v2 weights of 1 to 10000, linear, as OCI runtimes do it.

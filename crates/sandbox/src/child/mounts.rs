@@ -12,7 +12,7 @@ use rustix::mount::{
 };
 
 use super::report::{At, Failure, Step};
-use crate::mounts::{Attachment, EMPTY, HARMLESS, Place, Prepared, Source};
+use crate::mounts::{Attachment, EMPTY, HARMLESS, Place, Prepared, Source, WHOLE, open_within};
 use crate::plan::Build;
 use crate::sys;
 
@@ -30,7 +30,7 @@ pub(super) fn attach_all(build: &Build) -> Result<OwnedFd, Failure> {
     move_onto_root(&mounts.scratch).at(Step::PivotRoot)?;
     move_onto_root(&mounts.root).at(Step::PivotRoot)?;
     for (n, attachment) in mounts.attachments.iter().enumerate() {
-        attach(&mounts.root, attachment).at_index(Step::Mount, n)?;
+        attach(mounts, attachment).at_index(Step::Mount, n)?;
     }
     for (n, (path, value)) in build.sysctls.iter().enumerate() {
         write_file(&mounts.root, path, value).at_index(Step::Sysctl, n)?;
@@ -83,12 +83,27 @@ fn copy(dir: impl AsFd, name: &CStr, attributes: MountAttrFlags) -> SysResult<Ow
     Ok(mount)
 }
 
-fn attach(root: &OwnedFd, attachment: &Attachment) -> SysResult<()> {
+/// A part of a filesystem, which is put where nobody sees it: only what is attached can be copied.
+fn part(scratch: &OwnedFd, filesystem: &OwnedFd, path: &CStr) -> SysResult<OwnedFd> {
+    let place = openat(scratch, WHOLE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    move_onto(filesystem, place)?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    open_tree(open_within(filesystem, path)?, c"", flags)
+}
+
+fn attach(mounts: &Prepared, attachment: &Attachment) -> SysResult<()> {
+    let root = &mounts.root;
     let made;
     let mount = match &attachment.source {
         Source::Ready(mount) => mount.as_fd(),
         Source::Copy { dir, name, attributes } => {
             made = copy(dir, name, *attributes)?;
+            made.as_fd()
+        }
+        Source::Part { filesystem, path } => {
+            made = part(&mounts.scratch, filesystem, path)?;
             made.as_fd()
         }
         Source::New { kind, options, attributes } => {

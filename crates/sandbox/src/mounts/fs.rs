@@ -12,6 +12,7 @@ use rustix::mount::{
     fsconfig_set_string, fsmount, fsopen, open_tree,
 };
 
+use crate::spec::Propagation;
 use crate::sys;
 
 /// Attributes of filesystems that have no business with devices, programs or setuid bits.
@@ -74,14 +75,16 @@ impl NewFs {
     }
 }
 
-/// A tmpfs. `options` are keys and values of tmpfs(5).
+/// A tmpfs. `options` are keys and values of tmpfs(5), and `source`, what /proc/mounts calls it.
 pub(crate) fn tmpfs(
     options: &[(&CStr, &str)],
     attributes: MountAttrFlags,
 ) -> Result<OwnedFd, FsError> {
     let fs = NewFs::open(c"tmpfs")?;
-    // What /proc/mounts calls it; some programs look for the word.
-    fs.set(c"source", "tmpfs")?;
+    if !options.iter().any(|(key, _)| *key == c"source") {
+        // Some programs look for the word.
+        fs.set(c"source", "tmpfs")?;
+    }
     for (key, value) in options {
         fs.set(key, value)?;
     }
@@ -95,6 +98,16 @@ pub(crate) fn clone_of(
     attributes: MountAttrFlags,
     recursive: bool,
 ) -> Result<OwnedFd, FsError> {
+    clone_with(source, attributes, recursive, Propagation::Private)
+}
+
+/// The same with the events that `propagation` says.
+pub(crate) fn clone_with(
+    source: impl AsFd,
+    attributes: MountAttrFlags,
+    recursive: bool,
+    propagation: Propagation,
+) -> Result<OwnedFd, FsError> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH;
@@ -102,7 +115,12 @@ pub(crate) fn clone_of(
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
     let mount = open_tree(source, c"", flags)?;
-    sys::seal_mount(&mount, attributes, recursive)?;
+    let propagation = match propagation {
+        Propagation::Private => libc::MS_PRIVATE,
+        Propagation::Slave => libc::MS_SLAVE,
+        Propagation::Shared => libc::MS_SHARED,
+    };
+    sys::set_mount(&mount, attributes, propagation, recursive)?;
     Ok(mount)
 }
 

@@ -11,6 +11,7 @@ mod dev;
 mod fs;
 mod hidden;
 mod overlay;
+mod propagation;
 mod stubs;
 mod tree;
 
@@ -21,14 +22,16 @@ pub(crate) use tree::Place;
 
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FileType, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, mkdirat, openat};
+use rustix::fs::{
+    FileType, Gid, Mode, OFlags, ResolveFlags, Uid, fchmod, fchown, fstat, mkdirat, openat, openat2,
+};
 use rustix::mount::MountAttrFlags;
 
-use self::fs::{FsError, clone_of, open_path, tmpfs};
+use self::fs::{FsError, clone_of, clone_with, open_path, tmpfs};
 use self::tree::{Missing, Tree};
 use crate::error::SandboxError;
 use crate::spec::{Mount, MountKind, Root, Spec, Stdio};
@@ -58,6 +61,8 @@ pub(crate) enum Source {
     },
     /// Once more a file of a filesystem that is attached by then.
     Copy { dir: Arc<OwnedFd>, name: CString, attributes: MountAttrFlags },
+    /// A file or directory of a filesystem that is attached nowhere else.
+    Part { filesystem: OwnedFd, path: CString },
 }
 
 /// All of it.
@@ -65,8 +70,8 @@ pub(crate) enum Source {
 pub(crate) struct Prepared {
     /// The root filesystem.
     pub(crate) root: Arc<OwnedFd>,
-    /// Files that are mounted one by one, and an empty directory called [`EMPTY`]; never seen as a
-    /// whole.
+    /// Files that are mounted one by one, an empty directory called [`EMPTY`], and [`WHOLE`]; never
+    /// seen as a whole.
     pub(crate) scratch: Arc<OwnedFd>,
     /// `/dev`.
     pub(crate) dev: Arc<OwnedFd>,
@@ -84,6 +89,9 @@ pub(crate) struct Prepared {
 
 /// Name of the empty directory in [`Prepared::scratch`].
 pub(crate) const EMPTY: &CStr = c"empty";
+
+/// Name of the directory in [`Prepared::scratch`] for filesystems of which only a part is seen.
+pub(crate) const WHOLE: &CStr = c"whole";
 
 /// Makes all mounts of `spec`.
 ///
@@ -226,7 +234,7 @@ impl Builder {
         }
         let root = match &source {
             Source::Ready(fd) => Some(Arc::clone(fd)),
-            Source::New { .. } | Source::Copy { .. } => None,
+            Source::New { .. } | Source::Copy { .. } | Source::Part { .. } => None,
         };
         self.tree.add(at.clone(), root);
         self.attachments.push(Attachment { source, place, what, target: target.to_owned() });
@@ -247,9 +255,15 @@ impl Builder {
         let pts = Arc::new(dev::devpts().map_err(failed("devpts", "/dev/pts"))?);
         let source = Source::Ready(Arc::clone(&pts));
         self.attach(source, "devpts", "/dev/pts", Missing::Directory)?;
-        let size = spec.shm_size.to_string();
-        let shm = tmpfs(&[(c"mode", "1777"), (c"size", &size)], HARMLESS)
-            .map_err(failed("shm", "/dev/shm"))?;
+        let shm = if spec.host_ipc {
+            open_path(Path::new("/dev/shm"))
+                .map_err(FsError::from)
+                .and_then(|shm| clone_of(shm, HARMLESS, false))
+        } else {
+            let size = spec.shm_size.to_string();
+            tmpfs(&[(c"source", "shm"), (c"mode", "1777"), (c"size", &size)], HARMLESS)
+        };
+        let shm = shm.map_err(failed("shm", "/dev/shm"))?;
         self.attach(Source::Ready(shm.into()), "shm", "/dev/shm", Missing::Directory)?;
         self.own(c"mqueue", "mqueue", "/dev/mqueue", HARMLESS)?;
 
@@ -268,15 +282,16 @@ impl Builder {
     fn mount(&mut self, mount: &Mount) -> Result<(), SandboxError> {
         let target = &mount.target;
         match &mount.kind {
-            MountKind::Bind { source, read_only, recursive } => {
+            MountKind::Bind { source, read_only, recursive, propagation } => {
                 let mut attributes = self.control.attribute();
                 if *read_only {
                     attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
                 }
                 let bind = || -> Result<_, FsError> {
                     let fd = open_path(source)?;
+                    propagation::check(&fd, source, *propagation)?;
                     let kind = FileType::from_raw_mode(fstat(&fd)?.st_mode);
-                    Ok((clone_of(fd, attributes, *recursive)?, kind))
+                    Ok((clone_with(fd, attributes, *recursive, *propagation)?, kind))
                 };
                 let what = source.display().to_string();
                 let (fd, kind) = bind().map_err(failed(&what, target))?;
@@ -284,13 +299,17 @@ impl Builder {
                     if kind == FileType::Directory { Missing::Directory } else { Missing::File };
                 self.attach(Source::Ready(fd.into()), "bind", target, missing)?;
             }
-            MountKind::Tmpfs { size, mode, uid, gid, no_exec } => {
+            MountKind::Layers { lowers, path } => {
+                self.layers(lowers, path.as_deref(), target)?;
+            }
+            MountKind::Tmpfs { size, mode, uid, gid, no_exec, read_only } => {
                 let size = size.map(|size| size.to_string());
                 let (mode, uid, gid) = (format!("{mode:o}"), uid.to_string(), gid.to_string());
                 let mut options = vec![(c"mode", &*mode), (c"uid", &*uid), (c"gid", &*gid)];
                 options.extend(size.as_deref().map(|size| (c"size", size)));
                 let mut attributes = HARMLESS;
                 attributes.set(MountAttrFlags::MOUNT_ATTR_NOEXEC, *no_exec);
+                attributes.set(MountAttrFlags::MOUNT_ATTR_RDONLY, *read_only);
                 let fd = tmpfs(&options, attributes).map_err(failed("tmpfs", target))?;
                 self.attach(Source::Ready(fd.into()), "tmpfs", target, Missing::Directory)?;
             }
@@ -298,6 +317,31 @@ impl Builder {
                 self.file(target, contents, *mode, *uid, *gid, *read_only)?;
             }
         }
+        Ok(())
+    }
+
+    /// Mounts layers, or a part of them, read-only.
+    fn layers(
+        &mut self,
+        lowers: &[PathBuf],
+        path: Option<&str>,
+        target: &str,
+    ) -> Result<(), SandboxError> {
+        let root = Root::ReadOnly { lowers: lowers.to_vec() };
+        let filesystem =
+            overlay::mount(&root, self.control.attribute()).map_err(failed("image", target))?;
+        let Some(path) = path else {
+            let source = Source::Ready(filesystem.into());
+            self.attach(source, "image", target, Missing::Directory)?;
+            return Ok(());
+        };
+        let path = CString::new(path.trim_start_matches('/'))
+            .map_err(|_| SandboxError::Invalid(format!("{path:?} is no path")))?;
+        let kind = open_within(&filesystem, &path)
+            .and_then(|part| Ok(FileType::from_raw_mode(fstat(&part)?.st_mode)))
+            .map_err(failed(&format!("{} of an image", path.to_string_lossy()), target))?;
+        let missing = if kind == FileType::Directory { Missing::Directory } else { Missing::File };
+        self.attach(Source::Part { filesystem, path }, "image", target, missing)?;
         Ok(())
     }
 
@@ -367,8 +411,15 @@ impl Builder {
     }
 }
 
+/// Refers to a path in a filesystem, where no link leads out of it.
+pub(crate) fn open_within(root: impl AsFd, path: &CStr) -> rustix::io::Result<OwnedFd> {
+    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), inside)
+}
+
 fn scratch() -> Result<OwnedFd, FsError> {
     let fd = tmpfs(&[(c"mode", "0700")], MountAttrFlags::MOUNT_ATTR_NOSUID)?;
     mkdirat(&fd, EMPTY, Mode::from_raw_mode(0o555))?;
+    mkdirat(&fd, WHOLE, Mode::from_raw_mode(0o555))?;
     Ok(fd)
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use rustix::process::DumpableBehavior;
 
 use bld_sandbox::{
-    Capabilities, CgroupSpec, Device, Mount, MountKind, Network, Root, Seccomp, Spec, User, spawn,
+    Capabilities, CgroupSpec, Device, Mount, MountKind, Network, Propagation, Root, Seccomp, Spec,
+    User, spawn,
 };
 
 use crate::common::{Output, Rootfs, chain, refused, run};
@@ -163,7 +164,12 @@ fn setuid_programs_stay_within_the_bounding_set() {
         if let Root::Overlay { lowers, .. } = &mut spec.root {
             *lowers = vec!["/".into()];
         }
-        let kind = MountKind::Bind { source: cat.clone(), read_only: true, recursive: false };
+        let kind = MountKind::Bind {
+            source: cat.clone(),
+            read_only: true,
+            recursive: false,
+            propagation: Propagation::Private,
+        };
         spec.mounts = vec![Mount { kind, target: "/tmp/cat".into() }];
         spec.user = User { uid: 1000, gid: 1000, groups: vec![] };
         spec.no_new_privileges = nnp;

@@ -5,13 +5,18 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bld_sandbox::{Mount, MountKind, Root, SandboxError, User, spawn};
+use bld_sandbox::{Mount, MountKind, Propagation, Root, SandboxError, User, spawn};
 use rustix::fs::Mode;
 
 use crate::common::{Rootfs, chain, refused, run, tree};
 
 fn bind(source: &Path, target: &str) -> Mount {
-    let kind = MountKind::Bind { source: source.to_owned(), read_only: false, recursive: true };
+    let kind = MountKind::Bind {
+        source: source.to_owned(),
+        read_only: false,
+        recursive: true,
+        propagation: Propagation::Private,
+    };
     Mount { kind, target: target.into() }
 }
 
@@ -23,7 +28,14 @@ fn read_only(mut mount: Mount) -> Mount {
 }
 
 fn tmpfs(target: &str) -> Mount {
-    let kind = MountKind::Tmpfs { size: None, mode: 0o755, uid: 0, gid: 0, no_exec: false };
+    let kind = MountKind::Tmpfs {
+        size: None,
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+        no_exec: false,
+        read_only: false,
+    };
     Mount { kind, target: target.into() }
 }
 
@@ -69,8 +81,14 @@ fn binds() {
 #[test]
 fn tmpfs_and_files_in_memory() {
     let rootfs = Rootfs::new();
-    let kind =
-        MountKind::Tmpfs { size: Some(1 << 20), mode: 0o1770, uid: 7, gid: 8, no_exec: true };
+    let kind = MountKind::Tmpfs {
+        size: Some(1 << 20),
+        mode: 0o1770,
+        uid: 7,
+        gid: 8,
+        no_exec: true,
+        read_only: false,
+    };
     let secret = MountKind::File {
         contents: b"s3cret".to_vec(),
         mode: 0o400,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bld_sandbox::{Device, Mount, MountKind};
+use bld_sandbox::{Device, Mount, MountKind, Propagation};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -136,6 +136,7 @@ impl ContainerEdits {
                     source: mount.host_path.clone(),
                     read_only: asked("ro"),
                     recursive: asked("rbind"),
+                    propagation: Propagation::Private,
                 },
                 target: mount.container_path.clone(),
             });

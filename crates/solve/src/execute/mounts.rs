@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use bld_graph::{ExecOp, Input, MountKind, MountOp};
 use bld_layer::View;
 use bld_layer::copy::{CopyRequest, Item, Sharing as Shared, copy_sharing};
-use bld_sandbox::Mount;
+use bld_sandbox::{Mount, Propagation};
 use bld_store::Active;
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
 
@@ -95,6 +95,7 @@ impl<'a> Mounts<'a> {
                     uid: 0,
                     gid: 0,
                     no_exec: false,
+                    read_only: false,
                 },
                 target: target.to_owned(),
             }),
@@ -135,7 +136,12 @@ impl<'a> Mounts<'a> {
     }
 
     fn bind(&mut self, target: &str, source: PathBuf, read_only: bool) {
-        let kind = bld_sandbox::MountKind::Bind { source, read_only, recursive: false };
+        let kind = bld_sandbox::MountKind::Bind {
+            source,
+            read_only,
+            recursive: false,
+            propagation: Propagation::Private,
+        };
         self.prepared.push(Mount { kind, target: target.to_owned() });
     }
 

@@ -4,7 +4,9 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use bld_engine::containers::{DeviceMapping, Resource, RestartCondition, RestartPolicy};
+use bld_engine::containers::{
+    DeviceMapping, IoKind, IoRate, Resource, RestartCondition, RestartPolicy, is_namespaced,
+};
 
 use crate::error::Failure;
 use crate::output::units::parse_size;
@@ -78,7 +80,7 @@ pub(in crate::commands) fn ulimit(word: &str) -> Result<(String, u64, u64), Stri
 }
 
 /// `no`, `always`, `unless-stopped`, `on-failure[:TRIES]`.
-pub(in crate::commands) fn restart(word: &str) -> Result<RestartPolicy, String> {
+pub(in crate::commands) fn restart(word: &str) -> Result<RestartPolicy, Failure> {
     let (name, tries) = word.split_once(':').unwrap_or((word, ""));
     let (name, maximum_retry_count) = match (name, tries) {
         ("no", "") => (RestartCondition::No, 0),
@@ -87,12 +89,76 @@ pub(in crate::commands) fn restart(word: &str) -> Result<RestartPolicy, String> 
         ("on-failure", "") => (RestartCondition::OnFailure, 0),
         ("on-failure", tries) => {
             let most = tries.parse();
-            let most = most.map_err(|_| "maximum retry count must be an integer".to_owned())?;
+            let most = most.map_err(|_| Failure::new("maximum retry count must be an integer"))?;
             (RestartCondition::OnFailure, most)
         }
-        _ => return Err("invalid restart policy format".to_owned()),
+        _ => return Err(Failure::new(format!("invalid restart policy '{word}'"))),
     };
     Ok(RestartPolicy { name, maximum_retry_count })
+}
+
+/// `DEVICE:NUMBER`, for bytes with a unit if need be.
+pub(super) fn rate(kind: IoKind, word: &str) -> Result<IoRate, Failure> {
+    let is_bytes = matches!(kind, IoKind::ReadBytes | IoKind::WriteBytes);
+    let invalid = || {
+        let (unit, note) = if is_bytes {
+            ("[<unit>]", ". Unit is optional and can be kb, mb, or gb")
+        } else {
+            ("", "")
+        };
+        Failure::new(format!(
+            "invalid rate for device: {word}. The correct format is <device-path>:<number>{unit}. \
+             Number must be a positive integer{note}"
+        ))
+    };
+    let (device, number) =
+        word.split_once(':').ok_or_else(|| Failure::new(format!("bad format: {word}")))?;
+    if !device.starts_with("/dev/") {
+        return Err(Failure::new(format!("bad format for device path: {word}")));
+    }
+    let rate = if is_bytes { parse_size(number).ok() } else { number.parse().ok() };
+    Ok(IoRate { device: PathBuf::from(device), kind, rate: rate.ok_or_else(invalid)? })
+}
+
+/// Whether it is the host's; those of other containers cannot be had.
+pub(super) fn ipc(word: &str) -> Result<bool, String> {
+    match word {
+        "" | "private" | "shareable" => Ok(false),
+        "host" => Ok(true),
+        other => Err(format!("invalid IPC mode: {other}")),
+    }
+}
+
+/// Whether they are the host's; those of other containers cannot be had.
+pub(super) fn pid(word: &str) -> Result<bool, String> {
+    match word {
+        "" => Ok(false),
+        "host" => Ok(true),
+        _ => Err("invalid PID mode".to_owned()),
+    }
+}
+
+/// Whether it is the host's.
+pub(super) fn uts(word: &str) -> Result<bool, String> {
+    match word {
+        "" => Ok(false),
+        "host" => Ok(true),
+        _ => Err("invalid UTS mode".to_owned()),
+    }
+}
+
+/// A kernel parameter that exists once for each container.
+pub(super) fn sysctl(word: &str) -> Result<String, String> {
+    if is_namespaced(label(word).0.as_str(), true) {
+        Ok(word.to_owned())
+    } else {
+        Err(format!("sysctl '{word}' is not allowed"))
+    }
+}
+
+/// There is one user namespace, that of `bld`, which docker calls the host's.
+pub(super) fn userns(word: &str) -> Result<(), String> {
+    if matches!(word, "" | "host") { Ok(()) } else { Err("invalid USER mode".to_owned()) }
 }
 
 /// `SOURCE[:TARGET[:PERMISSIONS]]`.
@@ -128,6 +194,16 @@ mod tests {
         assert_eq!(ulimit("nofile=123:456"), Ok(("nofile".into(), 123, 456)));
         assert_eq!(ulimit("core=-1"), Ok(("core".into(), u64::MAX, u64::MAX)));
         assert!(ulimit("nofile=5:4").is_err() && ulimit("nofile").is_err());
+    }
+
+    #[test]
+    fn rates_have_a_device_and_a_number() {
+        let bytes = rate(IoKind::ReadBytes, "/dev/vda:2mb").ok();
+        assert!(bytes.is_some_and(|r| r.rate == 2 << 20 && r.device == Path::new("/dev/vda")));
+        assert!(rate(IoKind::Writes, "/dev/vda:30").is_ok_and(|r| r.rate == 30));
+        for wrong in ["/dev/vda", "vda:3", "/dev/vda:x", "/dev/vda:1kb"] {
+            assert!(rate(IoKind::Writes, wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]
