@@ -15,7 +15,7 @@
 //! - [`Archive`], [`write_archive`]: read and write images as OCI archives.
 //! - [`Tarball`]: archives of what no shell can make.
 //! - [`read_tree`]: everything about the files below a directory.
-//! - [`peer`]: other container tools.
+//! - [`peer`], [`Docker`]: other container tools.
 //! - [`Terminal`]: a program on a terminal.
 //! - [`HostState`]: mounts, links, control groups and processes, before and after.
 
@@ -44,7 +44,7 @@ pub use archive::{Archive, Entry, Kind, write_archive};
 pub use command::{Cmd, Output};
 pub use env::TestEnv;
 pub use host::HostState;
-pub use peers::{PODMAN_LIMITS, peer};
+pub use peers::{Docker, PODMAN_LIMITS, peer};
 pub use registry::Registry;
 pub use s3::S3Server;
 pub use servers::{GitDaemon, Repository, SshAgent, SshServer, WebServer};
