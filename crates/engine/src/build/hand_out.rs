@@ -205,10 +205,9 @@ impl<'a> HandOut<'a> {
         for made in &self.made {
             let dir = if split { dest.join(made.directory()) } else { dest.to_owned() };
             let packages = made.last_image().and_then(|id| self.claims.packages.get(&id));
-            let files = [
-                ("provenance.json", self.claims.provenance.as_ref()),
-                ("sbom.spdx.json", packages),
-            ];
+            let inline_only = self.asked.provenance.as_ref().is_some_and(|asked| asked.inline_only);
+            let provenance = self.claims.provenance.as_ref().filter(|_| !inline_only);
+            let files = [("provenance.json", provenance), ("sbom.spdx.json", packages)];
             for (name, claim) in files {
                 let Some(claim) = claim else { continue };
                 let path = dir.join(name);
