@@ -28,6 +28,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/images", get(list))
         .route("/images/{id}", get(inspect).delete(remove))
+        .route("/images/{id}/packages", get(packages))
         .route("/images/{id}/layers/{number}/files", get(files))
         .route("/diff", get(diff))
 }
@@ -275,6 +276,11 @@ fn node(node: &Node) -> Value {
 
 fn shown(path: &FilePath) -> String {
     path.to_string_lossy().into_owned()
+}
+
+/// The packages in an image, as SPDX has it.
+async fn packages(State(app): Shared, Path(id): Path<String>) -> Answer {
+    Ok(Json(app.call(move |engine| engine.sbom(&id, &Events::none())).await?))
 }
 
 async fn remove(State(app): Shared, Path(id): Path<String>) -> Answer {
