@@ -26,6 +26,7 @@ const HOSTILE = "<img src=x onerror=alert(1)>";
 let url;
 let page;
 let refs;
+let said;
 
 /** The document of an address of the API, as the page gets it. */
 const api = (path) => page.evaluate(async (path) => (await fetch(`/api/v1${path}`)).json(), path);
@@ -123,6 +124,7 @@ test("what was attested about a result is read, and what is in an image", { time
   await page.click("[data-tab=results]");
   await page.waitForSelector(`.attestation:has-text('https://slsa.dev/provenance/'):has-text('${home}/out')`);
   await page.waitForSelector(".attestation:has-text('https://spdx.dev/Document')");
+  said = new URL(page.url()).pathname;
   await page.click(".attestation summary");
   await page.waitForSelector("pre:has-text('buildDefinition')");
   assert.match(await page.textContent(".asked code"), /--build-arg 'TOKEN=\*\*\*'/);
@@ -254,11 +256,12 @@ const views = () => [
   ["timeline", `/builds/${refs[1]}?tab=timeline`, ".bar"],
   ["dockerfile", `/builds/${refs[0]}?tab=source`, ".source li"],
   ["results", `/builds/${refs[0]}?tab=results`, ".facts"],
+  ["attestations", `${said}?tab=results`, ".attestation"],
   ["compare", `/compare/${refs[1]}/${refs[0]}`, "tbody tr"],
   ["images", "/images", "a.row"],
   ["image", "/images/app%3A2", ".entry"],
   ["waste", "/images/app%3A2?tab=waste", "tbody tr"],
-  ["packages", "/images/app%3A2?tab=packages", ".empty"],
+  ["packages", "/images/said?tab=packages", "tbody tr"],
   ["history", "/images/app%3A2?tab=history", "tbody tr"],
   ["image-config", "/images/app%3A2?tab=config", ".document"],
   ["diff", "/diff?from=app%3A1&to=app%3A2&path=%2Fetc%2Fmotd", ".plus"],
@@ -409,7 +412,7 @@ test("a hundred thousand lines pass by smoothly", { timeout: 120_000 }, async ()
   await page.fill(".log [data-search]", "9999");
   await page.waitForSelector(".line.marked:has-text('9999')");
 
-  bld("run", "-d", "--name", "loud", "--network", "none", "base", "sh", "-c", `${COUNT}; sleep 100`);
+  bld("run", "-d", "--name", "loud", "--network", "none", "base", "sh", "-c", `sleep 4; ${COUNT}; sleep 100`);
   await go("/containers/loud");
   await page.waitForSelector(".line");
   await watchFrames(page);
