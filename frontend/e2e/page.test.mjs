@@ -10,7 +10,7 @@ const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.mi
 const shots = process.env.SHOTS;
 
 const DOCKERFILE = `FROM base AS deps
-RUN echo fetching && sleep 0.8 && head -c 900000 /dev/urandom > /deps
+RUN echo fetching && sleep 3 && head -c 900000 /dev/urandom > /deps
 RUN for i in 1 2 3 4 5 6; do printf '\\033[32mok\\033[0m module %s\\n' $i; sleep 0.1; done
 FROM base AS docs
 RUN sleep 0.6 && mkdir /docs && echo text > /docs/index.html
