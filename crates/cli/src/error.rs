@@ -63,6 +63,7 @@ impl Failure {
     }
 
     /// The message.
+    #[cfg(test)]
     pub(crate) fn text(&self) -> Option<&str> {
         self.text.as_deref()
     }
