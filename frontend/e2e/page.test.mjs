@@ -3,14 +3,14 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { after, before, test } from "node:test";
-import { base, bld, end, home, open, resident, serve, start, write } from "./stage.mjs";
+import { base, bld, end, home, open, serve, start, weight, write } from "./stage.mjs";
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 /** With SHOTS=DIRECTORY, pictures of each view are put there. */
 const shots = process.env.SHOTS;
 
 const DOCKERFILE = `FROM base AS deps
-RUN echo fetching && sleep 0.8 && head -c 900000 /dev/urandom > /deps
+RUN echo fetching && sleep 3 && head -c 900000 /dev/urandom > /deps
 RUN for i in 1 2 3 4 5 6; do printf '\\033[32mok\\033[0m module %s\\n' $i; sleep 0.1; done
 FROM base AS docs
 RUN sleep 0.6 && mkdir /docs && echo text > /docs/index.html
@@ -26,6 +26,7 @@ const HOSTILE = "<img src=x onerror=alert(1)>";
 let url;
 let page;
 let refs;
+let said;
 
 /** The document of an address of the API, as the page gets it. */
 const api = (path) => page.evaluate(async (path) => (await fetch(`/api/v1${path}`)).json(), path);
@@ -52,6 +53,7 @@ test("a build is watched from its start to its end", { timeout: 60_000 }, async 
   await page.waitForSelector("a.row");
   const build = start("build", "-t", "app:1", `${home}/app`);
   await page.waitForSelector("tr:has-text('app') .is-running");
+  await page.waitForSelector(`tr:has-text('bld build -t app:1 ${home}/app')`);
   assert.deepEqual(page.problems, []);
   await page.click("a.row >> nth=0");
   await page.waitForSelector(".node[data-state=running]");
@@ -93,6 +95,7 @@ test("a build is watched from its start to its end", { timeout: 60_000 }, async 
   }
   const shown = await page.$$eval(".node", (nodes) => nodes.map((node) => [Number(node.dataset.step), node.dataset.state]));
   assert.deepEqual(new Map(shown), expected);
+  assert.equal(await page.textContent(".asked code"), `$ bld build -t app:1 ${home}/app`);
   await page.click("[data-tab=timeline]");
   const begun = events[0].at;
   const ended = Math.max(...events.map((event) => event.at));
@@ -102,7 +105,32 @@ test("a build is watched from its start to its end", { timeout: 60_000 }, async 
     const left = await page.$eval(`[data-bar="${id}"] .bar`, (bar) => Number.parseFloat(bar.style.left));
     const share = ((from.at - begun) / (ended - begun)) * 100;
     assert.ok(Math.abs(left - Math.min(share, 99.5)) < 0.5, `step ${id}: ${left} for ${share}`);
+    const to = events.findLast((event) => event.id === id && event.kind !== "started");
+    const width = await page.$eval(`[data-bar="${id}"] .bar`, (bar) => Number.parseFloat(bar.style.width));
+    const length = ((to.at - from.at) / (ended - begun)) * 100;
+    assert.ok(Math.abs(width - Math.max(length, 0.4)) < 0.5, `step ${id}: ${width} for ${length}`);
   }
+});
+
+test("what was attested about a result is read, and what is in an image", { timeout: 60_000 }, async () => {
+  write("said/Dockerfile", "FROM base\nCOPY package-lock.json /app/\n");
+  const packages = { "": { name: "app" }, "node_modules/left-pad": { version: "1.3.0" } };
+  write("said/package-lock.json", JSON.stringify({ lockfileVersion: 3, packages }));
+  const secret = "hunter2";
+  const outputs = ["-o", `type=local,dest=${home}/out`, "-o", "type=image,name=said"];
+  bld("build", "-q", ...outputs, "--provenance=true", "--sbom=true", "--build-arg", `TOKEN=${secret}`, `${home}/said`);
+  await go("/builds");
+  await page.click("a.row:has-text('said')");
+  await page.click("[data-tab=results]");
+  await page.waitForSelector(`.attestation:has-text('https://slsa.dev/provenance/'):has-text('${home}/out')`);
+  await page.waitForSelector(".attestation:has-text('https://spdx.dev/Document')");
+  said = new URL(page.url()).pathname;
+  await page.click(".attestation summary");
+  await page.waitForSelector("pre:has-text('buildDefinition')");
+  assert.match(await page.textContent(".asked code"), /--build-arg 'TOKEN=\*\*\*'/);
+  assert.ok(!(await page.content()).includes(secret));
+  await page.click("a:has-text('The packages in the image')");
+  await page.waitForSelector("tr:has-text('left-pad'):has-text('1.3.0'):has-text('/app/package-lock.json')");
 });
 
 test("the error of a failed build is found in three clicks", { timeout: 60_000 }, async () => {
@@ -175,6 +203,15 @@ test("a prune is previewed and done", { timeout: 60_000 }, async () => {
   await page.waitForSelector(".treemap rect");
   await page.click("button:has-text('Free space')");
   await page.waitForSelector("dialog td:has-text('RUN head')");
+  // What was used a moment ago is not what was not used for a day, nor more than a gigabyte.
+  await page.selectOption("[name=age]", "86400");
+  await page.waitForSelector("dialog p:has-text('There is nothing to free')");
+  await page.selectOption("[name=age]", "0");
+  await page.waitForSelector("dialog td:has-text('RUN head')");
+  await page.selectOption("[name=keep]", "1000000000");
+  await page.waitForSelector("dialog p:has-text('There is nothing to free')");
+  await page.selectOption("[name=keep]", "0");
+  await page.waitForSelector("dialog td:has-text('RUN head')");
   const { total } = await api("/disk/plan");
   assert.ok(total > 3_000_000);
   await page.click("dialog button.danger");
@@ -219,16 +256,20 @@ const views = () => [
   ["timeline", `/builds/${refs[1]}?tab=timeline`, ".bar"],
   ["dockerfile", `/builds/${refs[0]}?tab=source`, ".source li"],
   ["results", `/builds/${refs[0]}?tab=results`, ".facts"],
+  ["attestations", `${said}?tab=results`, ".attestation"],
   ["compare", `/compare/${refs[1]}/${refs[0]}`, "tbody tr"],
   ["images", "/images", "a.row"],
   ["image", "/images/app%3A2", ".entry"],
   ["waste", "/images/app%3A2?tab=waste", "tbody tr"],
+  ["packages", "/images/said?tab=packages", "tbody tr"],
   ["history", "/images/app%3A2?tab=history", "tbody tr"],
+  ["image-config", "/images/app%3A2?tab=config", ".document"],
   ["diff", "/diff?from=app%3A1&to=app%3A2&path=%2Fetc%2Fmotd", ".plus"],
   ["containers", "/containers", "a.row"],
   ["output", "/containers/web", ".line"],
   ["use", "/containers/web?tab=use", ".chart"],
   ["terminal", "/containers/web?tab=terminal", ".xterm-rows"],
+  ["config", "/containers/web?tab=config", ".document"],
   ["volumes", "/volumes", "tbody tr"],
   ["networks", "/networks", "tbody tr"],
   ["disk", "/disk", ".treemap rect"],
@@ -321,7 +362,7 @@ test("much output and many steps stay quick", { timeout: 240_000 }, async () => 
   five.push(await open(url));
   await five[4].waitForSelector("a.row");
   const first = Date.now() - opened;
-  const memory = resident();
+  const { memory } = weight();
   for (const one of five) await one.context().close();
   console.log(`1000 steps: ${drawn} ms; longest frame: ${longest.toFixed(0)} ms; first view: ${first} ms; memory: ${(memory / 1e6).toFixed(1)} MB`);
   assert.ok(memory < 60e6);

@@ -1,6 +1,6 @@
 // A store with something in it, a server, and a browser; all of it goes when the tests end.
 import { execFileSync, spawn } from "node:child_process";
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { chromium } from "playwright-core";
@@ -52,10 +52,11 @@ export async function serve(...args) {
   });
 }
 
-/** Memory that the server has to itself, in bytes. */
-export function resident(index = 0) {
-  const status = execFileSync("cat", [`/proc/${servers[index].pid}/status`], { encoding: "utf8" });
-  return Number(/RssAnon:\s*(\d+) kB/.exec(status)[1]) * 1024;
+/** Of the server: the memory that it has to itself, in bytes, and its threads. */
+export function weight(index = 0) {
+  const status = readFileSync(`/proc/${servers[index].pid}/status`, "utf8");
+  const number = (name) => Number(new RegExp(`${name}:\\s*(\\d+)`).exec(status)[1]);
+  return { memory: number("RssAnon") * 1024, whole: number("VmRSS") * 1024, threads: number("Threads") };
 }
 
 export const browser = await chromium.launch({
@@ -71,6 +72,13 @@ export async function open(url, { width = 1280, height = 800, dark = false, lang
     locale: language,
     reducedMotion: "reduce",
   });
+  const page = await watched(context, url);
+  await page.goto(String(url));
+  return page;
+}
+
+/** Another page of a browser session. */
+export async function watched(context, url) {
   const page = await context.newPage();
   page.problems = [];
   page.on("pageerror", (error) => page.problems.push(String(error)));
@@ -79,7 +87,6 @@ export async function open(url, { width = 1280, height = 800, dark = false, lang
     const { host } = new URL(request.url());
     if (host && host !== url.host) page.problems.push(`asked ${request.url()}`);
   });
-  await page.goto(String(url));
   return page;
 }
 

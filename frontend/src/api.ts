@@ -20,8 +20,28 @@ export interface Build {
   names: string[];
   network: string | null;
   noCache: boolean;
+  trigger: Trigger | null;
   steps: { total: number; completed: number; cached: number };
   source?: string | null;
+}
+
+/** Who asked for a build, where, and in which words. */
+export interface Trigger {
+  command: string[];
+  directory: string;
+  user: string;
+}
+
+export interface Attestation {
+  predicateType: string;
+  places: string[];
+  /** Of a list of packages there is none: the image has it. */
+  predicate: unknown;
+}
+
+/** The part of a document in SPDX that is shown. */
+export interface Packages {
+  packages: { SPDXID: string; name: string; versionInfo?: string; sourceInfo?: string; licenseDeclared?: string }[];
 }
 
 export interface Amount {
@@ -230,15 +250,53 @@ export async function send(method: "POST" | "DELETE", path: string, body?: unkno
   return response.status === 204 ? null : response.json();
 }
 
-/** Listens to events by name until the returned function is called. */
-export function listen(path: string, handlers: Record<string, (data: never) => void>): () => void {
-  const source = new EventSource(BASE + path);
-  for (const [name, handle] of Object.entries(handlers)) {
-    source.addEventListener(name, (event) => handle(JSON.parse((event as MessageEvent).data) as never));
-  }
-  // The last word: without this the browser would ask again and again.
-  for (const name of ["end", "failed"]) source.addEventListener(name, () => source.close());
-  return () => source.close();
+/** The address of a WebSocket. */
+export function address(path: string): string {
+  return `${location.origin.replace(/^http/, "ws")}${BASE}${path}`;
+}
+
+interface Told {
+  event: string;
+  id: number | null;
+  data: never;
+}
+
+/**
+ * Listens to events by name until the returned function is called. What breaks off is asked for again: from
+ * the last event on if they have numbers, else from the beginning, and then `anew` is called before.
+ */
+export function listen(path: string, handlers: Record<string, (data: never) => void>, anew?: () => void): () => void {
+  let socket: WebSocket;
+  let timer = 0;
+  let over = false;
+  let heard: number | null = null;
+  let wait = 500;
+  const open = (again: boolean) => {
+    socket = new WebSocket(address(heard === null ? path : `${path}?after=${heard}`));
+    socket.onopen = () => {
+      wait = 500;
+      if (again && heard === null) anew?.();
+    };
+    socket.onmessage = ({ data }: MessageEvent<string>) => {
+      for (const { event, id, data: document } of JSON.parse(data) as Told[]) {
+        if (id !== null) heard = id;
+        // The last word.
+        if (event === "end" || event === "failed") over = true;
+        handlers[event]?.(document);
+      }
+    };
+    socket.onclose = () => {
+      if (over) return;
+      timer = setTimeout(open, wait, true);
+      wait = Math.min(wait * 2, 15_000);
+    };
+  };
+  open(false);
+  return () => {
+    over = true;
+    clearTimeout(timer);
+    socket.close();
+  };
 }
 
 /** A part of an address. */

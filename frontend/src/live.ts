@@ -12,7 +12,11 @@ export function watch() {
   const bump = (kind: string) => () => {
     changes.value = { ...changes.value, [kind]: (changes.value[kind] ?? 0) + 1 };
   };
-  listen("/events", Object.fromEntries(kinds.map((kind) => [kind, bump(kind)])));
+  // Whatever happened while nobody listened.
+  const anew = () => {
+    for (const kind of kinds) bump(kind)();
+  };
+  return listen("/events", Object.fromEntries(kinds.map((kind) => [kind, bump(kind)])), anew);
 }
 
 export interface Loaded<T> {

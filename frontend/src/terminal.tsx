@@ -4,7 +4,7 @@ import { FitAddon } from "@xterm/addon-fit";
 import { Terminal as Xterm } from "@xterm/xterm";
 import "@xterm/xterm/css/xterm.css";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { part } from "./api";
+import { address, part } from "./api";
 import { t } from "./i18n";
 
 /**
@@ -61,7 +61,7 @@ export default function Terminal({ container }: { container: string }) {
     terminal.open(element);
     fit.fit();
     terminal.focus();
-    const socket = new WebSocket(`ws://${location.host}/api/v1/containers/${part(container)}/exec`);
+    const socket = new WebSocket(address(`/containers/${part(container)}/exec`));
     socket.binaryType = "arraybuffer";
     const resize = () => {
       fit.fit();

@@ -6,23 +6,16 @@ use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use bld_oci::document::parse_index;
+use bld_oci::layout::{MARK, REF_NAME, blob, blobs};
 use bld_oci::{Descriptor, DescriptorExt as _, Digest, media_type};
 use serde_json::{Value, json};
 
 use crate::CacheError;
 use crate::manifest::{self, Found, Written};
 
-const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
-
-/// The file of a blob in the layout `dir`.
-pub fn blob_path(dir: &Path, digest: &Digest) -> PathBuf {
-    dir.join("blobs/sha256").join(digest.hex())
-}
-
 /// Whether the blob is there, as far as its size tells.
 pub fn has_blob(dir: &Path, digest: &Digest, size: u64) -> bool {
-    fs::metadata(blob_path(dir, digest)).is_ok_and(|file| file.is_file() && file.len() == size)
+    fs::metadata(blob(dir, digest)).is_ok_and(|file| file.is_file() && file.len() == size)
 }
 
 /// Nobody else writes to the layout while this lives.
@@ -38,7 +31,7 @@ impl Writer {
     /// # Errors
     /// [`CacheError::Io`]
     pub fn open(dir: &Path) -> Result<Self, CacheError> {
-        let blobs = dir.join("blobs/sha256");
+        let blobs = blobs(dir);
         fs::create_dir_all(&blobs).map_err(CacheError::io("create", &blobs))?;
         let lock = File::open(dir).map_err(CacheError::io("open", dir))?;
         lock.lock().map_err(CacheError::io("lock", dir))?;
@@ -50,7 +43,7 @@ impl Writer {
     /// # Errors
     /// [`CacheError::Io`]
     pub fn copy(&self, digest: &Digest, from: &Path) -> Result<(), CacheError> {
-        let to = blob_path(&self.dir, digest);
+        let to = blob(&self.dir, digest);
         let partial = partial(&to);
         let copied = fs::copy(from, &partial).and_then(|_| fs::rename(&partial, &to));
         copied.map_err(|error| {
@@ -68,7 +61,7 @@ impl Writer {
     pub fn finish(self, written: &Written, tag: &str, prune: bool) -> Result<(), CacheError> {
         self.write_blob(&written.config_digest, &written.config)?;
         self.write_blob(&written.digest, &written.bytes)?;
-        replace(&self.dir.join("oci-layout"), LAYOUT)?;
+        replace(&self.dir.join("oci-layout"), MARK)?;
         let path = self.dir.join("index.json");
         let mut entries: Vec<Value> = match fs::read(&path) {
             Ok(bytes) => {
@@ -98,7 +91,7 @@ impl Writer {
     }
 
     fn write_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<(), CacheError> {
-        replace(&blob_path(&self.dir, digest), bytes)
+        replace(&blob(&self.dir, digest), bytes)
     }
 
     /// Removes what the index does not lead to. Where that cannot be found out, nothing is removed.
@@ -107,7 +100,7 @@ impl Writer {
         if !self.reach(index, true, &mut kept) {
             return Ok(());
         }
-        let blobs = self.dir.join("blobs/sha256");
+        let blobs = blobs(&self.dir);
         let entries = fs::read_dir(&blobs).map_err(CacheError::io("list", &blobs))?;
         for entry in entries {
             let entry = entry.map_err(CacheError::io("list", &blobs))?;
@@ -140,7 +133,7 @@ impl Writer {
             if !is_new || !(is_index || media_type::is_manifest(kind)) {
                 return true;
             }
-            match fs::read(blob_path(&self.dir, &digest)) {
+            match fs::read(blob(&self.dir, &digest)) {
                 Ok(bytes) => self.reach(&bytes, is_index, kept),
                 // It leads to nothing that could be removed.
                 Err(error) => error.kind() == ErrorKind::NotFound,
@@ -178,7 +171,7 @@ pub fn find(dir: &Path, tag: &str, digest: Option<Digest>) -> Result<Descriptor,
 /// [`CacheError::Io`], [`CacheError::Malformed`] when it is not what its name says.
 pub fn read_blob(dir: &Path, descriptor: &Descriptor) -> Result<Vec<u8>, CacheError> {
     let digest = descriptor.sha256().map_err(|e| CacheError::malformed("a descriptor", e))?;
-    let path = blob_path(dir, &digest);
+    let path = blob(dir, &digest);
     let bytes = fs::read(&path).map_err(CacheError::io("read", &path))?;
     if Digest::of(&bytes) == digest {
         return Ok(bytes);

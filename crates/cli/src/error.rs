@@ -20,6 +20,8 @@ pub(crate) const INTERRUPTED: u8 = 130;
 pub(crate) struct Failure {
     /// The message; nothing when all has been said.
     text: Option<String>,
+    /// The message is a report of several lines, which nothing stands in front of.
+    report: bool,
     /// What could help.
     hints: Vec<String>,
     /// The exit code of `bld`.
@@ -29,12 +31,17 @@ pub(crate) struct Failure {
 impl Failure {
     /// A failure with this message and exit code 1.
     pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self { text: Some(text.into()), hints: Vec::new(), code: 1 }
+        Self { text: Some(text.into()), report: false, hints: Vec::new(), code: 1 }
+    }
+
+    /// A failure whose report is whole, with its lines and what is in front of them.
+    pub(crate) fn shown(report: String) -> Self {
+        Self { report: true, ..Self::new(report) }
     }
 
     /// A failure about which all has been said.
     pub(crate) fn silent(code: u8) -> Self {
-        Self { text: None, hints: Vec::new(), code }
+        Self { text: None, report: false, hints: Vec::new(), code }
     }
 
     /// The same with another exit code.
@@ -64,7 +71,7 @@ impl Failure {
     /// Prints message and hints on standard error.
     pub(crate) fn print(&self, prefix: &str) {
         let Some(text) = &self.text else { return };
-        let mut lines = format!("{prefix}{text}\n");
+        let mut lines = if self.report { text.clone() } else { format!("{prefix}{text}\n") };
         for hint in &self.hints {
             lines.push_str("hint: ");
             lines.push_str(hint);

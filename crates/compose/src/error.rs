@@ -1,7 +1,9 @@
 //! What can be wrong with Compose files.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::excerpt::{Excerpt, Text, locate};
 
 /// Why a project could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -41,8 +43,29 @@ pub enum ComposeError {
         at: String,
         /// What is wrong.
         problem: String,
+        /// The words of the file that are wrong, if they are known.
+        excerpt: Option<Excerpt>,
     },
     /// The project as a whole makes no sense.
     #[error("{0}")]
     Project(String),
+}
+
+impl ComposeError {
+    /// A value that is wrong.
+    pub(crate) fn invalid(path: &Path, at: impl Into<String>, problem: impl Into<String>) -> Self {
+        let (at, problem) = (at.into(), problem.into());
+        Self::Invalid { path: path.to_owned(), at, problem, excerpt: None }
+    }
+
+    /// The same with the words that are wrong, if they are in one of the files.
+    pub(crate) fn located(self, texts: &[Text]) -> Self {
+        let Self::Invalid { path, at, problem, excerpt: None } = self else { return self };
+        match locate(texts, &at, &problem) {
+            Some((path, excerpt)) => {
+                Self::Invalid { path: path.to_owned(), at, problem, excerpt: Some(excerpt) }
+            }
+            None => Self::Invalid { path, at, problem, excerpt: None },
+        }
+    }
 }

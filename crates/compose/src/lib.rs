@@ -6,8 +6,10 @@
 //!
 //! [Compose Specification]: https://github.com/compose-spec/compose-spec/blob/main/spec.md
 
+mod develop;
 mod dotenv;
 mod error;
+mod excerpt;
 mod forms;
 mod interpolate;
 mod load;
@@ -15,11 +17,13 @@ mod merge;
 mod model;
 mod order;
 
+pub use develop::{Action, Develop, Hook, Trigger};
 pub use dotenv::parse as parse_env_file;
 pub use error::ComposeError;
+pub use excerpt::Excerpt;
 pub use forms::{Mapping, Words};
 pub use load::{Source, find_files, load, project_name, variables};
 pub use model::{
-    Build, Condition, Dependency, FileObject, Healthcheck, Logging, Membership, Network, Pool,
-    Port, Project, PullPolicy, Service, Volume, VolumeMount,
+    Build, Condition, Dependency, FileObject, FileReference, Healthcheck, Logging, Membership,
+    Network, Pool, Port, Project, PullPolicy, Service, Volume, VolumeMount,
 };

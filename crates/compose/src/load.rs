@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use crate::excerpt::{Text, blame};
 use crate::forms::Mapping;
 use crate::interpolate::interpolate;
 use crate::merge::{merge, merge_service};
-use crate::model::{Project, Service, VolumeMount};
+use crate::model::{FileReference, Project, Service, VolumeMount};
 use crate::{ComposeError, dotenv};
 
 /// The names of Compose files, the one to prefer in front.
@@ -17,13 +18,12 @@ const NAMES: [&str; 4] =
     ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
 
 /// Keys of services that are valid and mean nothing here.
-const IGNORED: [&str; 15] = [
+const IGNORED: [&str; 14] = [
     "annotations",
     "attach",
     "blkio_config",
     "cgroup_parent",
     "credential_spec",
-    "develop",
     "domainname",
     "ipc",
     "isolation",
@@ -52,6 +52,8 @@ pub struct Source {
     pub profiles: Vec<String>,
     /// Services that are wanted whatever their profiles.
     pub wanted: Vec<String>,
+    /// See [`Project::compatibility`].
+    pub compatibility: bool,
 }
 
 /// The Compose file in `dir` or the nearest directory above, with the override beside it.
@@ -95,9 +97,17 @@ pub fn load(source: &Source) -> Result<Project, ComposeError> {
     let directory = source.directory.as_deref().or(beside).unwrap_or(Path::new("."));
     let directory = std::path::absolute(directory)
         .map_err(|source| ComposeError::Io { path: directory.to_owned(), source })?;
-    let mut loader =
-        Loader { variables: BTreeMap::new(), unset: BTreeSet::new(), warnings: Vec::new() };
-    loader.variables = variables(source, &directory)?;
+    let mut loader = Loader { variables: variables(source, &directory)?, ..Loader::default() };
+    let project = read_project(&mut loader, source, first, directory);
+    project.map_err(|error| error.located(&loader.texts))
+}
+
+fn read_project(
+    loader: &mut Loader,
+    source: &Source,
+    first: &Path,
+    directory: PathBuf,
+) -> Result<Project, ComposeError> {
     let mut whole = json!({});
     for file in &source.files {
         let read = loader.file(file, &directory, &mut Vec::new())?;
@@ -113,11 +123,12 @@ pub fn load(source: &Source) -> Result<Project, ComposeError> {
     let whole_path = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     project.files = source.files.iter().map(whole_path).collect();
     project.directory = directory;
+    project.compatibility = source.compatibility;
     for name in &loader.unset {
         let text = format!("The {name:?} variable is not set. Defaulting to a blank string.");
         loader.warnings.push(text);
     }
-    project.warnings = loader.warnings;
+    project.warnings = std::mem::take(&mut loader.warnings);
     finish(&mut project, source, first, &loader.variables)?;
     Ok(project)
 }
@@ -173,10 +184,13 @@ fn read(path: &Path) -> Result<String, ComposeError> {
     fs::read_to_string(path).map_err(|source| ComposeError::Io { path: path.to_owned(), source })
 }
 
+#[derive(Default)]
 struct Loader {
     variables: BTreeMap<String, String>,
     unset: BTreeSet<String>,
     warnings: Vec<String>,
+    /// What was read.
+    texts: Vec<Text>,
 }
 
 impl Loader {
@@ -196,7 +210,9 @@ impl Loader {
         above.push(real);
         // As YAML 1.2 has it: `n` and `on` are texts.
         let options = serde_saphyr::options! { strict_booleans: true };
-        let read = serde_saphyr::from_str_with_options(&read(path)?, options);
+        let text = read(path)?;
+        let read = serde_saphyr::from_str_with_options(&text, options);
+        self.texts.push((path.to_owned(), text));
         let mut value: Value = read.map_err(|error| ComposeError::Yaml {
             path: path.to_owned(),
             problem: error.to_string(),
@@ -204,7 +220,7 @@ impl Loader {
         if value.is_null() {
             value = json!({});
         }
-        let wrong = |(at, problem)| ComposeError::Invalid { path: path.to_owned(), at, problem };
+        let wrong = |(at, problem): (String, String)| ComposeError::invalid(path, at, problem);
         if !value.is_object() {
             return Err(wrong(("the file".to_owned(), "it has to be a mapping".to_owned())));
         }
@@ -236,11 +252,7 @@ impl Loader {
                         files.iter().filter_map(|file| file.as_str().map(str::to_owned)).collect()
                     }
                     _ => {
-                        return Err(ComposeError::Invalid {
-                            path: path.to_owned(),
-                            at: "include".to_owned(),
-                            problem: "path is missing".to_owned(),
-                        });
+                        return Err(ComposeError::invalid(path, "include", "path is missing"));
                     }
                 },
             };
@@ -283,10 +295,8 @@ impl Loader {
         depth: usize,
     ) -> Result<Value, ComposeError> {
         let mut service = file["services"][name].clone();
-        let wrong = |problem: String| ComposeError::Invalid {
-            path: path.to_owned(),
-            at: format!("services.{name}.extends"),
-            problem,
+        let wrong = |problem: String| {
+            ComposeError::invalid(path, format!("services.{name}.extends"), problem)
         };
         let extends = service.as_object_mut().and_then(|fields| fields.remove("extends"));
         let Some(extends) = extends else { return Ok(service) };
@@ -335,13 +345,12 @@ impl Loader {
                 "name" => {}
                 key if key.starts_with("x-") => {}
                 key => {
-                    return Err(ComposeError::Invalid {
-                        path: path.to_owned(),
-                        at: key.to_owned(),
-                        problem: "additional properties not allowed: a file has services, \
-                                  networks, volumes, secrets, configs, include and name"
-                            .to_owned(),
-                    });
+                    return Err(ComposeError::invalid(
+                        path,
+                        key,
+                        "additional properties not allowed: a file has services, networks, \
+                         volumes, secrets, configs, include and name",
+                    ));
                 }
             }
         }
@@ -378,8 +387,7 @@ fn section<T: for<'a> serde::Deserialize<'a> + Default>(
     key: &str,
     value: Value,
 ) -> Result<BTreeMap<String, T>, ComposeError> {
-    let invalid =
-        |at: String, problem: String| ComposeError::Invalid { path: path.to_owned(), at, problem };
+    let invalid = |at: String, problem: String| ComposeError::invalid(path, at, problem);
     match value {
         Value::Null => Ok(BTreeMap::new()),
         Value::Object(fields) => fields
@@ -391,9 +399,16 @@ fn section<T: for<'a> serde::Deserialize<'a> + Default>(
                 if value.is_null() {
                     return Ok((name, T::default()));
                 }
-                match serde_json::from_value(value) {
+                match serde_json::from_value(value.clone()) {
                     Ok(value) => Ok((name, value)),
-                    Err(error) => Err(invalid(format!("{key}.{name}"), error.to_string())),
+                    Err(error) => {
+                        let fails = |value: &Value| {
+                            let read = serde_json::from_value::<T>(value.clone());
+                            read.err().map(|error| error.to_string())
+                        };
+                        let below = blame(&value, &fails);
+                        Err(invalid(format!("{key}.{name}{below}"), error.to_string()))
+                    }
                 }
             })
             .collect(),
@@ -449,6 +464,12 @@ fn absolute(value: &mut Value, directory: &Path, home: Option<&Path>) {
                 }
             }
             _ => {}
+        }
+        let triggers = fields.get_mut("develop").and_then(|develop| develop.get_mut("watch"));
+        for trigger in triggers.and_then(Value::as_array_mut).into_iter().flatten() {
+            if let Some(path) = trigger.get("path").and_then(Value::as_str).map(join) {
+                trigger["path"] = path.into();
+            }
         }
         for mount in fields.get_mut("volumes").and_then(Value::as_array_mut).into_iter().flatten() {
             *mount = whole_mount(mount.take(), &join);
@@ -524,11 +545,8 @@ fn finish(
     project.services = kept;
     project.disabled = left.into_keys().collect();
     for (name, service) in &mut project.services {
-        let wrong = |problem: String| ComposeError::Invalid {
-            path: path.to_owned(),
-            at: format!("services.{name}"),
-            problem,
-        };
+        let at = |below: &str| format!("services.{name}{below}");
+        let wrong = |problem: String| ComposeError::invalid(path, at(""), problem);
         if service.image.is_none() && service.build.is_none() {
             return Err(wrong("has neither an image nor a build context specified".to_owned()));
         }
@@ -554,14 +572,24 @@ fn finish(
             if network == "default" {
                 project.networks.entry(network.clone()).or_default();
             } else if !project.networks.contains_key(network) {
-                return Err(wrong(format!("refers to undefined network {network}")));
+                let problem = format!("refers to undefined network {network}");
+                return Err(ComposeError::invalid(
+                    path,
+                    at(&format!(".networks.{network}")),
+                    problem,
+                ));
             }
         }
-        for mount in &service.volumes {
+        for (index, mount) in service.volumes.iter().enumerate() {
             if let VolumeMount::Volume { source: Some(volume), .. } = mount
                 && !project.volumes.contains_key(volume)
             {
-                return Err(wrong(format!("refers to undefined volume {volume}")));
+                let problem = format!("refers to undefined volume {volume}");
+                return Err(ComposeError::invalid(
+                    path,
+                    at(&format!(".volumes[{index}]")),
+                    problem,
+                ));
             }
         }
         for (kind, known, used) in [
@@ -571,6 +599,26 @@ fn finish(
             if let Some(unknown) = used.iter().find(|one| !known.contains_key(&one.source)) {
                 return Err(wrong(format!("refers to undefined {kind} {}", unknown.source)));
             }
+        }
+    }
+    let uses = |used: fn(&Service) -> &[FileReference]| -> BTreeSet<String> {
+        let all = project.services.values().flat_map(used);
+        all.map(|one| one.source.clone()).collect()
+    };
+    let used = [
+        ("secret", uses(|service| &service.secrets)),
+        ("config", uses(|service| &service.configs)),
+    ];
+    for ((kind, used), objects) in used.iter().zip([&mut project.secrets, &mut project.configs]) {
+        for (name, object) in objects.iter_mut().filter(|(name, _)| used.contains(*name)) {
+            object.value = match &object.environment {
+                None => object.content.clone(),
+                Some(variable) => Some(variables.get(variable).cloned().ok_or_else(|| {
+                    ComposeError::Project(format!(
+                        "environment variable {variable:?} required by {kind} {name:?} is not set"
+                    ))
+                })?),
+            };
         }
     }
     let prefix = project.name.clone();

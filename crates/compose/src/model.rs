@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use crate::develop::Develop;
 use crate::forms::{self, Mapping, Words};
 
 /// What is to run together.
@@ -39,9 +40,27 @@ pub struct Project {
     /// What people should know: variables that are unset, keys that mean nothing here.
     #[serde(skip)]
     pub warnings: Vec<String>,
+    /// Whether names are those that Compose gave before its second version, with `_` in place of `-`.
+    #[serde(skip)]
+    pub compatibility: bool,
 }
 
 impl Project {
+    /// What belongs to `service`: its image, or with a number behind it one of its containers.
+    pub fn own_name(&self, service: &str) -> String {
+        format!("{}{}{service}", self.name, self.separator())
+    }
+
+    /// What stands between the parts of a name.
+    pub fn separator(&self) -> char {
+        if self.compatibility { '_' } else { '-' }
+    }
+
+    /// What the container `number` of `service` is called, unless the service says.
+    pub fn container_name(&self, service: &str, number: u32) -> String {
+        format!("{}{}{number}", self.own_name(service), self.separator())
+    }
+
     /// The names of the services, each after those it depends on.
     ///
     /// # Errors
@@ -81,6 +100,8 @@ pub struct Service {
     pub depends_on: BTreeMap<String, Dependency>,
     #[serde(skip_serializing_if = "is_default")]
     pub deploy: Deploy,
+    #[serde(skip_serializing_if = "is_default")]
+    pub develop: Develop,
     #[serde(skip_serializing_if = "is_default")]
     pub devices: Vec<String>,
     #[serde(deserialize_with = "forms::texts", skip_serializing_if = "is_default")]
@@ -671,6 +692,15 @@ pub struct FileObject {
     /// The file that has it.
     #[serde(skip_serializing_if = "is_default")]
     pub file: Option<String>,
+    /// The variable that has it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub environment: Option<String>,
+    /// Itself.
+    #[serde(skip_serializing_if = "is_default")]
+    pub content: Option<String>,
+    /// What a variable or the Compose file has of it.
+    #[serde(skip)]
+    pub value: Option<String>,
     /// What it is called.
     #[serde(skip_serializing_if = "is_default")]
     pub name: Option<String>,
@@ -684,6 +714,15 @@ pub struct FileReference {
     /// Where it is put; below the usual directory by its name when absent.
     #[serde(skip_serializing_if = "is_default")]
     pub target: Option<String>,
+    /// Whose it is, unless it is a file of the host.
+    #[serde(skip_serializing_if = "is_default")]
+    pub uid: Option<u32>,
+    /// Its group, unless it is a file of the host.
+    #[serde(skip_serializing_if = "is_default")]
+    pub gid: Option<u32>,
+    /// Who may do what with it, unless it is a file of the host.
+    #[serde(skip_serializing_if = "is_default")]
+    pub mode: Option<u32>,
 }
 
 impl<'de> Deserialize<'de> for FileReference {
@@ -691,11 +730,34 @@ impl<'de> Deserialize<'de> for FileReference {
         use serde::de::Error as _;
         let value = Value::deserialize(deserializer)?;
         let text = |key: &str| value[key].as_str().map(str::to_owned);
+        // In quotes a mode is octal, as it is when it begins with a zero. The parser takes that for a
+        // decimal fraction, of which nothing but the digits counts.
+        let number = |key: &str, radix: u32| match &value[key] {
+            Value::Null => Ok(None),
+            Value::String(text) => u32::from_str_radix(text.trim_start_matches("0o"), radix)
+                .map(Some)
+                .map_err(|_| D::Error::custom(format!("{key}: {text:?} is not a number"))),
+            Value::Number(digits) if digits.is_f64() => {
+                u32::from_str_radix(digits.to_string().trim_end_matches(".0"), radix)
+                    .map(Some)
+                    .map_err(|_| D::Error::custom(format!("{key}: {digits} is not a number")))
+            }
+            other => match other.as_u64().and_then(|number| u32::try_from(number).ok()) {
+                Some(number) => Ok(Some(number)),
+                None => Err(D::Error::custom(format!("{key}: {other} is not a number"))),
+            },
+        };
         match &value {
-            Value::String(source) => Ok(Self { source: source.clone(), target: None }),
-            Value::Object(_) => text("source")
-                .map(|source| Self { source, target: text("target") })
-                .ok_or_else(|| D::Error::custom("source is missing")),
+            Value::String(source) => {
+                Ok(Self { source: source.clone(), target: None, uid: None, gid: None, mode: None })
+            }
+            Value::Object(_) => Ok(Self {
+                source: text("source").ok_or_else(|| D::Error::custom("source is missing"))?,
+                target: text("target"),
+                uid: number("uid", 10)?,
+                gid: number("gid", 10)?,
+                mode: number("mode", 8)?,
+            }),
             other => Err(D::Error::custom(format!("{other} is not a name"))),
         }
     }

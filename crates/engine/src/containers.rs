@@ -28,6 +28,7 @@ pub mod monitor;
 pub(crate) mod names;
 mod neighbours;
 mod network;
+mod place;
 mod process;
 mod prune;
 mod relay;
@@ -56,6 +57,7 @@ pub use model::{
     Attachment, Container, DeviceMapping, HostConfig, IoKind, IoRate, Limits, LogDriver, Mount,
     MountSource, NetworkMode, Propagation, RestartCondition, RestartPolicy, State, Status,
 };
+pub use place::{PlacedContent, PlacedFile};
 pub use process::ProcessId;
 pub use prune::Pruned;
 pub use relay::Io;

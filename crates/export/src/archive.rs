@@ -76,7 +76,7 @@ pub fn write_archive(
     if docker {
         bytes(&mut tar, "manifest.json", &encode(&docker_manifest(images))?)?;
     }
-    bytes(&mut tar, "oci-layout", crate::layout::OCI_LAYOUT)?;
+    bytes(&mut tar, "oci-layout", bld_oci::layout::MARK)?;
     if docker {
         bytes(&mut tar, "repositories", &encode(&repositories(images))?)?;
     }

@@ -7,6 +7,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
+use bld_oci::layout::{self, IMAGE_NAME, MARK, REF_NAME};
 use bld_oci::{Digest, Reference, media_type};
 use bld_store::Store;
 use serde_json::{Value, json};
@@ -14,17 +15,11 @@ use serde_json::{Value, json};
 use crate::archive::ArchiveImage;
 use crate::error::ExportError;
 
-/// Content of the file `oci-layout`.
-pub(crate) const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
-
-/// The annotation with the full name of an image.
-const IMAGE_NAME: &str = "io.containerd.image.name";
-
 /// Writes `images` as an OCI layout into `dir`, made when missing. An image that the layout already
 /// holds under one of the names is replaced; others stay. The index is renamed into place last, so
 /// a reader never finds an image whose blobs are not there.
 pub fn write_layout(store: &Store, images: &[ArchiveImage], dir: &Path) -> Result<(), ExportError> {
-    let blobs = dir.join("blobs/sha256");
+    let blobs = layout::blobs(dir);
     fs::create_dir_all(&blobs).map_err(ExportError::io("create", &blobs))?;
     // One writer at a time: the index is read, changed and written. The lock ends with the handle.
     let lock = fs::File::open(dir).map_err(ExportError::io("open", dir))?;
@@ -32,7 +27,7 @@ pub fn write_layout(store: &Store, images: &[ArchiveImage], dir: &Path) -> Resul
     for digest in images.iter().flat_map(ArchiveImage::blobs) {
         copy_blob(store, &digest, &blobs)?;
     }
-    replace(&dir.join("oci-layout"), OCI_LAYOUT)?;
+    replace(&dir.join("oci-layout"), MARK)?;
     let index = dir.join("index.json");
     let kept = match fs::read(&index) {
         Ok(bytes) => kept_entries(&bytes, images)?,
@@ -85,7 +80,7 @@ fn entries(images: &[ArchiveImage]) -> Vec<Value> {
 fn annotations(name: &Reference) -> Value {
     json!({
         IMAGE_NAME: name.to_string(),
-        "org.opencontainers.image.ref.name": name.tag().unwrap_or("latest"),
+        REF_NAME: name.tag().unwrap_or("latest"),
     })
 }
 

@@ -19,6 +19,7 @@ mod grammar;
 mod hash;
 mod image;
 pub mod json;
+pub mod layout;
 pub mod media_type;
 mod memory;
 mod platform;

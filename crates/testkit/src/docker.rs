@@ -13,7 +13,7 @@ use crate::Cmd;
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A docker daemon that touches neither the machine's firewall nor its default bridge, and keeps its
-/// files in a directory of its own. Ended and emptied when dropped.
+/// files in a directory of its own. Ports are carried by its proxy. Ended and emptied when dropped.
 pub struct Docker {
     daemon: Child,
     directory: TempDir,
@@ -35,7 +35,7 @@ impl Docker {
         let groups = groups().into_iter().filter(|group| !group.exists()).collect();
         let daemon = Command::new("dockerd")
             .args(["--iptables=false", "--ip6tables=false", "--ip-forward=false", "--bridge=none"])
-            .args(["--userland-proxy=false", "--containerd-namespace=peer"])
+            .arg("--containerd-namespace=peer")
             .arg("--data-root")
             .arg(place("data"))
             .arg("--exec-root")
@@ -70,7 +70,12 @@ impl Docker {
 
     /// The client with arguments.
     pub fn cmd<const N: usize>(&self, arguments: [&str; N]) -> Cmd {
-        Cmd::new("docker").args(arguments).env("DOCKER_HOST", self.host())
+        self.client("docker").args(arguments)
+    }
+
+    /// A program that speaks to it, such as `docker-compose`.
+    pub fn client(&self, program: &str) -> Cmd {
+        Cmd::new(program).env("DOCKER_HOST", self.host())
     }
 }
 

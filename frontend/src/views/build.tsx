@@ -1,6 +1,6 @@
 import { useEffect } from "preact/hooks";
 import type { ViewProps } from "../app";
-import { type Build, part, send } from "../api";
+import { type Attestation, type Build, part, send } from "../api";
 import { Graph } from "../build/graph";
 import { useBuild } from "../build/live";
 import { criticalPath, type Model, type Step, took } from "../build/model";
@@ -12,7 +12,7 @@ import { useDocument } from "../live";
 import { LogView } from "../log";
 import { Action, Badge, Facts, Panel, Ready, STATES, Tabs } from "../parts";
 import { go, set } from "../router";
-import { familiar } from "./builds";
+import { familiar, words } from "./builds";
 
 export function BuildPage({ parts, query, readOnly }: ViewProps) {
   const ref = parts[1] ?? "";
@@ -49,6 +49,11 @@ function One({ record, query, readOnly }: { record: Build; query: URLSearchParam
               {t("steps")} {build.steps.total === 0 ? steps.length : `${build.steps.completed}/${build.steps.total}`}
             </span>
           </p>
+          {build.trigger && (
+            <p class="asked">
+              <code>$ {words(build.trigger)}</code> <span class="quiet">{t("by", build.trigger.directory, build.trigger.user)}</span>
+            </p>
+          )}
         </div>
         {!readOnly && (
           <Action
@@ -183,6 +188,61 @@ function Source({ model, chosen, choose }: { model: Model; chosen: Step | null; 
 }
 
 function Results({ build }: { build: Build }) {
+  return (
+    <>
+      <Made build={build} />
+      <h2>{t("attestations")}</h2>
+      <Attestations build={build} />
+    </>
+  );
+}
+
+/** What was said about the result, and kept beside it. */
+function Attestations({ build }: { build: Build }) {
+  const said = useDocument<Attestation[]>(`/builds/${part(build.ref)}/attestations`, "builds");
+  return (
+    <Ready of={said}>
+      {(list) => (
+        <>
+          {list.length === 0 && (
+            <div class="nothing">
+              <p class="quiet">{t("noAttestations")}</p>
+              <pre>bld build --push -t registry.example/app --provenance=true --sbom=true .</pre>
+            </div>
+          )}
+          {list.map((one) => (
+            <section key={one.predicateType} class="attestation" aria-label={one.predicateType}>
+              <h3>
+                <code>{one.predicateType}</code>
+              </h3>
+              {one.places.map((place) => (
+                <p key={place} class="quiet">
+                  <code>{place}</code>
+                </p>
+              ))}
+              {one.predicate !== null && (
+                <details>
+                  <summary>{t("predicate")}</summary>
+                  {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by keys */}
+                  <pre class="document" tabIndex={0}>
+                    {JSON.stringify(one.predicate, null, 2)}
+                  </pre>
+                </details>
+              )}
+            </section>
+          ))}
+          {build.image && (
+            <p>
+              <a href={`/images/${part(build.image)}?tab=packages`}>{t("packagesOf")}</a>
+            </p>
+          )}
+        </>
+      )}
+    </Ready>
+  );
+}
+
+function Made({ build }: { build: Build }) {
   return (
     <Facts
       facts={[

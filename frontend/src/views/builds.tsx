@@ -1,6 +1,6 @@
 import { useState } from "preact/hooks";
 import type { ViewProps } from "../app";
-import { type Build, part } from "../api";
+import { type Build, part, type Trigger } from "../api";
 import { duration, when } from "../format";
 import { language, t } from "../i18n";
 import { useDocument } from "../live";
@@ -58,6 +58,7 @@ export function Builds({ query }: ViewProps) {
                 { title: t("took"), show: (row) => duration(row.durationMs), end: true },
                 { title: t("started"), show: (row) => when(row.createdAt, language.value), end: true, wide: true },
                 { title: t("names"), show: (row) => row.names.map(familiar).join(", "), wide: true },
+                { title: t("trigger"), show: (row) => row.trigger && <Asked trigger={row.trigger} />, wide: true },
                 {
                   title: t("choose"),
                   end: true,
@@ -77,6 +78,21 @@ export function Builds({ query }: ViewProps) {
       </Ready>
     </>
   );
+}
+
+/** Who asked for a build; the words and the place are a glance away. */
+function Asked({ trigger }: { trigger: Trigger }) {
+  return (
+    <span title={`${trigger.directory}$ ${words(trigger)}`}>
+      {trigger.user} <code class="clip">{words(trigger)}</code>
+    </span>
+  );
+}
+
+/** A command line as it can be typed again, but for what is hidden. */
+export function words({ command }: Trigger): string {
+  const quoted = (word: string) => (/^[\w\-./:=,@%+]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
+  return command.map(quoted).join(" ");
 }
 
 function share(build: Build) {

@@ -97,7 +97,10 @@ function Output({ container }: { container: Container }) {
   const lines = useRef<string[]>([]);
   const [version, redraw] = useReducer((count: number) => count + 1, 0);
   useEffect(() => {
-    lines.current = [];
+    const anew = () => {
+      lines.current = [];
+    };
+    anew();
     let frame = 0;
     const draw = () => {
       frame ||= requestAnimationFrame(() => {
@@ -105,12 +108,11 @@ function Output({ container }: { container: Container }) {
         redraw(undefined);
       });
     };
-    const close = listen(`/containers/${part(container.id)}/logs`, {
-      line: ({ text }: { text: string }) => {
-        lines.current.push(text.replace(/\r?\n$/, ""));
-        draw();
-      },
-    });
+    const line = ({ text }: { text: string }) => {
+      lines.current.push(text.replace(/\r?\n$/, ""));
+      draw();
+    };
+    const close = listen(`/containers/${part(container.id)}/logs`, { line }, anew);
     return () => {
       close();
       cancelAnimationFrame(frame);

@@ -6,6 +6,9 @@ import { useDocument } from "../live";
 import { Empty, Ready, Table } from "../parts";
 import { set } from "../router";
 
+/** Files that are listed at most: two images may have nothing in common. */
+const MOST = 2000;
+
 export function DiffPage({ query }: ViewProps) {
   const [from, to] = [query.get("from") ?? "", query.get("to") ?? ""];
   const path = query.get("path");
@@ -29,7 +32,7 @@ export function DiffPage({ query }: ViewProps) {
               <h2>{t("files")}</h2>
               <div class="beside">
                 <ul class="files">
-                  {found.files.map((one) => (
+                  {found.files.slice(0, MOST).map((one) => (
                     <li key={one.path}>
                       <button type="button" data-row class="entry" aria-pressed={one.path === path} onClick={() => set("path", one.path)}>
                         <span class={`change is-${one.status}`}>
@@ -41,6 +44,7 @@ export function DiffPage({ query }: ViewProps) {
                       </button>
                     </li>
                   ))}
+                  {found.files.length > MOST && <li class="quiet">{t("moreFiles", found.files.length - MOST)}</li>}
                 </ul>
                 <section aria-label={t("diff")}>{path && <Ready of={file}>{(one) => <File file={one.files[0]} />}</Ready>}</section>
               </div>

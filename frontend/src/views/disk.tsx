@@ -1,8 +1,8 @@
 import { useState } from "preact/hooks";
 import type { ViewProps } from "../app";
-import { type ApiError, type Disk, type DiskEntry, get, type Pruned, send } from "../api";
+import { type ApiError, type Disk, type DiskEntry, type Pruned, send } from "../api";
 import { bytes, when } from "../format";
-import { language, t } from "../i18n";
+import { language, t, type Word } from "../i18n";
 import { useDocument } from "../live";
 import { Dialog, Empty, Facts, Failure, Ready, Table } from "../parts";
 import { treemap } from "../treemap";
@@ -101,30 +101,66 @@ function Entries({ entries }: { entries: DiskEntry[] }) {
   );
 }
 
+/** Ages in seconds. */
+const AGES: [Word, number][] = [
+  ["anyAge", 0],
+  ["anHour", 3600],
+  ["aDay", 86_400],
+  ["aWeek", 7 * 86_400],
+  ["aMonth", 30 * 86_400],
+];
+
+/** Amounts in bytes. */
+const AMOUNTS = [0, 100e6, 1e9, 5e9, 10e9, 50e9];
+
 /** What would go is shown before it goes. */
 function Prune({ close, done }: { close: () => void; done: (total: number) => void }) {
   const [all, setAll] = useState(false);
+  const [age, setAge] = useState(0);
+  const [keep, setKeep] = useState(0);
   const [error, setError] = useState<ApiError | null>(null);
-  const [plan, setPlan] = useState<Pruned | null>(null);
-  const [asked, setAsked] = useState<boolean | null>(null);
-  if (asked !== all) {
-    setAsked(all);
-    get<Pruned>(`/disk/plan?all=${all}`).then(setPlan, setError);
-  }
-  const prune = () => send("POST", "/disk/prune", { all }).then((pruned) => done((pruned as Pruned).total), setError);
+  const wish = { all, ...(age && { unusedSeconds: age }), ...(keep && { keepBytes: keep }) };
+  const query = new URLSearchParams(Object.entries(wish).map(([name, value]) => [name, String(value)]));
+  const plan = useDocument<Pruned>(`/disk/plan?${query}`);
+  const entries = plan.data?.entries ?? [];
+  const prune = () => send("POST", "/disk/prune", wish).then((pruned) => done((pruned as Pruned).total), setError);
   return (
     <Dialog title={t("prunePlan")} onClose={close}>
-      <label>
-        <input type="checkbox" checked={all} onChange={(event) => setAll(event.currentTarget.checked)} /> {t("pruneAll")}
-      </label>
+      <div class="tools">
+        <label>
+          {t("pruneAge")}{" "}
+          <select name="age" value={age} onChange={(event) => setAge(Number(event.currentTarget.value))}>
+            {AGES.map(([word, seconds]) => (
+              <option key={word} value={seconds}>
+                {t(word)}
+              </option>
+            ))}
+          </select>
+        </label>
+        <label>
+          {t("pruneKeep")}{" "}
+          <select name="keep" value={keep} onChange={(event) => setKeep(Number(event.currentTarget.value))}>
+            {AMOUNTS.map((amount) => (
+              <option key={amount} value={amount}>
+                {amount ? bytes(amount) : t("nothing")}
+              </option>
+            ))}
+          </select>
+        </label>
+        <label>
+          <input type="checkbox" checked={all} onChange={(event) => setAll(event.currentTarget.checked)} /> {t("pruneAll")}
+        </label>
+      </div>
       {error && <Failure error={error} />}
-      {plan && (plan.entries.length === 0 ? <p>{t("pruneNothing")}</p> : <Entries entries={plan.entries} />)}
+      <div class="plan">
+        <Ready of={plan}>{() => (entries.length === 0 ? <p>{t("pruneNothing")}</p> : <Entries entries={entries} />)}</Ready>
+      </div>
       <div class="actions">
         <button type="button" onClick={close}>
           {t("cancel")}
         </button>
-        <button type="button" class="danger" disabled={!plan || plan.entries.length === 0} onClick={prune}>
-          {t("pruneDo", bytes(plan?.total ?? 0))}
+        <button type="button" class="danger" disabled={entries.length === 0} onClick={prune}>
+          {t("pruneDo", bytes(plan.data?.total ?? 0))}
         </button>
       </div>
     </Dialog>

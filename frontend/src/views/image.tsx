@@ -1,10 +1,10 @@
 import { useState } from "preact/hooks";
 import type { ViewProps } from "../app";
-import { type FileEntry, type Image, type Layer, part, send } from "../api";
+import { type FileEntry, type Image, type Layer, type Packages, part, send } from "../api";
 import { bytes, short, when } from "../format";
 import { language, t } from "../i18n";
 import { useDocument } from "../live";
-import { Action, Panel, Ready, Table, Tabs } from "../parts";
+import { Action, Empty, Panel, Ready, Table, Tabs } from "../parts";
 import { go, set } from "../router";
 
 export function ImagePage({ parts, query, readOnly }: ViewProps) {
@@ -44,6 +44,7 @@ export function ImagePage({ parts, query, readOnly }: ViewProps) {
             tabs={[
               { id: "layers", title: t("layers") },
               { id: "waste", title: t("wasted") },
+              { id: "packages", title: t("packages") },
               { id: "history", title: t("history") },
               { id: "config", title: t("config") },
             ]}
@@ -51,6 +52,7 @@ export function ImagePage({ parts, query, readOnly }: ViewProps) {
           <Panel tab={tab}>
             {tab === "layers" && <Layers image={one} query={query} />}
             {tab === "waste" && <Waste image={one} />}
+            {tab === "packages" && <Contents image={one} />}
             {tab === "history" && <Past image={one} />}
             {tab === "config" && (
               // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by keys
@@ -203,6 +205,51 @@ function Waste({ image }: { image: Image }) {
         ]}
       />
     </>
+  );
+}
+
+/** The packages in an image, as its files name them. */
+function Contents({ image }: { image: Image }) {
+  const document = useDocument<Packages>(`/images/${part(image.id)}/packages`);
+  const [text, setText] = useState("");
+  return (
+    <Ready of={document}>
+      {({ packages }) => {
+        // The first one is the image.
+        const all = packages.slice(1);
+        if (all.length === 0) return <Empty text={t("noPackages")} />;
+        const wanted = text.toLowerCase();
+        const rows = all.filter((one) => `${one.name} ${one.versionInfo}`.toLowerCase().includes(wanted));
+        return (
+          <>
+            <div class="tools">
+              <input
+                type="search"
+                data-search
+                aria-label={t("filter")}
+                placeholder={t("filter")}
+                value={text}
+                onInput={(event) => setText(event.currentTarget.value)}
+              />
+              <span class="quiet" aria-live="polite">
+                {rows.length}/{all.length}
+              </span>
+            </div>
+            <Table
+              label={t("packages")}
+              rows={rows.slice(0, 2000)}
+              id={(row) => row.SPDXID}
+              columns={[
+                { title: t("name"), show: (row) => row.name },
+                { title: t("version"), show: (row) => <code>{row.versionInfo}</code> },
+                { title: t("license"), show: (row) => (row.licenseDeclared === "NOASSERTION" ? "" : row.licenseDeclared), wide: true },
+                { title: t("foundIn"), show: (row) => <code>{row.sourceInfo?.replace(/^found in /, "")}</code>, wide: true },
+              ]}
+            />
+          </>
+        );
+      }}
+    </Ready>
   );
 }
 

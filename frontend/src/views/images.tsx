@@ -9,7 +9,8 @@ import { go, set } from "../router";
 
 export function Images({ query }: ViewProps) {
   const images = useDocument<ImageRow[]>("/images", "images");
-  const filter = (query.get("filter") ?? "").toLowerCase();
+  const filter = query.get("filter") ?? "";
+  const wanted = filter.toLowerCase();
   const [chosen, setChosen] = useState<string[]>([]);
   const choose = (id: string) =>
     setChosen((old) => (old.includes(id) ? old.filter((one) => one !== id) : [...old.slice(-1), id]));
@@ -38,7 +39,7 @@ export function Images({ query }: ViewProps) {
       </div>
       <Ready of={images}>
         {(all) => {
-          const rows = all.filter((row) => [row.id, ...row.tags].some((text) => text.toLowerCase().includes(filter)));
+          const rows = all.filter((row) => [row.id, ...row.tags].some((text) => text.toLowerCase().includes(wanted)));
           if (all.length === 0) return <Empty text={t("noImages")} type={"bld build -t hello .\nbld pull debian"} />;
           if (rows.length === 0) return <Empty text={t("nothingFits")} />;
           return (

@@ -19,6 +19,7 @@ mod results;
 mod secrets;
 mod shell;
 mod traced;
+mod trigger;
 mod verify;
 
 use std::path::PathBuf;
@@ -304,7 +305,7 @@ fn start(args: &Args, session: &Session) -> Outcome {
     if let Some(control) = control {
         request.on_failure = shell::on_failure(display.pause(), control, Arc::clone(&reached));
     }
-    let log = session.engine.log_build(&request);
+    let log = session.engine.log_build(&request, trigger::trigger());
     let events = match &log {
         Ok(log) => log.tee(display.events()),
         Err(_) => display.events(),
@@ -369,7 +370,10 @@ fn end_log(
     cancel: &Cancel,
 ) -> Result<(), EngineError> {
     match built {
-        Ok(result) => log.finish(Status::Completed, None, Some(result)),
+        Ok(result) => {
+            log.attested(&result.said);
+            log.finish(Status::Completed, None, Some(result))
+        }
         Err(_) if cancel.is_canceled() => log.finish(Status::Canceled, None, None),
         Err(error) => log.finish(Status::Failed, Some(report::reason(error)), None),
     }

@@ -6,12 +6,14 @@
 mod build;
 mod control;
 mod down;
+mod files;
 mod list;
 mod logs;
 mod project;
 mod run;
 mod service;
 mod up;
+mod watch;
 
 use std::path::PathBuf;
 
@@ -32,6 +34,9 @@ pub(crate) struct Compose {
 /// Which project is meant.
 #[derive(Debug, clap::Args)]
 struct Place {
+    /// Run compose in backward compatibility mode
+    #[arg(long)]
+    compatibility: bool,
     /// Specify an alternate environment file
     #[arg(long, value_name = "stringArray")]
     env_file: Vec<PathBuf>,
@@ -74,6 +79,7 @@ enum Command {
     Unpause(control::UnpauseArgs),
     Up(up::Args),
     Wait(control::WaitArgs),
+    Watch(watch::Args),
 }
 
 impl Compose {
@@ -104,6 +110,7 @@ impl Compose {
             Command::Unpause(args) => control::unpause(&args, place, session),
             Command::Up(args) => up::run(&args, place, session),
             Command::Wait(args) => control::wait(&args, place, session),
+            Command::Watch(args) => watch::run(&args, place, session),
         }
     }
 }

@@ -12,7 +12,7 @@ use bld_event::Events;
 use bld_layer::{Aspect, Change, Kind, Node};
 use serde_json::{Value, json};
 
-use crate::documents::diff::{document, kind, places};
+use crate::documents::diff::document;
 use crate::error::Failure;
 use crate::output::path::{harmless, shown};
 use crate::output::{table, units};
@@ -294,7 +294,7 @@ fn layer_rows(
     after: &[ImageLayer],
     change: LayerChange,
 ) -> Vec<Vec<String>> {
-    let (_, one, other) = places(change);
+    let (one, other) = change.places();
     let row = |sign: &str, layer: &ImageLayer| {
         let id = layer.diff_id.short();
         let made = layer.created_by.replace(['\n', '\t'], " ");
@@ -337,7 +337,7 @@ fn aspect_text(aspect: Aspect, before: &Node, after: &Node) -> String {
     let value = |node: &Node| {
         let meta = &node.meta;
         Some(match aspect {
-            Aspect::Kind => kind(meta.kind).to_owned(),
+            Aspect::Kind => meta.kind.name().to_owned(),
             Aspect::Mode => format!("{:04o}", meta.mode),
             Aspect::Owner => format!("{}:{}", meta.uid, meta.gid),
             Aspect::Time => time(meta.mtime),
@@ -361,7 +361,7 @@ fn aspect_text(aspect: Aspect, before: &Node, after: &Node) -> String {
 /// A file that only one image has.
 fn node_text(node: &Node) -> String {
     let meta = &node.meta;
-    let text = format!("{}, {:04o}, {}:{}", kind(meta.kind), meta.mode, meta.uid, meta.gid);
+    let text = format!("{}, {:04o}, {}:{}", meta.kind.name(), meta.mode, meta.uid, meta.gid);
     match meta.kind {
         Kind::File => format!("{text}, {}", units::size(meta.size, 3)),
         Kind::Symlink => format!("{text} -> {}", shown(node.link_target().unwrap_or_default())),

@@ -3,6 +3,7 @@
 mod builds;
 mod carry;
 pub(super) mod inspect;
+mod trace;
 
 use std::time::SystemTime;
 

@@ -65,6 +65,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
         tail: args.tail.parse().ok(),
         since: when(&args.since)?,
         until: when(&args.until)?,
+        ..LogQuery::default()
     };
     if let Err(error @ EngineError::NoSuchContainer { .. }) =
         session.engine.find_container(&args.container)

@@ -5,7 +5,6 @@ use bld_engine::images::{
 };
 use serde::Serialize;
 
-use super::diff::kind;
 use crate::output::path::shown;
 
 /// An image, taken apart.
@@ -113,7 +112,7 @@ fn file(entry: &LayerEntry) -> File {
             LayerEffect::Removes => "removed",
             LayerEffect::RemovesNothing => "nothing-removed",
         },
-        r#type: kind(entry.kind),
+        r#type: entry.kind.name(),
         size: entry.size,
         hides_bytes: entry.hides,
     }

@@ -139,7 +139,13 @@ fn field(change: &FieldChange) -> Field {
 }
 
 fn layer(before: &[ImageLayer], after: &[ImageLayer], change: LayerChange) -> Layer {
-    let (status, one, other) = places(change);
+    let status = match change {
+        LayerChange::Same { .. } => "same",
+        LayerChange::Replaced { .. } => "replaced",
+        LayerChange::Removed { .. } => "removed",
+        LayerChange::Added { .. } => "added",
+    };
+    let (one, other) = change.places();
     let of = |layers: &[ImageLayer], index: Option<usize>| {
         let layer = layers.get(index?)?;
         Some(LayerOf {
@@ -150,16 +156,6 @@ fn layer(before: &[ImageLayer], after: &[ImageLayer], change: LayerChange) -> La
         })
     };
     Layer { status, before: of(before, one), after: of(after, other) }
-}
-
-/// What became of a layer, in one word, and where it is in both images.
-pub(crate) fn places(change: LayerChange) -> (&'static str, Option<usize>, Option<usize>) {
-    match change {
-        LayerChange::Same { before, after } => ("same", Some(before), Some(after)),
-        LayerChange::Replaced { before, after } => ("replaced", Some(before), Some(after)),
-        LayerChange::Removed { before } => ("removed", Some(before), None),
-        LayerChange::Added { after } => ("added", None, Some(after)),
-    }
 }
 
 fn file(change: &FileChange) -> File {
@@ -198,7 +194,7 @@ fn entry(node: &Node) -> Entry {
     // What cannot be read any more was read a moment ago, to be compared.
     let xattrs = node.xattrs().unwrap_or_default().into_iter();
     Entry {
-        r#type: kind(meta.kind),
+        r#type: meta.kind.name(),
         mode: format!("{:04o}", meta.mode),
         uid: meta.uid,
         gid: meta.gid,
@@ -207,18 +203,5 @@ fn entry(node: &Node) -> Entry {
         target: (meta.kind == Kind::Symlink).then(|| shown(node.link_target().unwrap_or_default())),
         device: is_device.then(|| format!("{}:{}", meta.rdev.0, meta.rdev.1)),
         xattrs: xattrs.map(|(name, value)| (shown(name), STANDARD.encode(value))).collect(),
-    }
-}
-
-/// The type of a file in one word.
-pub(crate) fn kind(kind: Kind) -> &'static str {
-    match kind {
-        Kind::File => "file",
-        Kind::Dir => "dir",
-        Kind::Symlink => "symlink",
-        Kind::CharDevice => "char",
-        Kind::BlockDevice => "block",
-        Kind::Fifo => "fifo",
-        Kind::Socket => "socket",
     }
 }

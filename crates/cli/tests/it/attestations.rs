@@ -142,6 +142,12 @@ fn files_have_them_beside_them() {
         made["buildDefinition"]["externalParameters"]["request"]["frontend"],
         "dockerfile.v0"
     );
+    let said = &made["runDetails"]["metadata"]["buildkit_reproducible"];
+    assert_eq!(*said, false);
+    let built = ["-o", "none", "--provenance=inline-only=true", "--sbom=true"];
+    let _ = env.build("x:1", "FROM busybox\n", built).expect_code(0);
+    assert!(!env.path("none/provenance.json").exists());
+    assert!(env.path("none/sbom.spdx.json").exists());
     // A context that was brought here is a part of it.
     env.write("srv/file", "FROM busybox\n");
     let server = WebServer::start(&env.path("srv")).unwrap();

@@ -225,7 +225,124 @@ fn what_is_wrong_with_a_file_is_said_where_it_is() {
         let refused = compose(&env, &["config"]).expect_code(1);
         assert!(refused.stderr.contains(said), "{file}: {refused}");
     }
+    // What is in a file is underlined there, whichever of several it is.
+    let pair = app("services:\n  web:\n    image: x\n");
+    let over = "services:\n  web:\n    healthcheck:\n      test: [CMD, ok]\n      retries: many\n";
+    pair.write("app/compose.override.yaml", over);
+    let refused = compose(&pair, &["config"]).expect_code(1).stderr;
+    assert!(
+        refused.contains("services.web.healthcheck.retries: \"many\" is not a number"),
+        "{refused}"
+    );
+    assert!(refused.contains("compose.override.yaml:5:16\n"), "{refused}");
+    assert!(refused.contains("5 |       retries: many\n  |                ^^^^"), "{refused}");
     let env = env();
     let nothing = env.bld(["compose", "ps"]).cwd(env.path(".")).run().expect_code(1);
     assert!(nothing.stderr.contains("no configuration file provided"), "{nothing}");
+}
+
+#[test]
+fn secrets_and_configs_need_no_file() {
+    const APART: &str = "
+name: demo
+services:
+  web:
+    image: busybox
+    command: sleep 1000
+    secrets: [token, {source: token, target: /etc/token, uid: '1', gid: '2', mode: 0400}]
+    configs: [{source: page, target: /www/deep/index.html}]
+secrets: {token: {environment: TOKEN}}
+configs: {page: {content: 'for ${WHO}'}}
+";
+    let env = app(APART);
+    let with = |token: &str, who: &str, words: &[&str]| {
+        let command = env.bld(["compose"]).args(words).env("TOKEN", token).env("WHO", who);
+        command.cwd(env.path("app")).run()
+    };
+    let unset = compose(&env, &["up", "-d"]).expect_code(1).stderr;
+    assert!(
+        unset.contains("environment variable \"TOKEN\" required by secret \"token\" is not set")
+    );
+    let _ = with("s3cret", "you", &["up", "-d"]).expect_code(0);
+    let look = "cat /run/secrets/token /www/deep/index.html; stat -c ' %u %g %a' /run/secrets/token \
+                /etc/token";
+    let seen = with("", "", &["exec", "-T", "web", "sh", "-c", look]).expect_code(0).stdout;
+    assert_eq!(seen, "s3cretfor you 0 0 444\n 1 2 400\n");
+    let shown = with("s3cret", "you", &["config"]).stdout
+        + &env.bld(["inspect", "demo-web-1"]).run().stdout;
+    assert!(shown.contains("environment: TOKEN") && !shown.contains("s3cret"), "{shown}");
+    // Another page makes another container.
+    let changed = with("s3cret", "all", &["up", "-d"]).expect_code(0).stderr;
+    assert!(changed.contains("Recreated"), "{changed}");
+    let _ = with("s3cret", "all", &["down", "-t", "0"]).expect_code(0);
+    env.assert_nothing_left();
+}
+
+#[test]
+fn files_that_change_are_brought_to_containers() {
+    const WATCHED: &str = r#"
+services:
+  web:
+    build:
+      context: ./web
+      dockerfile_inline: |
+        FROM busybox
+        COPY . /app
+    command: sh -c 'cat /proc/uptime > /started; exec httpd -f -p 8000 -h /app'
+    stop_signal: SIGKILL
+    develop:
+      watch:
+        - {action: sync, path: ./web/src, target: /app/src, ignore: ["*.log"]}
+        - {action: sync+restart, path: ./web/settings, target: /app/settings}
+        - {action: rebuild, path: ./web/packages}
+        - {action: sync+exec, path: ./web/ran, target: /app/ran, exec: {command: cp /app/ran /app/copied}}
+"#;
+    let env = env();
+    env.write("app/compose.yaml", WATCHED);
+    for (file, text) in
+        [("src/a", "one"), ("src/gone", ""), ("settings", "1"), ("packages", "p1"), ("ran", "x")]
+    {
+        env.write(&format!("app/web/{file}"), text);
+    }
+    env.write("app/none.yaml", "services: {web: {image: busybox}}");
+    let none = compose(&env, &["-f", "none.yaml", "watch"]).expect_code(1).stderr;
+    assert!(none.contains("none of the selected services is configured for watch"), "{none}");
+
+    let file = env.path("app/compose.yaml").display().to_string();
+    let mut watch = env.terminal(&format!("compose -f {file} watch --quiet"));
+    watch.wait_for("Watch enabled");
+    let inside = |command: &str| {
+        let output = compose(&env, &["exec", "-T", "web", "sh", "-c", command]);
+        (output.code == 0).then_some(output.stdout)
+    };
+    let becomes = |command: &str, wanted: &str| {
+        for _ in 0..200 {
+            if inside(command).as_deref() == Some(wanted) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        panic!("{command}: {:?}, not {wanted:?}", inside(command));
+    };
+    let started = inside("cat /started").unwrap();
+    env.write("app/web/src/a", "two");
+    env.write("app/web/src/deep/b", "new");
+    env.write("app/web/src/noise.log", "");
+    std::fs::remove_file(env.path("app/web/src/gone")).unwrap();
+    becomes("cat /app/src/a /app/src/deep/b; ls /app/src", "twonewa\ndeep\n");
+    env.write("app/web/ran", "y");
+    becomes("cat /app/copied", "y");
+    assert_eq!(inside("cat /started").unwrap(), started);
+    env.write("app/web/settings", "2");
+    watch.wait_for("Restarted");
+    becomes("cat /app/settings", "2");
+    assert_ne!(inside("cat /started").unwrap(), started);
+    env.write("app/web/packages", "p2");
+    watch.wait_for("successfully built");
+    becomes("cat /app/packages", "p2");
+    watch.type_in("\x03");
+    let _ = watch.end();
+    let _ = compose(&env, &["down", "--rmi", "local"]).expect_code(0);
+    assert_eq!(env.bld(["images", "-q"]).ok().stdout.lines().count(), 1);
+    env.assert_nothing_left();
 }

@@ -268,6 +268,73 @@ RUN echo hello
 }
 
 #[test]
+fn who_asked_and_what_was_attested_is_remembered() {
+    let env = env();
+    env.write("ctx/Dockerfile", "FROM busybox\nCOPY Dockerfile /d\n");
+    let words = [
+        "build",
+        "-q",
+        "-o",
+        "type=local,dest=out",
+        "-o",
+        "type=image,name=h:1",
+        "--provenance=true",
+        "--sbom=true",
+        "--build-arg",
+        "NPM_TOKEN=hunter2,still",
+        "ctx",
+    ];
+    env.bld(words).ok();
+    let told = inspected(&env, "");
+    let expected = ["bld"]
+        .iter()
+        .chain(&words)
+        .map(|word| if word.contains("hunter2") { "NPM_TOKEN=***" } else { word });
+    assert_eq!(told["Trigger"]["Command"], expected.collect::<Value>());
+    let directory = told["Trigger"]["Directory"].as_str().unwrap();
+    assert!(std::path::Path::new(directory).join("ctx/Dockerfile").is_file(), "{directory}");
+    assert_ne!(told["Trigger"]["User"], "");
+    let said = told["Attestations"].as_array().unwrap();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[0]["PredicateType"].as_str().unwrap().starts_with("https://slsa.dev/provenance/"));
+    assert!(said[0]["Predicate"].is_object());
+    assert_eq!(said[1]["PredicateType"], "https://spdx.dev/Document");
+    assert!(said[1]["Places"][0].as_str().unwrap().ends_with("out"));
+    let pretty = env.bld(["history", "inspect"]).ok().stdout;
+    for part in ["--build-arg 'NPM_TOKEN=***' ctx\n", "\nATTESTATION ", "\nUser:"] {
+        assert!(pretty.contains(part), "{part:?} in {pretty}");
+    }
+    assert!(!pretty.contains("hunter2"));
+}
+
+#[test]
+fn builds_are_written_for_viewers_of_traces() {
+    let env = env();
+    let text =
+        "FROM busybox AS a\nRUN sleep 0.5\nFROM busybox\nRUN sleep 0.4\nCOPY --from=a /etc /a\n";
+    let _ = env.build("h:1", text, []).expect_code(0);
+    let trace = env.bld(["history", "export", "--format", "trace"]).ok().stdout;
+    let trace: Value = serde_json::from_str(&trace).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let slice = |text: &str| {
+        let is_it = |event: &&Value| event["name"].as_str().unwrap().contains(text);
+        let event = events.iter().find(is_it).unwrap_or_else(|| panic!("{text}: {trace}"));
+        let number = |key: &str| event[key].as_u64().unwrap();
+        (number("ts"), number("ts") + number("dur"), number("tid"))
+    };
+    let (one, other, copy) = (slice("sleep 0.5"), slice("sleep 0.4"), slice("COPY"));
+    let whole = events.iter().find(|event| event["name"] == "build").unwrap();
+    let (from, span) = (whole["ts"].as_u64().unwrap(), whole["dur"].as_u64().unwrap());
+    for (begin, end, _) in [one, other, copy] {
+        assert!(from <= begin && begin < end && end <= from + span, "{trace}");
+    }
+    // What runs at the same time is not drawn on one line.
+    assert!(one.0 < other.1 && other.0 < one.1 && one.2 != other.2, "{trace}");
+    assert!(copy.0 >= one.1.max(other.1), "{trace}");
+    assert!(one.1 - one.0 >= 500_000);
+}
+
+#[test]
 fn a_build_does_not_need_its_history() {
     let env = env();
     env.write("ctx/a.txt", "a");

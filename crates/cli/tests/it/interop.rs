@@ -1,6 +1,9 @@
 //! The real thing: packages are installed, a program is compiled, and other tools run the result.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bld_testkit::{Archive, Cmd, Registry, peer, rootfs, write_archive};
 
@@ -31,11 +34,16 @@ CMD ["world"]
     )
 }
 
-/// A Debian in a registry; made once and kept beside what cargo builds.
-pub(crate) fn debian() -> Registry {
-    let kept = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let layer = kept.join("debian-rootfs.tar");
+/// The files of a Debian; made once and kept beside what cargo builds.
+pub(crate) fn debian_layer() -> PathBuf {
+    let layer = Path::new(env!("CARGO_TARGET_TMPDIR")).join("debian-rootfs.tar");
     rootfs::debian(&layer).unwrap();
+    layer
+}
+
+/// The same in a registry.
+pub(crate) fn debian() -> Registry {
+    let layer = debian_layer();
     let registry = Registry::start().unwrap();
     let archive = tempfile::NamedTempFile::new().unwrap();
     let bytes = std::fs::read(&layer).unwrap();

@@ -52,6 +52,7 @@ mod schemas;
 mod scripts;
 mod shapes;
 mod share;
+mod shop;
 mod signatures;
 mod system;
 mod together;

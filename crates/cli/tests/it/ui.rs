@@ -188,7 +188,11 @@ fn a_build_is_followed_from_another_terminal() {
     let one = server.get(&format!("/api/v1/builds/{reference}"));
     assert!(one["source"].as_str().unwrap().starts_with("FROM busybox AS base\n"));
     assert_eq!(one["steps"], json!({ "total": 3, "completed": 3, "cached": 1 }));
-    assert_eq!(server.get("/api/v1/builds?filter=UI:1").as_array().unwrap().len(), 1);
+    assert_eq!(one["trigger"]["command"], json!(["bld", "build", "-t", "ui:1", "src"]));
+    for filter in ["UI:1", "build+-t", "src"] {
+        let path = format!("/api/v1/builds?filter={filter}");
+        assert_eq!(server.get(&path).as_array().unwrap().len(), 1, "{filter}");
+    }
     assert_eq!(server.get("/api/v1/builds?filter=other"), json!([]));
     let gone = server.ask("DELETE", &format!("/api/v1/builds/{reference}"));
     assert_eq!(gone.status, 204);
@@ -374,6 +378,68 @@ fn a_terminal_leads_into_a_container() {
 }
 
 #[test]
+fn events_come_through_sockets_too() {
+    let env = env();
+    env.write("src/Dockerfile", "FROM busybox\nRUN echo told\n");
+    env.bld(["build", "-q", "src"]).ok();
+    let server = Server::start(&env, &[]);
+    let all: Vec<_> = server.events("/api/v1/builds/^0/events", None).collect();
+    let heard = |path: &str| {
+        let (mut stream, head) = upgrade(&server, path, "");
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        let mut heard = Vec::new();
+        loop {
+            match read_frame(&mut stream) {
+                (1, text) => {
+                    let events: Vec<Value> = serde_json::from_slice(&text).unwrap();
+                    let told = |one: Value| {
+                        (one["event"].as_str().unwrap().to_owned(), one["data"].clone())
+                    };
+                    heard.extend(events.into_iter().map(told));
+                }
+                (8, _) => return heard,
+                (other, _) => panic!("frame of type {other}"),
+            }
+        }
+    };
+    assert_eq!(heard("/api/v1/builds/%5E0/events"), all);
+    assert_eq!(heard("/api/v1/builds/%5E0/events?after=2"), all[3..]);
+    let foreign = "Origin: http://evil.example\r\n";
+    let (_, head) = upgrade(&server, "/api/v1/events", foreign);
+    assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
+}
+
+#[test]
+fn listeners_that_go_leave_no_threads() {
+    let env = env();
+    env.bld(["run", "-d", "--name", "silent", "busybox", "sleep", "1000"]).ok();
+    let server = Server::start(&env, &[]);
+    let threads = || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", server.child.id())).unwrap();
+        let name = |task: std::io::Result<std::fs::DirEntry>| {
+            // It may just have ended.
+            std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap_or_default()
+        };
+        tasks.map(name).filter(|name| name == "logs\n").count()
+    };
+    let open = |_| {
+        let mut stream = server.connect();
+        let (address, token) = (&server.address, &server.token);
+        write!(
+            stream,
+            "GET /api/v1/containers/silent/logs HTTP/1.1\r\nHost: {address}\r\n\
+             Authorization: Bearer {token}\r\n\r\n"
+        )
+        .unwrap();
+        stream
+    };
+    let streams: Vec<TcpStream> = (0..20).map(open).collect();
+    until("all are listened to", || (threads() == 20).then_some(()));
+    drop(streams);
+    until("nobody listens", || (threads() == 0).then_some(()));
+}
+
+#[test]
 fn only_who_has_the_token_gets_an_answer() {
     let env = env();
     let server = Server::start(&env, &[]);
@@ -501,6 +567,12 @@ fn the_disk_is_shown_and_pruned() {
     assert!(plan["total"].as_u64().unwrap() > 3_000_000, "{plan}");
     // A plan is no deed.
     assert_eq!(server.get("/api/v1/disk/plan"), plan);
+    // What was used a moment ago, and less than may stay, does not go.
+    for wish in ["unusedSeconds=3600", "keepBytes=1000000000"] {
+        assert_eq!(server.get(&format!("/api/v1/disk/plan?{wish}"))["total"], 0, "{wish}");
+    }
+    assert_eq!(server.get("/api/v1/disk/plan?unusedSeconds=0&keepBytes=1&all=false"), plan);
+    assert_eq!(server.ask("GET", "/api/v1/disk/plan?until=1h").status, 400);
     let pruned = server.ask("POST", "/api/v1/disk/prune");
     assert_eq!(pruned.json(), plan);
     assert_eq!(server.get("/api/v1/disk/plan")["total"], 0);

@@ -49,6 +49,10 @@ pub struct ProvenanceOptions {
     pub version: ProvenanceVersion,
     /// A URI for who builds.
     pub builder_id: String,
+    /// Whoever builds says that it comes out the same each time.
+    pub reproducible: bool,
+    /// It is about images only: directories do not get it.
+    pub inline_only: bool,
 }
 
 /// Frontend of builds, as BuildKit calls it.
@@ -111,6 +115,7 @@ impl ProvenanceOptions {
                             "buildkit_completeness": {
                                 "request": complete, "resolvedDependencies": known,
                             },
+                            "buildkit_reproducible": self.reproducible,
                         },
                     },
                 }),
@@ -138,7 +143,7 @@ impl ProvenanceOptions {
                             "completeness": {
                                 "parameters": complete, "environment": true, "materials": known,
                             },
-                            "reproducible": false,
+                            "reproducible": self.reproducible,
                         },
                     }),
                 }

@@ -21,6 +21,7 @@ use super::request::{
 use super::verify::image_options;
 use crate::attest::{self, AttestationForm, Attestations, Claim, Claims, SPDX};
 use crate::error::IoContext as _;
+use crate::history::Said;
 use crate::share::{Bringer, CacheTarget, Exporter};
 use crate::{Engine, EngineError, sbom};
 
@@ -38,6 +39,8 @@ pub(super) struct HandOut<'a> {
     /// What is asked for and what there is to say about the images.
     asked: &'a Attestations,
     claims: Claims,
+    /// Where that is kept.
+    places: Vec<String>,
 }
 
 impl<'a> HandOut<'a> {
@@ -54,8 +57,8 @@ impl<'a> HandOut<'a> {
             .map(|result| Made::new(engine, request, result, &solved.steps, (bringer, cancel)))
             .collect::<Result<_, _>>()?;
         let verify = request.verify.then(|| image_options(&request.outputs));
-        let (asked, claims) = (&request.attest, Claims::default());
-        Ok(Self { engine, events, cancel, made, solved, bringer, verify, asked, claims })
+        let (asked, claims, places) = (&request.attest, Claims::default(), Vec::new());
+        Ok(Self { engine, events, cancel, made, solved, bringer, verify, asked, claims, places })
     }
 
     /// The same, with something to say about how the images were made.
@@ -111,13 +114,14 @@ impl<'a> HandOut<'a> {
         let image_ids = self.made.iter().filter_map(Made::last_image).collect();
         let image = self.made.into_iter().nth(main).and_then(Made::into_image);
         let image_id = image.as_ref().map(|image| image.id);
-        let materials = Vec::new();
+        let (said, materials) = (said(self.claims, &self.places), Vec::new());
         Ok(BuildResult {
             image_id,
             image_ids,
             manifest,
             names,
             materials,
+            said,
             steps,
             image,
             cache,
@@ -167,6 +171,9 @@ impl<'a> HandOut<'a> {
             }
             _ => {}
         }
+        if place.is_some() {
+            self.places.extend(places(wanted, written.as_ref()));
+        }
         Ok(written)
     }
 
@@ -205,10 +212,9 @@ impl<'a> HandOut<'a> {
         for made in &self.made {
             let dir = if split { dest.join(made.directory()) } else { dest.to_owned() };
             let packages = made.last_image().and_then(|id| self.claims.packages.get(&id));
-            let files = [
-                ("provenance.json", self.claims.provenance.as_ref()),
-                ("sbom.spdx.json", packages),
-            ];
+            let inline_only = self.asked.provenance.as_ref().is_some_and(|asked| asked.inline_only);
+            let provenance = self.claims.provenance.as_ref().filter(|_| !inline_only);
+            let files = [("provenance.json", provenance), ("sbom.spdx.json", packages)];
             for (name, claim) in files {
                 let Some(claim) = claim else { continue };
                 let path = dir.join(name);
@@ -387,6 +393,37 @@ enum Place {
     Files,
     /// In the store, with them.
     Store,
+}
+
+/// What the places are called in which an output has what is said.
+fn places(wanted: &Wanted, written: Option<&WrittenManifest>) -> Vec<String> {
+    match (&wanted.output, written) {
+        (Output::Local { dest: path, .. }, _)
+        | (Output::Oci { dest: Destination::Path(path), .. }, _) => {
+            vec![path.display().to_string()]
+        }
+        (_, Some(WrittenManifest { digest, .. })) => {
+            wanted.names.iter().map(|name| format!("{name}@{digest}")).collect()
+        }
+        (_, None) => wanted.names.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// What the history keeps of claims that are in these places.
+fn said(claims: Claims, places: &[String]) -> Vec<Said> {
+    if places.is_empty() {
+        return Vec::new();
+    }
+    let has_packages = !claims.packages.is_empty();
+    let said = |predicate_type, predicate| Said {
+        predicate_type,
+        places: places.to_vec(),
+        predicate,
+    };
+    let provenance =
+        claims.provenance.map(|claim| said(claim.predicate_type, Some(claim.predicate)));
+    let packages = has_packages.then(|| said(SPDX.to_owned(), None));
+    provenance.into_iter().chain(packages).collect()
 }
 
 /// Whether an output puts images into the store.

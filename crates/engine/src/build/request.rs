@@ -16,6 +16,7 @@ use super::inspect::OnFailure;
 use super::policy::SourcePolicy;
 use crate::attest::{Attestations, Material};
 use crate::containers::Limits;
+use crate::history::Said;
 use crate::share::{CacheSource, CacheTarget};
 
 /// Where the files that `COPY` and `ADD` see come from.
@@ -294,6 +295,8 @@ pub struct BuildResult {
     pub names: Vec<String>,
     /// What the build used from elsewhere, each once.
     pub materials: Vec<Material>,
+    /// What is said about what was built, and where that is kept.
+    pub said: Vec<Said>,
     /// Number of steps by how they ended.
     pub steps: StepCounts,
     /// The image, also where it is not in the store.

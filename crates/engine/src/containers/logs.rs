@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use bld_event::Stream;
+use bld_event::{Cancel, Stream};
 use serde::{Deserialize, Serialize};
 
 use super::logging::LogBound;
@@ -43,6 +43,8 @@ pub struct LogQuery {
     pub since: Option<SystemTime>,
     /// Only lines before this time.
     pub until: Option<SystemTime>,
+    /// Nobody waits for more once this is canceled.
+    pub cancel: Cancel,
 }
 
 /// Appends to a log.
@@ -171,7 +173,7 @@ impl Engine {
                     }
                 }
             }
-            if ended {
+            if ended || query.cancel.is_canceled() {
                 return Ok(());
             }
             if is_new {

@@ -91,7 +91,7 @@ impl Engine {
             };
             let fits = match serde_json::from_str(&text) {
                 Ok(Line::Begin(_)) => import.lines == 0,
-                Ok(Line::Event(_) | Line::End(_)) => import.lines > 0,
+                Ok(Line::Event(_) | Line::Said(_) | Line::End(_)) => import.lines > 0,
                 Err(_) => false,
             };
             if !fits {

@@ -1,19 +1,22 @@
 //! What builds did: a journal of each, written while it runs and readable by others meanwhile.
 //!
 //! A journal is a file of JSON documents, one a line: `{"begin": ...}` first, then the [`Event`]s of the
-//! build as `{"event": ...}`, then `{"end": ...}` unless the build runs or was killed. Nothing but
-//! events is in it, so a value that no view may show is in no journal either.
+//! build as `{"event": ...}`, then what was attested as `{"said": ...}`, then `{"end": ...}` unless the build
+//! runs or was killed. Nothing but that is in it, so a value that no view may show is in no journal either.
 
 mod carry;
 mod read;
+mod trigger;
 mod write;
 
 use std::time::SystemTime;
 
 use bld_event::Event;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 pub use read::{BuildRecord, Follower};
+pub use trigger::Trigger;
 pub use write::BuildLog;
 
 /// One line of a journal.
@@ -24,6 +27,8 @@ pub enum Line {
     Begin(Box<Begin>),
     /// Something happened.
     Event(Event),
+    /// Something was said about what the build made.
+    Said(Box<Said>),
     /// The build is over.
     End(Box<End>),
 }
@@ -56,6 +61,19 @@ pub struct Begin {
     pub no_cache: bool,
     /// Stages that were to be made anew.
     pub no_cache_filter: Vec<String>,
+    /// Who asked for it; none if an older version wrote this.
+    pub trigger: Option<Trigger>,
+}
+
+/// What was said about what a build made, and is kept beside it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Said {
+    /// The type of the predicate: a URI.
+    pub predicate_type: String,
+    /// Where it is kept: images by digest, directories.
+    pub places: Vec<String>,
+    /// The predicate. Of a list of packages there is none: the image says the same again when asked.
+    pub predicate: Option<Value>,
 }
 
 /// How a build ended.

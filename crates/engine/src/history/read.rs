@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use bld_event::{Event, EventKind};
 use bld_store::{Journal, Store};
 
-use super::{Begin, Counts, End, Line, Status};
+use super::{Begin, Counts, End, Line, Said, Status};
 use crate::error::IoContext as _;
 use crate::{Engine, EngineError, Result};
 
@@ -117,6 +117,16 @@ impl Engine {
         self.follow_build(build)?.events()
     }
 
+    /// What was said about what a build made.
+    pub fn build_attestations(&self, build: &BuildRecord) -> Result<Vec<Said>> {
+        let mut follower = self.follow_build(build)?;
+        let said = follower.lines()?.into_iter().filter_map(|line| match line {
+            Line::Said(said) => Some(*said),
+            Line::Begin(_) | Line::Event(_) | Line::End(_) => None,
+        });
+        Ok(said.collect())
+    }
+
     /// Follows what happens in a build.
     pub fn follow_build(&self, build: &BuildRecord) -> Result<Follower> {
         let store = self.store()?;
@@ -151,16 +161,20 @@ pub struct Follower {
 impl Follower {
     /// The events that were written since the last call.
     pub fn events(&mut self) -> Result<Vec<Event>> {
-        self.file.read_to_end(&mut self.rest).at("read", &self.path)?;
-        let end = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        let whole: Vec<u8> = self.rest.drain(..end).collect();
-        let lines = whole.split(|byte| *byte == b'\n').filter_map(parse);
+        let lines = self.lines()?.into_iter();
         Ok(lines
             .filter_map(|line| match line {
                 Line::Event(event) => Some(event),
-                Line::Begin(_) | Line::End(_) => None,
+                Line::Begin(_) | Line::Said(_) | Line::End(_) => None,
             })
             .collect())
+    }
+
+    fn lines(&mut self) -> Result<Vec<Line>> {
+        self.file.read_to_end(&mut self.rest).at("read", &self.path)?;
+        let end = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let whole: Vec<u8> = self.rest.drain(..end).collect();
+        Ok(whole.split(|byte| *byte == b'\n').filter_map(parse).collect())
     }
 
     /// Whether more may come. To be asked before the events that may be the last are read.

@@ -13,7 +13,7 @@ use bld_event::{Event, EventKind, Events, VertexId};
 use bld_store::{Journal, Store};
 use serde::Serialize;
 
-use super::{Begin, Counts, End, Line, Status};
+use super::{Begin, Counts, End, Line, Said, Status, Trigger};
 use crate::build::{
     BuildRequest, BuildResult, Context, DockerfileSource, NamedContext, NetworkMode, Remote,
 };
@@ -62,10 +62,10 @@ struct State {
 }
 
 impl Engine {
-    /// Begins the journal of a build.
-    pub fn log_build(&self, request: &BuildRequest) -> Result<BuildLog> {
+    /// Begins the journal of a build that `trigger` asked for.
+    pub fn log_build(&self, request: &BuildRequest, trigger: Trigger) -> Result<BuildLog> {
         let mut state = State::default();
-        state.push(&Line::Begin(Box::new(begin(request))));
+        state.push(&Line::Begin(Box::new(Begin { trigger: Some(trigger), ..begin(request) })));
         let shared = Shared {
             store: self.store()?.clone(),
             journal: Journal::new()?,
@@ -91,6 +91,14 @@ impl BuildLog {
             }
             events.pass(event);
         })
+    }
+
+    /// Writes down what was said about what the build made.
+    pub fn attested(&self, said: &[Said]) {
+        let mut state = self.shared.state();
+        for one in said {
+            state.push(&Line::Said(Box::new(one.clone())));
+        }
     }
 
     /// Ends the journal.
@@ -307,6 +315,7 @@ fn begin(request: &BuildRequest) -> Begin {
         },
         no_cache: request.no_cache,
         no_cache_filter: request.no_cache_filter.clone(),
+        trigger: None,
     }
 }
 

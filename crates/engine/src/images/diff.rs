@@ -150,6 +150,19 @@ pub enum LayerChange {
     },
 }
 
+impl LayerChange {
+    /// Where the layer is in the first image, and in the second.
+    pub fn places(self) -> (Option<usize>, Option<usize>) {
+        match self {
+            Self::Same { before, after } | Self::Replaced { before, after } => {
+                (Some(before), Some(after))
+            }
+            Self::Removed { before } => (Some(before), None),
+            Self::Added { after } => (None, Some(after)),
+        }
+    }
+}
+
 /// A file that differs.
 #[derive(Debug, Clone)]
 pub struct FileChange {

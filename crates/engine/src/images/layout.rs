@@ -6,17 +6,13 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
+use bld_oci::layout::{IMAGE_NAME, REF_NAME};
 use bld_oci::{Descriptor, DescriptorExt as _, Digest, Platform, document, media_type};
 use bld_store::{ImageRecord, Store};
 
 use super::record;
 use crate::error::IoContext as _;
 use crate::{Engine, EngineError, Result};
-
-/// The annotation by which containerd, BuildKit and docker give an image its full name.
-const IMAGE_NAME: &str = "io.containerd.image.name";
-/// The annotation of the specification: a tag, or whatever the writer liked.
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// No index or manifest is larger than this.
 const DOCUMENT_LIMIT: u64 = 16 << 20;
@@ -32,7 +28,7 @@ pub(super) struct Dir<'a>(pub(super) &'a Path);
 
 impl Blobs for Dir<'_> {
     fn open(&self, digest: &Digest) -> Result<Option<Box<dyn Read>>> {
-        let path = self.0.join("blobs/sha256").join(digest.hex());
+        let path = bld_oci::layout::blob(self.0, digest);
         match File::open(&path) {
             Ok(file) => Ok(Some(Box::new(file))),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),

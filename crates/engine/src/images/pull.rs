@@ -8,12 +8,12 @@ use std::thread;
 use bld_cache::Place;
 use bld_event::{Events, Task};
 use bld_oci::{Digest, Platform, Reference};
-use bld_registry::{Client, PulledImage, Reporter};
+use bld_registry::{Client, PulledImage, Reporter, Tap};
 use bld_store::{ImageRecord, LayerBlob, LayerElsewhere, SnapshotId, Store};
 use futures_util::future::try_join_all;
 use tokio::sync::Semaphore;
 
-use super::unpack::{Contents, Plan, blaming, plan, stack, unpack};
+use super::unpack::{Job, MissingLayer, Plan, plan, stack};
 use super::{find, record};
 use crate::{Engine, EngineError, Result};
 
@@ -206,41 +206,26 @@ async fn fetch_layers(
         Plan::Unpack(missing) => missing,
     };
     let downloads = Semaphore::new(client.config().concurrency.max(1));
-    let unpackers = Semaphore::new(thread::available_parallelism().map_or(1, usize::from));
+    let cores = Semaphore::new(thread::available_parallelism().map_or(1, usize::from));
     let layers = blobs.iter().enumerate().map(|(index, blob)| {
         let missing = missing.layers.iter().find(|layer| layer.index == index);
-        let (downloads, unpackers) = (&downloads, &unpackers);
+        let (downloads, cores) = (&downloads, &cores);
         async move {
             let permit = downloads.acquire().await;
-            let descriptor = &remote.layers[index];
-            let unpack_from = |contents| {
-                let (store, blob, diff_id) = (store.clone(), blob.clone(), missing?.diff_id);
-                let (events, vertex) = (task.events().clone(), task.id());
-                let work = move || unpack(&store, &diff_id, &blob, contents, &events, vertex);
-                Some(tokio::task::spawn_blocking(work))
-            };
-            let (tap, arriving) = bld_registry::tap();
-            let slot = unpackers.try_acquire().ok();
-            let early = slot.as_ref().and_then(|_| unpack_from(Contents::Arriving(arriving)));
             let (lease, reference) = (&remote.lease, &remote.reference);
-            client.fetch_tapped(store, lease, reference, descriptor, reporter, tap).await?;
-            drop(permit);
-            if let Some(early) = early
-                && let Ok(Ok(unpacked)) = early.await
-            {
-                return Ok(Some(unpacked));
-            }
-            // It was there already, or came from a second place after the first had given up. Any
-            // other reason for failing will show again.
-            let _slot = match slot {
-                Some(slot) => Ok(slot),
-                None => unpackers.acquire().await,
+            let fetch = |tap| async move {
+                let descriptor = &remote.layers[index];
+                client.fetch_tapped(store, lease, reference, descriptor, reporter, tap).await?;
+                drop(permit);
+                Ok(())
             };
-            let Some(late) = unpack_from(Contents::Blob(store.open_blob(&blob.digest)?)) else {
-                return Ok(None);
+            let Some(MissingLayer { diff_id, .. }) = missing else {
+                return fetch(Tap::default()).await.map(|()| None);
             };
-            let unpacked = late.await.map_err(|_| EngineError::Canceled)?;
-            unpacked.map(Some).map_err(|error| blaming(store, blob, error))
+            let (store, blob) = (store.clone(), blob.clone());
+            let (events, vertex) = (task.events().clone(), task.id());
+            let job = Job { store, diff_id: *diff_id, blob, events, vertex };
+            job.fetched(cores, fetch).await.map(Some)
         }
     });
     let unpacked = try_join_all(layers).await?;

@@ -15,8 +15,11 @@ use std::thread;
 use bld_event::{EventKind, Events, Progress, VertexId};
 use bld_layer::{ApplyOptions, View};
 use bld_oci::{Digest, HashingReader, chain_ids};
-use bld_registry::Arriving;
+use bld_registry::{Arriving, Tap};
 use bld_store::{Active, ImageRecord, KeyLock, LayerBlob, Lease, SnapshotId, Store};
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 use crate::EngineError;
 use crate::error::{IoContext as _, Result};
@@ -188,7 +191,7 @@ fn unpack_all(
 }
 
 /// Why the blob of a layer did not unpack: if its bytes changed since they came into the store, that.
-pub(super) fn blaming(store: &Store, blob: &LayerBlob, error: EngineError) -> EngineError {
+fn blaming(store: &Store, blob: &LayerBlob, error: EngineError) -> EngineError {
     let is_about_bytes =
         matches!(error, EngineError::Layer { .. } | EngineError::LayerMismatch { .. })
             && !crate::is_for_space(&error);
@@ -198,8 +201,63 @@ pub(super) fn blaming(store: &Store, blob: &LayerBlob, error: EngineError) -> En
     }
 }
 
+/// A layer that is to be unpacked.
+#[derive(Clone)]
+pub(crate) struct Job {
+    pub(crate) store: Store,
+    /// What its uncompressed bytes have to be.
+    pub(crate) diff_id: Digest,
+    pub(crate) blob: LayerBlob,
+    /// Who hears of it, and of what it is a part.
+    pub(crate) events: Events,
+    pub(crate) vertex: VertexId,
+}
+
+impl Job {
+    /// Lets `fetch` bring the blob into the store, and unpacks the layer meanwhile if one of `cores` has
+    /// nothing to do, else as soon as it has arrived and there is one.
+    pub(crate) async fn fetched<F>(
+        self,
+        cores: &Semaphore,
+        fetch: impl FnOnce(Tap) -> F,
+    ) -> Result<Unpacked>
+    where
+        F: Future<Output = Result<()>>,
+    {
+        let (tap, arriving) = bld_registry::tap();
+        let core = cores.try_acquire().ok();
+        let early = core.as_ref().map(|_| self.start(Contents::Arriving(arriving)));
+        fetch(tap).await?;
+        if let Some(early) = early
+            && let Ok(Ok(unpacked)) = early.await
+        {
+            return Ok(unpacked);
+        }
+        // It was there already, or came from a second place after the first had given up. Any other
+        // reason for failing will show again.
+        let _core = match core {
+            Some(core) => Ok(core),
+            None => cores.acquire().await,
+        };
+        self.run().await
+    }
+
+    /// Unpacks the layer from its blob in the store.
+    pub(crate) async fn run(self) -> Result<Unpacked> {
+        let contents = Contents::Blob(self.store.open_blob(&self.blob.digest)?);
+        let unpacked = self.start(contents).await.map_err(|_| EngineError::Canceled)?;
+        unpacked.map_err(|error| blaming(&self.store, &self.blob, error))
+    }
+
+    fn start(&self, contents: Contents) -> JoinHandle<Result<Unpacked>> {
+        let Self { store, diff_id, blob, events, vertex } = self.clone();
+        let work = move || unpack(&store, &diff_id, &blob, contents, &events, vertex);
+        tokio::task::spawn_blocking(work)
+    }
+}
+
 /// Unpacks one layer into a snapshot of its own, from the `contents` of its blob.
-pub(crate) fn unpack(
+fn unpack(
     store: &Store,
     diff_id: &Digest,
     blob: &LayerBlob,
@@ -266,7 +324,7 @@ pub(crate) fn inherit(below: &View, layer: &Unpacked) -> Result<()> {
 }
 
 /// Where the bytes of a layer come from.
-pub(crate) enum Contents {
+enum Contents {
     /// Somewhere else, now.
     Arriving(Arriving),
     /// The store.

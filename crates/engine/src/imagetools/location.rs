@@ -6,6 +6,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use bld_oci::document::{parse_index, parse_manifest};
+use bld_oci::layout::{self, IMAGE_NAME, REF_NAME};
 use bld_oci::{Descriptor, DescriptorExt as _, Digest, Reference};
 use bld_registry::Manifest;
 use bld_store::{Lease, Store};
@@ -17,8 +18,6 @@ use crate::{EngineError, Result};
 
 /// How a location in a directory begins.
 const SCHEME: &str = "oci-layout://";
-/// Annotations with the name of an image.
-const NAMES: [&str; 2] = ["org.opencontainers.image.ref.name", "io.containerd.image.name"];
 /// The largest document that is read, bytes.
 const DOCUMENT_MAX: u64 = 16 << 20;
 
@@ -108,7 +107,8 @@ impl Layout {
             (selector, _) => selector.as_deref().unwrap_or("latest"),
         };
         let is_meant = |entry: &&Descriptor| {
-            let mut names = NAMES.iter().filter_map(|name| entry.annotation(name));
+            let mut names =
+                [REF_NAME, IMAGE_NAME].into_iter().filter_map(|name| entry.annotation(name));
             entry.digest().as_ref() == wanted
                 || names.any(|name| name == wanted || name.ends_with(&format!(":{wanted}")))
         };
@@ -157,7 +157,7 @@ impl Layout {
     }
 
     fn blob(&self, digest: Digest) -> PathBuf {
-        self.dir.join("blobs/sha256").join(digest.hex())
+        layout::blob(&self.dir, &digest)
     }
 
     /// The configuration that `manifest` names.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use bld_cache::{Place, layout, s3};
+use bld_cache::{Place, s3};
 use bld_event::{Cancel, EventKind, Events, VertexId};
 use bld_layer::View;
 use bld_oci::{Digest, Reference, descriptor};
@@ -25,7 +25,7 @@ use super::objects::receive;
 use crate::error::{IoContext as _, in_one_line};
 use crate::images::ensure_unpacked;
 use crate::images::record::note_layer;
-use crate::images::unpack::{Contents, Unpacked, inherit, remember, unpack};
+use crate::images::unpack::{Job, Unpacked, inherit, remember};
 use crate::{Engine, EngineError, Net, Result};
 
 /// Layers that are fetched at the same time.
@@ -177,16 +177,23 @@ impl Bringer {
         slots: &Slots,
     ) -> Result<Unpacked> {
         let diff_id = layer.diff_id;
+        let job = |blob: LayerBlob| Job {
+            store: self.store.clone(),
+            diff_id,
+            blob,
+            events: self.events.clone(),
+            vertex,
+        };
         let here = self.store.any_layer_blob(&diff_id)?;
         if let Some(blob) = here.filter(|blob| self.store.has_blob(&blob.digest)) {
-            let contents = Contents::Blob(self.store.open_blob(&blob.digest)?);
-            if let Ok(unpacked) = self.unpack(diff_id, blob, contents, vertex, slots).await {
+            let _core = slots.unpack.acquire().await;
+            if let Ok(unpacked) = job(blob).run().await {
                 return Ok(unpacked);
             }
         }
         let mut gone = Gone::new(diff_id);
         for source in self.store.layer_sources(&diff_id)? {
-            match self.obtain_from(diff_id, &source, vertex, slots).await {
+            match self.obtain_from(job(source.blob.clone()), &source, slots).await {
                 Ok(unpacked) => return Ok(unpacked),
                 Err(error) => {
                     if is_about_the_network(&error) {
@@ -213,49 +220,16 @@ impl Bringer {
         }
     }
 
-    async fn obtain_from(
-        &self,
-        diff_id: Digest,
-        source: &LayerSource,
-        vertex: VertexId,
-        slots: &Slots,
-    ) -> Result<Unpacked> {
-        let blob = &source.blob;
+    async fn obtain_from(&self, job: Job, source: &LayerSource, slots: &Slots) -> Result<Unpacked> {
         let permit = slots.fetch.acquire().await;
-        // It is unpacked while it arrives, if there is a core for that.
-        let slot = slots.unpack.try_acquire().ok();
-        let (tap, arriving) = bld_registry::tap();
-        let early = slot.is_some().then(|| {
-            let (store, events, blob) = (self.store.clone(), self.events.clone(), blob.clone());
-            let contents = Contents::Arriving(arriving);
-            let work = move || unpack(&store, &diff_id, &blob, contents, &events, vertex);
-            tokio::task::spawn_blocking(work)
-        });
-        self.fetch(source, vertex, Some(tap)).await?;
-        note_layer(&self.store, &diff_id, blob)?;
-        drop(permit);
-        if let Some(early) = early
-            && let Ok(Ok(unpacked)) = early.await
-        {
-            return Ok(unpacked);
-        }
-        drop(slot);
-        let contents = Contents::Blob(self.store.open_blob(&blob.digest)?);
-        self.unpack(diff_id, blob.clone(), contents, vertex, slots).await
-    }
-
-    async fn unpack(
-        &self,
-        diff_id: Digest,
-        blob: LayerBlob,
-        contents: Contents,
-        vertex: VertexId,
-        slots: &Slots,
-    ) -> Result<Unpacked> {
-        let _slot = slots.unpack.acquire().await;
-        let (store, events) = (self.store.clone(), self.events.clone());
-        let work = move || unpack(&store, &diff_id, &blob, contents, &events, vertex);
-        tokio::task::spawn_blocking(work).await.map_err(|_| EngineError::Canceled)?
+        let (diff_id, vertex) = (job.diff_id, job.vertex);
+        let fetch = |tap| async move {
+            self.fetch(source, vertex, Some(tap)).await?;
+            note_layer(&self.store, &diff_id, &source.blob)?;
+            drop(permit);
+            Ok(())
+        };
+        job.fetched(&slots.unpack, fetch).await
     }
 
     /// Brings a blob into the store.
@@ -280,7 +254,7 @@ impl Bringer {
             }
             Some(Place::Local { dir }) => {
                 let (store, digest) = (self.store.clone(), *digest);
-                let work = move || copy(&store, &layout::blob_path(&dir, &digest), &digest);
+                let work = move || copy(&store, &bld_oci::layout::blob(&dir, &digest), &digest);
                 tokio::task::spawn_blocking(work).await.map_err(|_| EngineError::Canceled)?
             }
             Some(Place::S3 { bucket, blobs }) => {

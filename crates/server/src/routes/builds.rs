@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use bld_engine::history::{BuildRecord, Status};
+use bld_engine::history::{BuildRecord, Said, Status};
 use bld_event::{Event, EventKind};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -16,12 +16,13 @@ use super::{Answer, Shared};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::json::{milliseconds, time};
-use crate::stream::{MOMENT, event, failure, stream};
+use crate::stream::{Listener, MOMENT, event, failure};
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/builds", get(list))
         .route("/builds/{reference}", get(inspect).delete(remove))
+        .route("/builds/{reference}/attestations", get(attestations))
         .route("/builds/{reference}/events", get(follow))
         .route("/builds/{reference}/logs/{step}", get(log))
 }
@@ -37,10 +38,14 @@ async fn list(State(app): Shared, Query(Filter { filter }): Query<Filter>) -> An
     let wanted = filter.to_lowercase();
     let fits = |build: &&BuildRecord| {
         let begin = &build.begin;
-        let texts = [&build.reference, &begin.name, word(build.status)];
-        let all =
-            texts.into_iter().map(AsRef::as_ref).chain(build.names.iter().map(String::as_str));
-        all.into_iter().any(|text: &str| text.to_lowercase().contains(&wanted))
+        let trigger = begin.trigger.as_ref();
+        let command = trigger.map(|trigger| trigger.command.join(" ")).unwrap_or_default();
+        let mut texts = vec![&*build.reference, &*begin.name, word(build.status), &*command];
+        texts.extend(build.names.iter().map(String::as_str));
+        texts.extend(
+            trigger.map(|trigger| [&*trigger.directory, &*trigger.user]).into_iter().flatten(),
+        );
+        texts.iter().any(|text| text.to_lowercase().contains(&wanted))
     };
     Ok(Json(builds.iter().filter(fits).map(document).collect()))
 }
@@ -62,6 +67,24 @@ async fn inspect(State(app): Shared, Path(reference): Path<String>) -> Answer {
     Ok(Json(document))
 }
 
+/// What was said about what the build made.
+async fn attestations(State(app): Shared, Path(reference): Path<String>) -> Answer {
+    let said = app
+        .call(move |engine| {
+            let build = engine.find_build(&reference)?;
+            engine.build_attestations(&build)
+        })
+        .await?;
+    let document = |one: &Said| {
+        json!({
+            "predicateType": one.predicate_type,
+            "places": one.places,
+            "predicate": one.predicate,
+        })
+    };
+    Ok(Json(said.iter().map(document).collect()))
+}
+
 async fn remove(State(app): Shared, Path(reference): Path<String>) -> Result<StatusCode, ApiError> {
     let removed = app
         .call(move |engine| {
@@ -81,10 +104,9 @@ async fn remove(State(app): Shared, Path(reference): Path<String>) -> Result<Sta
 async fn follow(
     State(app): Shared,
     Path(reference): Path<String>,
-    headers: HeaderMap,
+    listener: Listener,
 ) -> Result<Response, ApiError> {
-    let heard = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
-    let mut skip: u64 = heard.map_or(0, |last: u64| last + 1);
+    let mut skip = listener.heard.map_or(0, |last| last.saturating_add(1));
     let (build, mut follower) = app
         .call(move |engine| {
             let build = engine.find_build(&reference)?;
@@ -92,8 +114,8 @@ async fn follow(
             Ok::<_, bld_engine::EngineError>((build, follower))
         })
         .await?;
-    Ok(stream(async move |out| {
-        let mut number = 0;
+    Ok(listener.answer(async move |out| {
+        let mut number = 0_u64;
         loop {
             let read = app.call(move |_| {
                 // Asked before reading: what is written between the two is read.
@@ -113,7 +135,7 @@ async fn follow(
             for one in events {
                 if skip > 0 {
                     skip -= 1;
-                } else if out.send(event("event", &one).id(number.to_string())).await.is_err() {
+                } else if out.send(event("event", &one).id(number)).await.is_err() {
                     return;
                 }
                 number += 1;
@@ -133,8 +155,7 @@ async fn follow(
             Err(error) => failure(error),
         };
         let _gone = out.send(last).await;
-    })
-    .into_response())
+    }))
 }
 
 #[derive(Deserialize)]
@@ -194,6 +215,7 @@ fn document(build: &BuildRecord) -> Value {
         "namedContexts": begin.named_contexts,
         "network": begin.network,
         "noCache": begin.no_cache,
+        "trigger": begin.trigger,
         "status": word(build.status),
         "error": build.error,
         "createdAt": time(build.began),

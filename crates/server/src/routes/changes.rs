@@ -1,15 +1,15 @@
 //! What changes in the store.
 
 use axum::extract::State;
-use axum::response::IntoResponse;
+use axum::response::Response;
 use serde_json::json;
 
 use super::Shared;
-use crate::stream::{MOMENT, event, stream};
+use crate::stream::{Listener, MOMENT, event};
 
 /// Says, as long as somebody listens, what lists have changed.
-pub(super) async fn follow(State(app): Shared) -> impl IntoResponse {
-    stream(async move |out| {
+pub(super) async fn follow(State(app): Shared, listener: Listener) -> Response {
+    listener.answer(async move |out| {
         let look = || {
             let watch = app.watch.clone();
             async { tokio::task::spawn_blocking(move || watch.look()).await.ok() }

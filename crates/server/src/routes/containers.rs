@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bld_engine::EngineError;
@@ -19,13 +19,13 @@ use bld_engine::containers::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{Answer, Shared};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::json::time;
-use crate::stream::{event, failure, stream};
+use crate::stream::{Listener, event, failure};
 
 /// How far two looks at what a container uses are apart.
 const SECOND: Duration = Duration::from_secs(1);
@@ -138,14 +138,18 @@ async fn logs(
     State(app): Shared,
     Path(id): Path<String>,
     Query(Tail { tail }): Query<Tail>,
+    listener: Listener,
 ) -> Result<Response, ApiError> {
     let name = id.clone();
     app.call(move |engine| engine.find_container(&name)).await?;
-    Ok(stream(async move |out| {
+    Ok(listener.answer(async move |out| {
         let engine = Arc::clone(&app.engine);
         let query = LogQuery { follow: true, tail: Some(tail), ..LogQuery::default() };
+        let (cancel, outlet) = (query.cancel.clone(), out.clone());
+        let (over, ended) = oneshot::channel::<()>();
         // Not one of the threads for calls: it may wait for as long as the container runs.
         let follow = move || {
+            let _over = over;
             let visited = engine.container_logs(&id, &query, &mut |entry| {
                 let line = json!({
                     "stream": entry.stream,
@@ -165,15 +169,23 @@ async fn logs(
         };
         // Without a thread there is no log; the page asks again.
         let _ = thread::Builder::new().name("logs".to_owned()).spawn(follow);
-    })
-    .into_response())
+        // A container that is silent would keep the thread after the page is gone.
+        tokio::select! {
+            () = outlet.closed() => cancel.cancel(),
+            _ = ended => {}
+        }
+    }))
 }
 
 /// What a container uses, once a second, until it ends.
-async fn stats(State(app): Shared, Path(id): Path<String>) -> Result<Response, ApiError> {
+async fn stats(
+    State(app): Shared,
+    Path(id): Path<String>,
+    listener: Listener,
+) -> Result<Response, ApiError> {
     let name = id.clone();
     app.call(move |engine| engine.find_container(&name)).await?;
-    Ok(stream(async move |out| {
+    Ok(listener.answer(async move |out| {
         let mut before = None;
         loop {
             let name = id.clone();
@@ -205,8 +217,7 @@ async fn stats(State(app): Shared, Path(id): Path<String>) -> Result<Response, A
             }
         }
         let _gone = out.send(event("end", &json!({}))).await;
-    })
-    .into_response())
+    }))
 }
 
 #[derive(Deserialize)]

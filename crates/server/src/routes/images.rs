@@ -28,6 +28,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/images", get(list))
         .route("/images/{id}", get(inspect).delete(remove))
+        .route("/images/{id}/packages", get(packages))
         .route("/images/{id}/layers/{number}/files", get(files))
         .route("/diff", get(diff))
 }
@@ -172,7 +173,7 @@ fn directory(entries: &[LayerEntry], dir: &FilePath) -> Value {
             });
             json!({
                 "name": shown(name),
-                "type": word(kind),
+                "type": kind.name(),
                 "change": change,
                 "size": child.bytes,
                 "files": child.files,
@@ -218,12 +219,13 @@ async fn diff(State(app): Shared, Query(Pair { from, to, path }): Query<Pair>) -
 }
 
 fn pair(before: &ImageContents, after: &ImageContents, change: LayerChange) -> Value {
-    let (status, before_index, after_index) = match change {
-        LayerChange::Same { before, after } => ("same", Some(before), Some(after)),
-        LayerChange::Replaced { before, after } => ("changed", Some(before), Some(after)),
-        LayerChange::Removed { before } => ("removed", Some(before), None),
-        LayerChange::Added { after } => ("added", None, Some(after)),
+    let status = match change {
+        LayerChange::Same { .. } => "same",
+        LayerChange::Replaced { .. } => "changed",
+        LayerChange::Removed { .. } => "removed",
+        LayerChange::Added { .. } => "added",
     };
+    let (before_index, after_index) = change.places();
     let side = |image: &ImageContents, index: Option<usize>| -> Value {
         let found = index.and_then(|index| Some((index, image.layers.get(index)?)));
         found.map_or(Value::Null, |(index, layer)| {
@@ -264,7 +266,7 @@ fn changed(file: &FileChange) -> Value {
 
 fn node(node: &Node) -> Value {
     json!({
-        "type": word(node.meta.kind),
+        "type": node.meta.kind.name(),
         "mode": format!("{:04o}", node.meta.mode),
         "uid": node.meta.uid,
         "gid": node.meta.gid,
@@ -272,20 +274,13 @@ fn node(node: &Node) -> Value {
     })
 }
 
-fn word(kind: Kind) -> &'static str {
-    match kind {
-        Kind::File => "file",
-        Kind::Dir => "dir",
-        Kind::Symlink => "symlink",
-        Kind::CharDevice => "char",
-        Kind::BlockDevice => "block",
-        Kind::Fifo => "fifo",
-        Kind::Socket => "socket",
-    }
-}
-
 fn shown(path: &FilePath) -> String {
     path.to_string_lossy().into_owned()
+}
+
+/// The packages in an image, as SPDX has it.
+async fn packages(State(app): Shared, Path(id): Path<String>) -> Answer {
+    Ok(Json(app.call(move |engine| engine.sbom(&id, &Events::none())).await?))
 }
 
 async fn remove(State(app): Shared, Path(id): Path<String>) -> Answer {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
@@ -153,15 +154,25 @@ fn entry(entry: &DiskEntry) -> Value {
 
 /// What is to be given up.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 struct Wish {
     /// Also what is internal.
     all: bool,
+    /// Only what was not used for so many seconds.
+    unused_seconds: Option<u64>,
+    /// Bytes that the cache may keep.
+    keep_bytes: Option<u64>,
 }
 
 impl Wish {
     fn rules(&self) -> Vec<PruneRule> {
-        vec![PruneRule { all: self.all, ..PruneRule::default() }]
+        vec![PruneRule {
+            all: self.all,
+            keep_duration: self.unused_seconds.map(Duration::from_secs),
+            // As --keep-storage: what stays in any case.
+            reserved: self.keep_bytes,
+            ..PruneRule::default()
+        }]
     }
 }
 

@@ -41,13 +41,19 @@ fn add(asked: &mut Attestations, word: &str) -> Result<(), Failure> {
             ("version", "v1") => options.version = ProvenanceVersion::V1,
             ("version", "v0.2") => options.version = ProvenanceVersion::V02,
             ("builder-id", value) => value.clone_into(&mut options.builder_id),
+            ("reproducible", value @ ("true" | "1" | "false" | "0")) => {
+                options.reproducible = matches!(value, "true" | "1");
+            }
+            ("inline-only", value @ ("true" | "1" | "false" | "0")) => {
+                options.inline_only = matches!(value, "true" | "1");
+            }
             ("store", "referrer") => asked.form = AttestationForm::Referrer,
             ("store", "index") => asked.form = AttestationForm::Index,
             ("generator", _) => {
                 let why = "images that scan are not run; bld has a scanner of its own";
                 return Err(invalid(why.to_owned()));
             }
-            ("mode" | "version" | "store", value) => {
+            ("mode" | "version" | "store" | "reproducible" | "inline-only", value) => {
                 return Err(invalid(format!("{key} cannot be {value:?}")));
             }
             _ => return Err(invalid(format!("unknown key {key:?}"))),
@@ -90,6 +96,9 @@ mod tests {
         assert_eq!(provenance.mode, ProvenanceMode::Max);
         assert_eq!(provenance.version, ProvenanceVersion::V02);
         assert_eq!(provenance.builder_id, "me");
+        add(&mut asked, "type=provenance,reproducible=true,inline-only=1").unwrap();
+        let provenance = asked.provenance.clone().unwrap();
+        assert!(provenance.reproducible && provenance.inline_only);
         add(&mut asked, "type=sbom,store=index").unwrap();
         assert!(asked.sbom && asked.form == AttestationForm::Index);
         add(&mut asked, "type=provenance,disabled=true").unwrap();
@@ -100,6 +109,7 @@ mod tests {
             "type=sbom,generator=i",
             "type=provenance,mode=all",
             "type=sbom,x=1",
+            "type=provenance,reproducible=x",
         ] {
             assert!(add(&mut asked, bad).is_err(), "{bad}");
         }

@@ -91,6 +91,7 @@ pub(super) fn run(args: &Args, place: &Place, session: &Session) -> Outcome {
         tail: args.tail.parse().ok(),
         since: args.since,
         until: args.until,
+        ..LogQuery::default()
     };
     let mut look = Look::of(&present, &name);
     look.prefix = !args.no_log_prefix;

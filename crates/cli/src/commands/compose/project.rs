@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use bld_compose::{ComposeError, Project, Source, find_files, load, variables};
+use bld_dockerfile::{Diagnostic, LineIndex, Span};
 use bld_engine::containers::{Container, ContainerFilter};
 
 use super::Place;
+use crate::diagnostics;
 use crate::error::{Failure, describe};
 use crate::session::Session;
 
@@ -23,13 +25,28 @@ pub(super) const VERSION: &str = "com.docker.compose.version";
 pub(super) const FILES: &str = "com.docker.compose.project.config_files";
 pub(super) const DIRECTORY: &str = "com.docker.compose.project.working_dir";
 
+/// An error about words of a file is shown in the file.
+fn failed(error: &ComposeError) -> Failure {
+    let ComposeError::Invalid { path, at, problem, excerpt: Some(excerpt) } = error else {
+        return Failure::new(describe(error));
+    };
+    let span = Span { start: excerpt.span.start, end: excerpt.span.end };
+    let diagnostic = Diagnostic::error(format!("{at}: {problem}"), span);
+    let name = path.display().to_string();
+    Failure::shown(diagnostics::render(
+        &name,
+        &LineIndex::new(&excerpt.text),
+        &diagnostic,
+        diagnostics::colour(),
+    ))
+}
+
 /// Reads the project; `wanted` services are there whatever their profiles.
 pub(super) fn read(
     place: &Place,
     wanted: &[String],
     session: &Session,
 ) -> Result<Project, Failure> {
-    let failed = |error: ComposeError| Failure::new(describe(&error));
     let environment: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
@@ -39,7 +56,7 @@ pub(super) fn read(
         (None, Some(beside)) if !beside.as_os_str().is_empty() => beside.to_owned(),
         (None, _) => std::env::current_dir()?,
     };
-    let variables = variables(&source, &here).map_err(failed)?;
+    let variables = variables(&source, &here).map_err(|error| failed(&error))?;
     let list = |name: &str, separator: char| -> Vec<String> {
         let text = variables.get(name).map_or("", String::as_str);
         text.split(separator).filter(|word| !word.is_empty()).map(str::to_owned).collect()
@@ -49,7 +66,7 @@ pub(super) fn read(
         files = list("COMPOSE_FILE", ':').into_iter().map(|file| here.join(file)).collect();
     }
     if files.is_empty() {
-        files = find_files(&here).map_err(failed)?;
+        files = find_files(&here).map_err(|error| failed(&error))?;
     }
     let name = place.project_name.clone();
     let name = name.or_else(|| source.environment.get("COMPOSE_PROJECT_NAME").cloned());
@@ -58,7 +75,10 @@ pub(super) fn read(
     source.directory.clone_from(&place.project_directory);
     source.name = name.filter(|name| !name.is_empty());
     source.wanted = wanted.to_vec();
-    let project = load(&source).map_err(failed)?;
+    let wished = variables.get("COMPOSE_COMPATIBILITY").map(|text| text.to_lowercase());
+    source.compatibility =
+        place.compatibility || matches!(wished.as_deref(), Some("1" | "true" | "t" | "y" | "yes"));
+    let project = load(&source).map_err(|error| failed(&error))?;
     for warning in &project.warnings {
         session.tell(&format!("warning: {warning}"));
     }
@@ -101,7 +121,8 @@ impl Member {
     /// The name by which its lines of output are told from others'.
     pub(super) fn prefix(&self, project: &str) -> String {
         let own = &self.container.name;
-        own.strip_prefix(&format!("{project}-")).unwrap_or(own).to_owned()
+        let rest = own.strip_prefix(project).and_then(|rest| rest.strip_prefix(['-', '_']));
+        rest.unwrap_or(own).to_owned()
     }
 }
 

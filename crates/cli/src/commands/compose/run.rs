@@ -150,7 +150,8 @@ pub(super) fn run(args: &RunArgs, place: &Place, session: &Session) -> Outcome {
         let mut bytes = [0; 8];
         rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
             .map_err(io::Error::from)?;
-        Ok(format!("{}-{name}-run-{:016x}", project.name, u64::from_ne_bytes(bytes)))
+        let (own, between) = (project.own_name(name), project.separator());
+        Ok(format!("{own}{between}run{between}{:016x}", u64::from_ne_bytes(bytes)))
     };
     let which = Which {
         number: 1,

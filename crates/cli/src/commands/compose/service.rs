@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use bld_compose::{Membership, Project, Service, VolumeMount};
-use bld_engine::containers::{Container, CreateRequest};
+use bld_compose::{FileObject, FileReference, Membership, Project, Service, VolumeMount};
+use bld_engine::containers::{Container, CreateRequest, PlacedContent, PlacedFile};
 use bld_oci::{Digest, Healthcheck};
 use clap::{FromArgMatches as _, Parser};
 
@@ -39,15 +39,26 @@ pub(super) fn parsed<T: clap::Args>(words: Vec<String>) -> Result<T, Failure> {
 
 /// The image of a service: its own, or what is built for it.
 pub(super) fn image(project: &Project, name: &str, service: &Service) -> String {
-    service.image.clone().unwrap_or_else(|| format!("{}-{name}", project.name))
+    service.image.clone().unwrap_or_else(|| project.own_name(name))
 }
 
 /// What tells whether a container is what its service says now.
-pub(super) fn hash(service: &Service) -> Result<String, Failure> {
-    // How many there are is nothing that one of them shows.
-    let mut one = Service { scale: None, ..service.clone() };
+pub(super) fn hash(project: &Project, service: &Service) -> Result<String, Failure> {
+    // How many there are is nothing that one of them shows, nor is who looks at its files.
+    let mut one =
+        Service { scale: None, develop: bld_compose::Develop::default(), ..service.clone() };
     one.deploy.replicas = None;
-    let text = serde_json::to_vec(&one).map_err(|error| Failure::new(error.to_string()))?;
+    // Of secrets not even a digest is shown.
+    let configs = service.configs.iter().filter_map(|used| project.configs.get(&used.source));
+    let contents: Vec<_> = configs.filter_map(|config| config.value.as_ref()).collect();
+    let told = if contents.is_empty() {
+        serde_json::to_value(&one)
+    } else {
+        serde_json::to_value((&one, contents))
+    };
+    let text = told
+        .and_then(|told| serde_json::to_vec(&told))
+        .map_err(|error| Failure::new(error.to_string()))?;
     Ok(Digest::of(&text).hex())
 }
 
@@ -96,7 +107,52 @@ pub(super) fn make(
     if let Some(check) = &service.healthcheck {
         request.healthcheck = healthcheck(check).map_err(wrong)?;
     }
-    create::create(session, &options, &request).map_err(wrong)
+    let files = placed(project, service);
+    if !files.is_empty() && service.read_only {
+        return Err(wrong(Failure::new(
+            "secrets and configs that are no files can't be put into a read-only service",
+        )));
+    }
+    let container = create::create(session, &options, &request).map_err(wrong)?;
+    if !files.is_empty() {
+        session.engine.place_files(&container.id, files).map_err(Failure::from).map_err(wrong)?;
+    }
+    Ok(container)
+}
+
+/// The secrets and configurations of a service, with where they are in a container.
+fn objects<'a>(
+    project: &'a Project,
+    service: &'a Service,
+) -> impl Iterator<Item = (&'a FileReference, Option<&'a FileObject>, String)> {
+    let kinds = [
+        ("/run/secrets", &project.secrets, &service.secrets),
+        ("", &project.configs, &service.configs),
+    ];
+    kinds.into_iter().flat_map(|(directory, objects, used)| {
+        used.iter().map(move |one| {
+            let target = one.target.as_ref().unwrap_or(&one.source);
+            let below = format!("{directory}/{target}");
+            let target = if target.starts_with('/') { target.clone() } else { below };
+            (one, objects.get(&one.source), target)
+        })
+    })
+}
+
+/// Those that are no files of the host.
+fn placed(project: &Project, service: &Service) -> Vec<PlacedFile> {
+    objects(project, service)
+        .filter_map(|(one, object, target)| Some((one, object?.value.as_ref()?, target)))
+        .map(|(one, value, target)| PlacedFile {
+            target: target.into(),
+            content: PlacedContent::Bytes {
+                bytes: value.clone().into_bytes(),
+                uid: one.uid.unwrap_or(0),
+                gid: one.gid.unwrap_or(0),
+                mode: one.mode.unwrap_or(0o444),
+            },
+        })
+        .collect()
 }
 
 fn words(
@@ -107,7 +163,7 @@ fn words(
 ) -> Result<Vec<String>, Failure> {
     let mut words = Vec::new();
     let mut add = |flag: &str, value: &str| words.push(format!("--{flag}={value}"));
-    let own = format!("{}-{name}-{}", project.name, which.number);
+    let own = project.container_name(name, which.number);
     let own = service.container_name.clone().unwrap_or(own);
     add("name", which.one_off.as_ref().unwrap_or(&own));
     for (key, value) in &service.labels.0 {
@@ -126,7 +182,7 @@ fn words(
         (SERVICE, name.to_owned()),
         (NUMBER, which.number.to_string()),
         (ONE_OFF, if which.one_off.is_some() { "True" } else { "False" }.to_owned()),
-        (HASH, hash(service)?),
+        (HASH, hash(project, service)?),
         (FILES, files.join(",")),
         (DIRECTORY, project.directory.display().to_string()),
     ];
@@ -221,19 +277,14 @@ fn words(
     for (target, name) in &which.kept {
         add("volume", &format!("{name}:{target}"));
     }
-    for (directory, objects, used) in [
-        ("/run/secrets", &project.secrets, &service.secrets),
-        ("", &project.configs, &service.configs),
-    ] {
-        for one in used {
-            let target = one.target.clone().unwrap_or_else(|| one.source.clone());
-            let target =
-                if target.starts_with('/') { target } else { format!("{directory}/{target}") };
-            let file = objects.get(&one.source).and_then(|object| object.file.as_ref());
-            let missing = || Failure::new(format!("{:?} has no file", one.source));
-            let file = file.ok_or_else(missing)?;
-            add("mount", &format!("type=bind,source={file},target={target},readonly"));
+    for (one, object, target) in objects(project, service) {
+        if object.is_some_and(|object| object.value.is_some()) {
+            continue;
         }
+        let file = object.and_then(|object| object.file.as_ref());
+        let missing = || Failure::new(format!("{:?} has neither file nor variable", one.source));
+        let file = file.ok_or_else(missing)?;
+        add("mount", &format!("type=bind,source={file},target={target},readonly"));
     }
     networks(project, name, service, &mut add)?;
     for (flag, given) in [
@@ -263,7 +314,7 @@ fn networks(
 ) -> Result<(), Failure> {
     if let Some(mode) = &service.network_mode {
         let mode = match mode.strip_prefix("service:") {
-            Some(other) => format!("container:{}-{other}-1", project.name),
+            Some(other) => format!("container:{}", project.container_name(other, 1)),
             None => mode.clone(),
         };
         add("network", &mode);

@@ -10,7 +10,7 @@ use bld_engine::containers::{Container, HealthStatus, MountSource, RemoveOptions
 use bld_engine::networks::NetworkRequest;
 
 use super::Place;
-use super::project::{self, HASH, Member, NETWORK, PROJECT, VOLUME, members, tell};
+use super::project::{self, HASH, Member, NETWORK, PROJECT, VERSION, VOLUME, members, tell};
 use super::service::{self, Which, hash, image};
 use super::{build, down, logs};
 use crate::error::Failure;
@@ -52,6 +52,9 @@ pub(super) struct Args {
     /// Pull image before running ("always"|"missing"|"never")
     #[arg(long, value_name = "string")]
     pull: Option<String>,
+    /// Suppress the build output
+    #[arg(long)]
+    quiet_build: bool,
     /// Remove containers for services not defined in the Compose file
     #[arg(long)]
     remove_orphans: bool,
@@ -69,6 +72,21 @@ pub(super) struct Args {
     wait_timeout: Option<u64>,
     #[arg(value_name = "SERVICE")]
     services: Vec<String>,
+}
+
+impl Args {
+    /// To start services, or all, before their files are watched.
+    pub(super) fn for_watch(services: &[String], quiet: bool) -> Self {
+        let some = Self { quiet_build: quiet, services: services.to_vec(), ..Self::default() };
+        Self { build: true, detach: true, ..some }
+    }
+
+    /// To build a service's image and make its containers anew, and nothing else.
+    pub(super) fn for_rebuild(service: &str, quiet: bool) -> Self {
+        let services = vec![service.to_owned()];
+        let some = Self { no_deps: true, quiet_build: quiet, services, ..Self::default() };
+        Self { build: true, detach: true, ..some }
+    }
 }
 
 /// Start services
@@ -90,7 +108,8 @@ pub(super) fn run(args: &Args, place: &Place, session: &Session) -> Outcome {
             let service = &project.services[name];
             let missing = session.engine.find_image(&image(&project, name, service)).is_err();
             if service.build.is_some() && (args.build || missing) {
-                let code = build::build(session, &project, name, service, &[])?;
+                let more: &[String] = if args.quiet_build { &["--quiet".to_owned()] } else { &[] };
+                let code = build::build(session, &project, name, service, more)?;
                 if code != 0 {
                     return Ok(code);
                 }
@@ -263,6 +282,7 @@ fn labels(
     let mut labels = plain(own);
     labels.insert(PROJECT.to_owned(), project.name.clone());
     labels.insert(kind.to_owned(), key.to_owned());
+    labels.insert(VERSION.to_owned(), env!("CARGO_PKG_VERSION").to_owned());
     labels
 }
 
@@ -350,7 +370,7 @@ fn is_outdated(
     let known = old.container.config.labels.get(HASH);
     let image = session.engine.find_image(&image(project, name, service));
     let same_image = image.map_or(true, |image| image.id == old.container.image);
-    Ok(args.force_recreate || known != Some(&hash(service)?) || !same_image)
+    Ok(args.force_recreate || known != Some(&hash(project, service)?) || !same_image)
 }
 
 /// Puts a new container in the place of an old one. It takes over the volumes that have no name.

@@ -5,7 +5,9 @@ use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal as _, Write};
 use std::path::PathBuf;
 
 use bld_engine::history::{BuildRecord, Status};
+use clap::ValueEnum;
 
+use super::{inspect, trace};
 use crate::error::Failure;
 use crate::session::{Outcome, Session};
 
@@ -13,6 +15,9 @@ use crate::session::{Outcome, Session};
 ///
 /// What happened in builds, step by step with their logs, as a file for "bld history import" on another
 /// machine. The last build if none is named. Nothing of an image is in it.
+///
+/// "--format trace" writes when each step ran, in the trace event format: for Perfetto, chrome://tracing and
+/// other viewers.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct ExportArgs {
@@ -22,8 +27,20 @@ pub(crate) struct ExportArgs {
     /// Output file path ("-" for standard output)
     #[arg(short, long, value_name = "string", default_value = "-")]
     output: PathBuf,
+    /// What to write
+    #[arg(long, value_name = "string", default_value = "record")]
+    format: Format,
     #[arg(value_name = "REF", conflicts_with = "all")]
     references: Vec<String>,
+}
+
+/// What is written of builds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Everything, for "bld history import"
+    Record,
+    /// When each step ran, for viewers of traces
+    Trace,
 }
 
 /// Import build records
@@ -59,8 +76,18 @@ pub(crate) fn export(args: &ExportArgs, session: &Session) -> Outcome {
         Box::new(BufWriter::new(io::stdout().lock()))
     };
     let mut write = || -> Outcome {
-        for build in &builds {
-            session.engine.export_build(build, &mut *out)?;
+        match args.format {
+            Format::Record => {
+                for build in &builds {
+                    session.engine.export_build(build, &mut *out)?;
+                }
+            }
+            Format::Trace => {
+                let with_steps =
+                    |build: &BuildRecord| Ok((build.clone(), inspect::steps(session, build)?));
+                let all = builds.iter().map(with_steps).collect::<Result<Vec<_>, Failure>>()?;
+                writeln!(out, "{}", trace::document(&all))?;
+            }
         }
         out.flush()?;
         Ok(0)

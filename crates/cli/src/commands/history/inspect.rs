@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use bld_engine::history::{BuildRecord, Status};
+use bld_engine::history::{BuildRecord, Said, Status, Trigger};
 use serde_json::{Value, json};
 
 use crate::error::Failure;
@@ -24,12 +24,14 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
     let build = session.engine.find_build(args.reference.as_deref().unwrap_or_default())?;
     let steps = steps(session, &build)?;
+    let said = session.engine.build_attestations(&build)?;
     match args.format.as_str() {
-        "pretty" | "" => session.print(&pretty(&build, &steps))?,
-        "json" => session.say(&format!("{:#}", document(&build, &steps)))?,
+        "pretty" | "" => session.print(&pretty(&build, &steps, &said))?,
+        "json" => session.say(&format!("{:#}", document(&build, &steps, &said)))?,
         format => {
             let options = Options { missing: Missing::Error, ..Options::default() };
-            session.say(&Template::parse(format)?.render(&document(&build, &steps), &options)?)?;
+            let document = document(&build, &steps, &said);
+            session.say(&Template::parse(format)?.render(&document, &options)?)?;
         }
     }
     Ok(0)
@@ -61,9 +63,14 @@ fn facts(build: &BuildRecord) -> Vec<(&'static str, String)> {
     let steps = format!("{}/{} ({cached}% cached)", build.steps.completed, build.steps.total);
     let started = jiff::Timestamp::try_from(build.began).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     let started = started.to_zoned(jiff::tz::TimeZone::system());
+    let trigger =
+        |of: fn(&Trigger) -> &String| begin.trigger.as_ref().map(of).cloned().unwrap_or_default();
     let facts = [
         ("Name:", begin.name.clone()),
         ("Ref:", build.reference.clone()),
+        ("Command:", begin.trigger.as_ref().map(command).unwrap_or_default()),
+        ("Directory:", trigger(|trigger| &trigger.directory)),
+        ("User:", trigger(|trigger| &trigger.user)),
         ("Context:", begin.context.clone()),
         ("Dockerfile:", begin.dockerfile.clone()),
         ("Target:", begin.target.clone().unwrap_or_default()),
@@ -82,7 +89,7 @@ fn facts(build: &BuildRecord) -> Vec<(&'static str, String)> {
     facts.into_iter().filter(|(_, value)| !value.is_empty()).collect()
 }
 
-fn pretty(build: &BuildRecord, steps: &[StepReport]) -> String {
+fn pretty(build: &BuildRecord, steps: &[StepReport], said: &[Said]) -> String {
     let row = |(label, value): (&'static str, String)| vec![label.to_owned(), value];
     let mut text = table::align(&facts(build).into_iter().map(row).collect::<Vec<_>>());
     let begin = &build.begin;
@@ -93,6 +100,7 @@ fn pretty(build: &BuildRecord, steps: &[StepReport]) -> String {
         ("NAMED CONTEXT", begin.named_contexts.clone()),
         ("BUILD ARG", arguments.collect()),
         ("LABEL", begin.labels.clone()),
+        ("ATTESTATION", said.iter().map(attested).collect()),
     ] {
         if !pairs.is_empty() {
             let mut rows = vec![vec![title.to_owned(), "VALUE".to_owned()]];
@@ -123,7 +131,7 @@ fn pretty(build: &BuildRecord, steps: &[StepReport]) -> String {
 }
 
 /// The record under buildx's keys, and the steps.
-fn document(build: &BuildRecord, steps: &[StepReport]) -> Value {
+fn document(build: &BuildRecord, steps: &[StepReport], said: &[Said]) -> Value {
     let begin = &build.begin;
     let mut document = json!({
         "Name": begin.name,
@@ -152,6 +160,17 @@ fn document(build: &BuildRecord, steps: &[StepReport]) -> Value {
         ("Platform", begin.platform.clone().map(|platform| json!([platform]))),
         ("Tags", (!begin.tags.is_empty()).then(|| json!(begin.tags))),
         ("Image", build.image.clone().map(Value::from)),
+        (
+            "Trigger",
+            begin.trigger.as_ref().map(|trigger| {
+                json!({
+                    "Command": trigger.command,
+                    "Directory": trigger.directory,
+                    "User": trigger.user,
+                })
+            }),
+        ),
+        ("Attestations", Some(said.iter().map(attestation).collect())),
         ("NamedContexts", Some(pairs(&mut given(&begin.named_contexts).into_iter()))),
         ("BuildArgs", Some(pairs(&mut begin.build_args.clone().into_iter()))),
         ("Labels", Some(pairs(&mut given(&begin.labels).into_iter()))),
@@ -164,6 +183,31 @@ fn document(build: &BuildRecord, steps: &[StepReport]) -> Value {
         }
     }
     document
+}
+
+fn attested(said: &Said) -> (String, String) {
+    (said.predicate_type.clone(), said.places.join(", "))
+}
+
+fn attestation(said: &Said) -> Value {
+    json!({
+        "PredicateType": said.predicate_type,
+        "Places": said.places,
+        "Predicate": said.predicate,
+    })
+}
+
+/// A command line as it can be typed again, but for what is hidden.
+pub(super) fn command(trigger: &Trigger) -> String {
+    let quoted = |word: &String| {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+        if !word.is_empty() && word.chars().all(is_plain) {
+            word.clone()
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    };
+    trigger.command.iter().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 fn config(build: &BuildRecord) -> Value {

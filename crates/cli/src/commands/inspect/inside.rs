@@ -7,7 +7,6 @@ use bld_event::Events;
 use serde_json::Value;
 
 use crate::documents::anatomy::document;
-use crate::documents::diff::kind;
 use crate::error::Failure;
 use crate::output::path::shown;
 use crate::output::{table, units};
@@ -180,7 +179,7 @@ fn line(entry: &LayerEntry) -> String {
         LayerEffect::Adds | LayerEffect::Replaces if entry.kind == bld_layer::Kind::File => {
             notes.push(units::size(entry.size, 3));
         }
-        _ => notes.push(kind(entry.kind).to_owned()),
+        _ => notes.push(entry.kind.name().to_owned()),
     }
     if entry.hides > 0 {
         notes.push(format!("hides {}", units::size(entry.hides, 3)));

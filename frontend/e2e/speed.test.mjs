@@ -1,0 +1,185 @@
+// How fast and how light the page is. It measures: nothing else may keep the machine busy.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { base, bld, end, home, open, serve, start, watched, weight, write } from "./stage.mjs";
+
+let url;
+let page;
+
+/** The document of an address of the API, as the page gets it. */
+const api = (path) => page.evaluate(async (path) => (await fetch(`/api/v1${path}`)).json(), path);
+
+async function go(path) {
+  await page.goto(url.origin + path);
+}
+
+before(async () => {
+  base();
+  bld("run", "-d", "--name", "web", "--network", "none", "base", "sh", "-c", "while :; do echo tick; sleep 0.2; done");
+  url = await serve();
+  page = await open(url);
+});
+
+after(end);
+
+/** Counts how long frames take, from now on. */
+const watchFrames = (page) =>
+  page.evaluate(() => {
+    window.longest = 0;
+    let before = performance.now();
+    const frame = (now) => {
+      window.longest = Math.max(window.longest, now - before);
+      before = now;
+      requestAnimationFrame(frame);
+    };
+    requestAnimationFrame(frame);
+  });
+const longestFrame = (page) => page.evaluate(() => window.longest);
+
+/** Milliseconds from the start of a navigation until so many of a selector were painted. */
+async function painted(page, path, selector, count = 1) {
+  await page.goto("about:blank");
+  await page.goto(url.origin + path, { waitUntil: "commit" });
+  return page.evaluate(
+    ([selector, count]) =>
+      new Promise((resolve) => {
+        const look = () => {
+          if (document.querySelectorAll(selector).length < count) requestAnimationFrame(look);
+          // What is there when a frame begins has been painted when the next one does.
+          else requestAnimationFrame((now) => resolve(now));
+        };
+        look();
+      }),
+    [selector, count],
+  );
+}
+
+async function median(times, measure) {
+  const all = [];
+  for (let round = 0; round < times; round++) all.push(await measure());
+  return all.sort((a, b) => a - b)[Math.floor(times / 2)];
+}
+
+test("the first view is there at once", { timeout: 60_000 }, async () => {
+  bld("build", "-q", "-t", "again", `${home}/base`);
+  const first = await median(5, () => painted(page, "/builds", "a.row"));
+  console.log(`first view: ${first.toFixed(0)} ms`);
+  assert.ok(first < 300, `${first} ms`);
+});
+
+test("a build of a thousand steps is drawn at once, and live", { timeout: 240_000 }, async () => {
+  write("many/x", "x");
+  const steps = Array.from({ length: 1000 }, (_, index) => `COPY x /x${index}`).join("\n");
+  write("many/Dockerfile", `FROM scratch\n${steps}\n`);
+  await go("/builds");
+  const build = start("build", "-q", "-t", "many", `${home}/many`);
+  await page.click("a.row:has-text('many')");
+  await page.waitForSelector(".node");
+  const seen = new Set();
+  let over = false;
+  build.ended.then(() => {
+    over = true;
+  });
+  while (!over) {
+    seen.add(await page.$$eval(".node.is-done", (nodes) => nodes.length));
+    await page.waitForTimeout(50);
+  }
+  assert.equal(await build.ended, 0);
+  const ended = Date.now();
+  await page.waitForFunction(() => document.querySelectorAll(".node.is-done").length === 1000);
+  const late = Date.now() - ended;
+  const path = new URL(page.url()).pathname;
+  const drawn = await median(3, () => painted(page, path, ".node.is-done", 1000));
+  console.log(`1000 steps: drawn in ${drawn.toFixed(0)} ms; seen on the way: ${seen.size} times; done ${late} ms after the build`);
+  assert.ok(drawn < 1000, `drawn in ${drawn} ms`);
+  assert.ok(late < 1000, `done ${late} ms after the build`);
+  assert.ok(seen.size > 3, `seen ${[...seen]}`);
+});
+
+const COUNT = "i=0; while [ $i -lt 10 ]; do seq 10000; i=$((i+1)); sleep 0.9; done";
+
+test("a hundred thousand lines pass by smoothly", { timeout: 120_000 }, async () => {
+  write("loud/Dockerfile", `FROM base\nRUN ${COUNT}\n`);
+  const build = start("build", "--no-cache", `${home}/loud`);
+  await go("/builds");
+  await page.click("a.row:has-text('loud')");
+  await page.click(".node:has-text('seq')");
+  await page.waitForSelector(".line");
+  await watchFrames(page);
+  assert.equal(await build.ended, 0);
+  await page.waitForSelector(".log .quiet:has-text('100000')");
+  await page.waitForSelector(".line:has-text('100000')");
+  const ofBuild = await longestFrame(page);
+  await page.fill(".log [data-search]", "9999");
+  await page.waitForSelector(".line.marked:has-text('9999')");
+
+  bld("run", "-d", "--name", "loud", "--network", "none", "base", "sh", "-c", `sleep 4; ${COUNT}; sleep 100`);
+  await go("/containers/loud");
+  await page.waitForSelector(".line");
+  await watchFrames(page);
+  await page.waitForFunction(() => document.querySelector(".log .quiet")?.textContent?.startsWith("100000"), null, { timeout: 60_000 });
+  const ofContainer = await longestFrame(page);
+  bld("rm", "-f", "loud");
+  console.log(`longest frame: ${ofBuild.toFixed(0)} ms for a build, ${ofContainer.toFixed(0)} ms for a container`);
+  assert.ok(ofBuild < 100, `${ofBuild} ms`);
+  assert.ok(ofContainer < 100, `${ofContainer} ms`);
+});
+
+test("five pages weigh little, and leave nothing behind", { timeout: 120_000 }, async () => {
+  bld("run", "-d", "--name", "silent", "--network", "none", "base", "sleep", "1000");
+  await go("/builds");
+  await page.waitForSelector("a.row");
+  const before = weight().threads;
+  const [many] = (await api("/builds?filter=many")).map((build) => build.ref);
+  // One browser session: it opens six connections to one host at most, which have to do.
+  const addresses = [`/builds/${many}`, "/images/base", "/containers/web?tab=use", "/containers/silent", "/containers/silent"];
+  const five = [];
+  for (const address of addresses) {
+    const mine = await watched(page.context(), url);
+    await mine.goto(url.origin + address);
+    await mine.waitForSelector("h1");
+    five.push(mine);
+  }
+  for (let count = 0; count < 20; count++) {
+    await five[4].goto(`${url.origin}/containers/silent`);
+    await five[4].waitForSelector(".log");
+  }
+  await five[2].waitForSelector(".chart strong:has-text('%')");
+  const { memory, whole } = weight();
+  for (const one of five) {
+    assert.deepEqual(one.problems, []);
+    await one.close();
+  }
+  // Threads for calls go after ten seconds without any.
+  let after = weight().threads;
+  for (let count = 0; count < 200 && after > before; count++) {
+    await page.waitForTimeout(100);
+    after = weight().threads;
+  }
+  bld("rm", "-f", "silent");
+  console.log(`memory: ${(memory / 1e6).toFixed(1)} MB, with the program ${(whole / 1e6).toFixed(1)} MB; threads: ${before}, then ${after}`);
+  assert.ok(memory < 60e6, `${memory} bytes`);
+  assert.ok(after <= before, `${before} threads before, ${after} after`);
+});
+
+test("the page is small", async () => {
+  const sizes = await page.evaluate(async () => {
+    const found = new Set(["/"]);
+    for (const path of found) {
+      const text = await (await fetch(path)).text();
+      for (const [, name] of text.matchAll(/["'/(]((?:assets\/|icon\.)[\w./-]+)/g)) found.add(`/${name}`);
+    }
+    const all = {};
+    for (const path of found) {
+      const response = await fetch(path, { cache: "reload" });
+      await response.arrayBuffer();
+      const [entry] = performance.getEntriesByName(new URL(path, location.href).href).slice(-1);
+      all[path] = entry.encodedBodySize;
+    }
+    return all;
+  });
+  const total = Object.values(sizes).reduce((sum, size) => sum + size, 0);
+  console.log(`the page: ${(total / 1e3).toFixed(1)} kB in ${Object.keys(sizes).length} files`);
+  assert.ok(Object.keys(sizes).some((path) => path.includes("terminal")) && Object.values(sizes).every((size) => size > 0));
+  assert.ok(total < 250e3, `${total} bytes`);
+});
