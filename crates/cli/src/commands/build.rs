@@ -38,7 +38,8 @@ use crate::error::{Failure, INTERRUPTED, describe};
 use crate::output::units::parse_size;
 use crate::progress::{Display, Mode, StepReport};
 use crate::session::{Outcome, Session};
-use crate::{signals, terminal};
+use crate::signals::{self, Handler};
+use crate::terminal;
 use shell::OnError;
 
 /// Build an image from a Dockerfile
@@ -297,7 +298,7 @@ fn start(args: &Args, session: &Session) -> Outcome {
             Some(Control::new()?)
         }
     };
-    cancel_on_signal(&cancel, control.clone())?;
+    let _signals = cancel_on_signal(&cancel, control.clone())?;
     limits::open_files(&mut request.ulimits);
     let mode = if args.quiet { Mode::Quiet } else { args.progress };
     let display = Display::start(mode).map_err(|error| Failure::new(error.to_string()))?;
@@ -402,11 +403,11 @@ fn build(
 
 /// The first request to end cancels the build, which then cleans up; a second one does not wait.
 /// A shell that may be opened is told of the terminal's size by way of `shell`.
-fn cancel_on_signal(cancel: &Cancel, shell: Option<Control>) -> Result<(), Failure> {
+fn cancel_on_signal(cancel: &Cancel, shell: Option<Control>) -> Result<Handler, Failure> {
     let (cancel, asked) = (cancel.clone(), AtomicBool::new(false));
     let mut all = signals::ENDING.to_vec();
     all.extend(shell.is_some().then_some(Signal::SIGWINCH));
-    signals::handle(&all, move |signal| {
+    let handler = signals::handle_for_now(&all, move |signal| {
         if signal == Signal::SIGWINCH {
             if let (Some(shell), Some((rows, columns))) = (&shell, terminal::size()) {
                 shell.resize(rows, columns);
@@ -420,5 +421,5 @@ fn cancel_on_signal(cancel: &Cancel, shell: Option<Control>) -> Result<(), Failu
         }
         cancel.cancel();
     })?;
-    Ok(())
+    Ok(handler)
 }

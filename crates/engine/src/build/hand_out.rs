@@ -398,8 +398,10 @@ enum Place {
 /// What the places are called in which an output has what is said.
 fn places(wanted: &Wanted, written: Option<&WrittenManifest>) -> Vec<String> {
     match (&wanted.output, written) {
-        (Output::Local { dest: path, .. }, _)
-        | (Output::Oci { dest: Destination::Path(path), .. }, _) => {
+        (
+            Output::Local { dest: path, .. } | Output::Oci { dest: Destination::Path(path), .. },
+            _,
+        ) => {
             vec![path.display().to_string()]
         }
         (_, Some(WrittenManifest { digest, .. })) => {
@@ -415,11 +417,8 @@ fn said(claims: Claims, places: &[String]) -> Vec<Said> {
         return Vec::new();
     }
     let has_packages = !claims.packages.is_empty();
-    let said = |predicate_type, predicate| Said {
-        predicate_type,
-        places: places.to_vec(),
-        predicate,
-    };
+    let said =
+        |predicate_type, predicate| Said { predicate_type, places: places.to_vec(), predicate };
     let provenance =
         claims.provenance.map(|claim| said(claim.predicate_type, Some(claim.predicate)));
     let packages = has_packages.then(|| said(SPDX.to_owned(), None));

@@ -11,7 +11,6 @@ use std::time::SystemTime;
 use bld_compose::Project;
 use bld_engine::EngineError;
 use bld_engine::containers::LogQuery;
-use nix::sys::signal::{SigSet, raise};
 
 use super::Place;
 use super::project::{self, Member, members, tell};
@@ -169,12 +168,7 @@ impl Interrupts {
             match &*heard.lock().unwrap_or_else(PoisonError::into_inner) {
                 // Whoever listened may have gone already.
                 Some(listener) => drop(listener.send(None)),
-                None => {
-                    let mut set = SigSet::empty();
-                    set.add(signal);
-                    // Neither fails for a signal that there is.
-                    let _ends = set.thread_unblock().and_then(|()| raise(signal));
-                }
+                None => signals::let_through(signal),
             }
         })?;
         Ok(Self(listener))
