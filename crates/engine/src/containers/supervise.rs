@@ -15,6 +15,7 @@ use super::logs::LogWriter;
 use super::model::{Container, LogDriver, Status};
 use super::process::ProcessId;
 use super::relay::{Bell, Io};
+use super::remove::PATIENCE;
 use super::restart::Backoff;
 use super::streams::Streams;
 use crate::error::{IoContext as _, in_one_line};
@@ -85,13 +86,7 @@ impl Engine {
         started: &mut dyn FnMut(&Container),
     ) -> Result<Exit> {
         let container = self.find_container(name)?;
-        let layer = match self.store()?.container_layer(&container.id) {
-            Ok(layer) => layer,
-            Err(StoreError::SnapshotInUse { .. }) => {
-                return Err(EngineError::AlreadyRunning { container: container.name });
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let layer = self.layer_let_go(&container)?;
         let dir = self.container_dir(&container.id)?;
         std::fs::create_dir_all(&dir).at("create", &dir)?;
         let post = Post::open(&dir).at("listen in", &dir)?;
@@ -120,6 +115,25 @@ impl Engine {
             post.dismiss(exit);
         }
         ended
+    }
+
+    /// The layer of a container that does not run. Whoever has entered its end holds it for a moment
+    /// longer.
+    fn layer_let_go(&self, container: &Container) -> Result<ContainerLayer> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match self.store()?.container_layer(&container.id) {
+                Err(StoreError::SnapshotInUse { .. }) => {
+                    let runs = self.find_container(&container.id)?.state.is_running();
+                    if runs || Instant::now() > end {
+                        let container = container.name.clone();
+                        return Err(EngineError::AlreadyRunning { container });
+                    }
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                layer => return Ok(layer?),
+            }
+        }
     }
 
     /// Holds a container until it has ended and is not to be started again.

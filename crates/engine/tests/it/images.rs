@@ -67,7 +67,7 @@ fn what_is_saved_loads_elsewhere_as_the_same_image() {
     let missing = ["busybox".to_owned(), "nosuch".to_owned()];
     let refused =
         here.engine.save_images(&missing, true, None, &mut std::io::sink(), &Events::none());
-    assert!(matches!(refused, Err(EngineError::NoSuchImage { name }) if name == "nosuch"));
+    assert!(matches!(refused, Err(EngineError::NoSuchImage { name }) if name == "nosuch:latest"));
 
     let loaded =
         there.engine.load_images(File::open(&path).unwrap(), None, &Events::none()).unwrap();

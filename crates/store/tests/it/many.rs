@@ -125,7 +125,7 @@ fn fill(place: &Path) {
     {
         let mut blob = tx.prepare("INSERT INTO blobs VALUES (?1, 1, 1)").unwrap();
         let mut image = tx
-            .prepare("INSERT INTO images VALUES (?1, NULL, 'linux/amd64', x'', ?2, 1, ?2)")
+            .prepare("INSERT INTO images VALUES (?1, NULL, 'linux/amd64', x'', ?2, 1, ?2, NULL)")
             .unwrap();
         let mut snapshot = tx
             .prepare("INSERT INTO snapshots (id, parent, created, synced, disk) VALUES (?1, ?2, 1, 1, 4096)")
