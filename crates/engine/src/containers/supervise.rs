@@ -129,7 +129,7 @@ impl Engine {
                         let container = container.name.clone();
                         return Err(EngineError::AlreadyRunning { container });
                     }
-                    std::thread::sleep(Duration::from_millis(1));
+                    thread::sleep(Duration::from_millis(1));
                 }
                 layer => return Ok(layer?),
             }
