@@ -20,6 +20,7 @@
 
 use std::collections::HashSet;
 use std::io::Read as _;
+use std::sync::PoisonError;
 
 use bld_oci::{Digest, Hasher};
 use rusqlite::{Connection, Transaction};
@@ -67,6 +68,8 @@ impl Inner {
         // The log was just flushed, so this is cheap now, and saves the next process reading it.
         // It may fail: everything is said already.
         let _ = self.db.checkpoint();
+        // A process may go on for days, and what others write is not for it to send to disk.
+        self.write_out.lock().unwrap_or_else(PoisonError::into_inner).take();
         Ok(value)
     }
 }

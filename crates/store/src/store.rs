@@ -38,8 +38,8 @@ pub(crate) struct Inner {
     session: OnceLock<Session>,
     /// A session that has ended, to be used again; locked while one is started.
     pub(crate) abandoned: Mutex<Option<Abandoned>>,
-    /// None if it could not be started.
-    pub(crate) write_out: OnceLock<Option<WriteOut>>,
+    /// Sends to disk what is written, until the next sync.
+    pub(crate) write_out: Mutex<Option<WriteOut>>,
 }
 
 impl Store {
@@ -64,7 +64,7 @@ impl Store {
             damaged: Mutex::default(),
             session: OnceLock::new(),
             abandoned: Mutex::default(),
-            write_out: OnceLock::new(),
+            write_out: Mutex::default(),
         };
         let store = Self(Arc::new(inner));
         epoch::enter(&store)?;

@@ -4,14 +4,16 @@
 //! is full of it (Documentation/admin-guide/sysctl/vm.rst, `dirty_*`). So the syncfs(2) that makes a
 //! result last would find all of it still to be written, after a disk that had nothing to do.
 
+use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::PoisonError;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use rustix::fs::Mode;
 
 use crate::Store;
-use crate::root::DIRECTORY;
+use crate::root::{DIRECTORY, Root};
 
 /// How often it looks whether there is enough.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -26,20 +28,26 @@ pub(crate) struct WriteOut {
 }
 
 impl Store {
-    /// From now on, and as long as this handle exists, what is written is sent to disk soon, so that
-    /// a [`sync`](Self::sync) finds little to do. For commands that write much and sync at their end;
-    /// says nothing about what is on disk.
+    /// From now on, until the next [`sync`](Self::sync) or image, what is written is sent to disk soon,
+    /// so that the sync finds little to do. Says nothing about what is on disk.
     pub fn write_out_early(&self) {
-        self.inner().write_out.get_or_init(|| {
-            // A description of its own: an error of writing is told once to each, and has to reach
-            // the one that decides what is believed.
-            let root =
-                rustix::fs::openat(&self.inner().root, ".", DIRECTORY, Mode::empty()).ok()?;
-            let (stop, stopped) = channel();
-            let thread = std::thread::Builder::new().name("write-out".to_owned());
-            thread.spawn(move || run(&root, &stopped)).ok()?;
-            Some(WriteOut { _stop: stop })
-        });
+        let mut write_out = self.inner().write_out.lock().unwrap_or_else(PoisonError::into_inner);
+        if write_out.is_none() {
+            // Without it, the sync does it all.
+            *write_out = WriteOut::start(&self.inner().root).ok();
+        }
+    }
+}
+
+impl WriteOut {
+    fn start(root: &Root) -> io::Result<Self> {
+        // A description of its own: an error of writing is told once to each, and has to reach the
+        // one that decides what is believed.
+        let root = rustix::fs::openat(root, ".", DIRECTORY, Mode::empty())?;
+        let (stop, stopped) = channel();
+        let thread = std::thread::Builder::new().name("write-out".to_owned());
+        thread.spawn(move || run(&root, &stopped))?;
+        Ok(Self { _stop: stop })
     }
 }
 
