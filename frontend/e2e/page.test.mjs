@@ -3,14 +3,14 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { after, before, test } from "node:test";
-import { base, bld, end, home, open, serve, start, weight, write } from "./stage.mjs";
+import { ask, base, bld, end, home, open, serve, start, stop, write } from "./stage.mjs";
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 /** With SHOTS=DIRECTORY, pictures of each view are put there. */
 const shots = process.env.SHOTS;
 
 const DOCKERFILE = `FROM base AS deps
-RUN echo fetching && sleep 3 && head -c 900000 /dev/urandom > /deps
+RUN echo fetching && sleep 6 && head -c 900000 /dev/urandom > /deps
 RUN for i in 1 2 3 4 5 6; do printf '\\033[32mok\\033[0m module %s\\n' $i; sleep 0.1; done
 FROM base AS docs
 RUN sleep 0.6 && mkdir /docs && echo text > /docs/index.html
@@ -28,11 +28,17 @@ let page;
 let refs;
 let said;
 
-/** The document of an address of the API, as the page gets it. */
-const api = (path) => page.evaluate(async (path) => (await fetch(`/api/v1${path}`)).json(), path);
+const api = (path) => ask(page, path);
+const go = (path) => page.goto(url.origin + path);
 
-async function go(path) {
-  await page.goto(url.origin + path);
+/** Finds what shuts people out of what is shown. */
+async function accessible(page, name) {
+  // The policy forbids scripts of others, also ours: it comes in by the debugger.
+  await page.evaluate(axe);
+  const found = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+  const serious = found.violations.filter((one) => ["serious", "critical"].includes(one.impact));
+  const told = serious.map((one) => `${one.id}: ${one.nodes.map((node) => `${node.html} ${node.failureSummary}`).join("\n")}`);
+  assert.deepEqual(told, [], name);
 }
 
 before(async () => {
@@ -142,6 +148,7 @@ test("the error of a failed build is found in three clicks", { timeout: 60_000 }
   assert.equal(await page.textContent(".line >> nth=0"), `1${HOSTILE}`);
   assert.equal(await page.$("img[src=x]"), null);
   assert.match(await page.textContent(".node.is-failed"), /failed/);
+  await accessible(page, "failure");
 });
 
 test("why a step ran is read", { timeout: 60_000 }, async () => {
@@ -178,6 +185,56 @@ test("two images are compared, and their layers are looked into", { timeout: 60_
   assert.equal(await page.$("img[src=x]"), null);
 });
 
+test("what others wrote is text, wherever it is shown", { timeout: 60_000 }, async () => {
+  const odd = `"'</pre></title><script>pwned=1</script>${HOSTILE}`;
+  const label = ["--label", `note=${odd}`];
+  bld("volume", "create", ...label, "odd");
+  bld("network", "create", ...label, "odd");
+  // A build is called by its directory, a container may be called by nothing but letters.
+  const dir = write(`${HOSTILE.replaceAll("/", "")}/Dockerfile`, `FROM base\nLABEL note=${JSON.stringify(odd)}\nENV NOTE=${JSON.stringify(odd)}\n`);
+  bld("build", "-q", "-t", "odd", dir);
+  assert.throws(() => bld("create", "--name", HOSTILE, "odd", "sh"), /invalid container name/);
+  const escapes = "\\033]0;owned\\007\\033[2J\\033[5;5H\\033[31mred\\033[0m\\033]8;;javascript:pwned=2\\033\\\\link\\033P1$r\\033\\\\\\b\\007.";
+  const script = `printf '%s\\n' "$NOTE"; printf '${escapes}\\n'; exec sleep 1000`;
+  bld("run", "-d", "--name", "odd", ...label, "--network", "none", "-v", "odd:/odd", "odd", "sh", "-c", script, odd);
+
+  const harmless = async (path, ready, ...texts) => {
+    await go(path);
+    await page.waitForSelector(ready);
+    const shown = await page.textContent("main");
+    for (const text of texts) assert.ok(shown.includes(text), `${text} at ${path}: ${shown}`);
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not be there
+    assert.doesNotMatch(shown, /[\x00-\x08\x0b-\x1f\x7f]/, path);
+    const found = await page.evaluate(() => [
+      document.querySelectorAll("img:not([src='/icon.svg']), main script, [onerror], a[href^='javascript']").length,
+      window.pwned,
+      document.title.includes("owned"),
+    ]);
+    assert.deepEqual(found, [0, undefined, false], path);
+  };
+  await harmless("/containers/odd", ".line >> nth=1", `1${odd}`, "2redlink.");
+  assert.equal(await page.textContent(".line .ansi-red"), "red");
+  await page.fill(".log [data-search]", "<IMG");
+  await page.waitForSelector(".line mark:text-is('<img')");
+  const json = JSON.stringify(odd);
+  await harmless("/containers/odd?tab=config", ".document", `"note": ${json}`, `NOTE=${json.slice(1)}`, odd);
+  await harmless("/containers", "a.row", odd);
+  await harmless("/images/odd?tab=config", ".document", `"note": ${json}`);
+  await harmless("/images/odd?tab=history", "tbody tr", "pwned=1");
+  await harmless("/volumes", "tbody tr", `note=${odd}`);
+  await harmless("/networks", "tbody tr", `note=${odd}`);
+  await harmless("/builds?filter=onerror", "a.row", HOSTILE.replaceAll("/", ""));
+  await page.click("a.row");
+  await harmless(new URL(page.url()).pathname, ".node", "pwned=1");
+  await harmless("/diff?from=base&to=odd", "tbody tr", odd);
+  await harmless("/disk", ".treemap", "COPY busybox");
+  assert.deepEqual(page.problems, []);
+  bld("rm", "-f", "odd");
+  bld("network", "rm", "odd");
+  bld("volume", "rm", "odd");
+  bld("rmi", "odd");
+});
+
 test("a shell is typed into, and a container is stopped and started", { timeout: 60_000 }, async () => {
   await go("/containers/web");
   await page.waitForSelector(".line:has-text('tick')");
@@ -212,6 +269,7 @@ test("a prune is previewed and done", { timeout: 60_000 }, async () => {
   await page.waitForSelector("dialog p:has-text('There is nothing to free')");
   await page.selectOption("[name=keep]", "0");
   await page.waitForSelector("dialog td:has-text('RUN head')");
+  await accessible(page, "prune");
   const { total } = await api("/disk/plan");
   assert.ok(total > 3_000_000);
   await page.click("dialog button.danger");
@@ -238,6 +296,7 @@ test("the keyboard is enough", { timeout: 60_000 }, async () => {
   await page.waitForSelector(".chosen h2");
   await page.keyboard.press("?");
   await page.waitForSelector("dialog");
+  await accessible(page, "keys");
   await page.keyboard.press("Escape");
   await page.waitForSelector("dialog", { state: "detached" });
   await page.keyboard.press("g");
@@ -292,12 +351,7 @@ for (const [look, options] of [
       const width = await mine.evaluate(() => document.documentElement.scrollWidth);
       assert.ok(width <= (options.width ?? 1280), `${name} is ${width} wide`);
       assert.equal(await mine.getAttribute("html", "lang"), look === "ja" ? "ja" : "en");
-      // The policy forbids scripts of others, also ours: it comes in by the debugger.
-      await mine.evaluate(axe);
-      const found = await mine.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
-      const serious = found.violations.filter((one) => ["serious", "critical"].includes(one.impact));
-      const told = serious.map((one) => `${one.id}: ${one.nodes.map((node) => `${node.html} ${node.failureSummary}`).join("\n")}`);
-      assert.deepEqual(told, [], name);
+      await accessible(mine, name);
       if (shots && ["light", "phone"].includes(look)) await mine.screenshot({ path: `${shots}/${name}-${look}.png` });
     }
     if (look === "ja") {
@@ -311,8 +365,43 @@ for (const [look, options] of [
   });
 }
 
+test("an empty store says what to type", { timeout: 60_000 }, async () => {
+  const empty = await serve([], `${home}/empty`);
+  const mine = await open(empty);
+  for (const [path, command] of [
+    ["/builds", "bld build -t hello ."],
+    ["/images", "bld pull debian"],
+    ["/containers", "bld run -d"],
+    ["/volumes", "bld volume create data"],
+    ["/disk", "bld build -t hello ."],
+  ]) {
+    await mine.goto(empty.origin + path);
+    await mine.waitForSelector(`.empty pre:has-text('${command}')`);
+    await accessible(mine, path);
+  }
+  await mine.goto(`${empty.origin}/networks`);
+  await mine.waitForSelector("tr:has-text('bridge')");
+  await mine.goto(`${empty.origin}/builds/none`);
+  await mine.waitForSelector("[role=alert]:has-text('none')");
+  await mine.context().close();
+});
+
+test("a page whose server has ended says so, and goes on with the next one", { timeout: 60_000 }, async () => {
+  const first = await serve();
+  const mine = await open(first);
+  await mine.waitForSelector("a.row");
+  await stop();
+  await mine.waitForSelector("[role=alert]:has-text('does not answer')");
+  // By its own address: what was opened before does not let anybody in again.
+  const next = await serve(["--listen", first.host]);
+  await mine.goto(String(next));
+  await mine.waitForSelector("a.row");
+  assert.equal(await mine.$("[role=alert]"), null);
+  await mine.context().close();
+});
+
 test("a server that is read-only shows nothing that changes", { timeout: 60_000 }, async () => {
-  const mine = await open(await serve("--read-only"));
+  const mine = await open(await serve(["--read-only"]));
   await mine.waitForSelector(".tag:has-text('read-only')");
   for (const path of ["/containers/web", "/volumes", "/disk", `/builds/${refs[0]}`]) {
     await mine.goto(new URL(mine.url()).origin + path);
@@ -320,50 +409,4 @@ test("a server that is read-only shows nothing that changes", { timeout: 60_000 
     assert.equal(await mine.$(".danger, [data-tab=terminal], button:has-text('Stop')"), null, path);
   }
   await mine.context().close();
-});
-
-test("much output and many steps stay quick", { timeout: 240_000 }, async () => {
-  write("many/x", "x");
-  const steps = Array.from({ length: 1000 }, (_, index) => `COPY x /x${index}`).join("\n");
-  write("many/Dockerfile", `FROM scratch\n${steps}\n`);
-  bld("build", "-q", "-t", "many", `${home}/many`);
-  const [{ ref }] = await api("/builds");
-  const begun = Date.now();
-  await go(`/builds/${ref}`);
-  await page.waitForFunction(() => document.querySelectorAll(".node.is-done").length === 1000);
-  const drawn = Date.now() - begun;
-
-  write("loud/Dockerfile", "FROM base\nRUN i=0; while [ $i -lt 10 ]; do seq 10000; i=$((i+1)); sleep 0.9; done\n");
-  const build = start("build", "--no-cache", `${home}/loud`);
-  await go("/builds");
-  await page.click("a.row:has-text('loud')");
-  await page.click(".node:has-text('seq')");
-  await page.waitForSelector(".line");
-  await page.evaluate(() => {
-    window.longest = 0;
-    let before = performance.now();
-    const frame = (now) => {
-      window.longest = Math.max(window.longest, now - before);
-      before = now;
-      requestAnimationFrame(frame);
-    };
-    requestAnimationFrame(frame);
-  });
-  assert.equal(await build.ended, 0);
-  await page.waitForSelector(".log .quiet:has-text('100000')");
-  await page.waitForSelector(".line:has-text('100000')");
-  const longest = await page.evaluate(() => window.longest);
-  await page.fill(".log [data-search]", "9999");
-  await page.waitForSelector(".line.marked:has-text('9999')");
-
-  const five = [];
-  for (let count = 0; count < 4; count++) five.push(await open(url));
-  const opened = Date.now();
-  five.push(await open(url));
-  await five[4].waitForSelector("a.row");
-  const first = Date.now() - opened;
-  const { memory } = weight();
-  for (const one of five) await one.context().close();
-  console.log(`1000 steps: ${drawn} ms; longest frame: ${longest.toFixed(0)} ms; first view: ${first} ms; memory: ${(memory / 1e6).toFixed(1)} MB`);
-  assert.ok(memory < 60e6);
 });

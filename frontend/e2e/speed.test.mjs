@@ -1,19 +1,17 @@
-// How fast and how light the page is. It measures: nothing else may keep the machine busy.
+// How fast and how light the page is, in the page's own time.
+import { goAhead } from "./ahead.mjs";
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { base, bld, end, home, open, serve, start, watched, weight, write } from "./stage.mjs";
+import { ask, base, bld, end, home, open, serve, session, start, watched, weight, write } from "./stage.mjs";
 
 let url;
 let page;
 
-/** The document of an address of the API, as the page gets it. */
-const api = (path) => page.evaluate(async (path) => (await fetch(`/api/v1${path}`)).json(), path);
-
-async function go(path) {
-  await page.goto(url.origin + path);
-}
+const api = (path) => ask(page, path);
+const go = (path) => page.goto(url.origin + path);
 
 before(async () => {
+  goAhead();
   base();
   bld("run", "-d", "--name", "web", "--network", "none", "base", "sh", "-c", "while :; do echo tick; sleep 0.2; done");
   url = await serve();
@@ -36,35 +34,49 @@ const watchFrames = (page) =>
   });
 const longestFrame = (page) => page.evaluate(() => window.longest);
 
-/** Milliseconds from the start of a navigation until so many of a selector were painted. */
-async function painted(page, path, selector, count = 1) {
-  await page.goto("about:blank");
-  await page.goto(url.origin + path, { waitUntil: "commit" });
-  return page.evaluate(
+/**
+ * Milliseconds from the start of the navigation that goes on until so many of a selector were painted; and until
+ * anything was.
+ */
+const painted = (page, selector, count = 1) =>
+  page.evaluate(
     ([selector, count]) =>
       new Promise((resolve) => {
         const look = () => {
           if (document.querySelectorAll(selector).length < count) requestAnimationFrame(look);
           // What is there when a frame begins has been painted when the next one does.
-          else requestAnimationFrame((now) => resolve(now));
+          else requestAnimationFrame((now) => resolve({ whole: now, first: performance.getEntriesByName("first-contentful-paint")[0]?.startTime }));
         };
         look();
       }),
     [selector, count],
   );
-}
 
-async function median(times, measure) {
+async function several(times, measure) {
   const all = [];
   for (let round = 0; round < times; round++) all.push(await measure());
-  return all.sort((a, b) => a - b)[Math.floor(times / 2)];
+  return all.sort((a, b) => a - b);
 }
 
+const rounded = (times) => times.map((time) => time.toFixed(0)).join(", ");
+
 test("the first view is there at once", { timeout: 60_000 }, async () => {
-  bld("build", "-q", "-t", "again", `${home}/base`);
-  const first = await median(5, () => painted(page, "/builds", "a.row"));
-  console.log(`first view: ${first.toFixed(0)} ms`);
-  assert.ok(first < 300, `${first} ms`);
+  for (let count = 0; count < 20; count++) bld("build", "-q", "-t", `again:${count}`, `${home}/base`);
+  const firsts = [];
+  // As whoever opens the address that was printed: nothing is kept from before, not even a cookie.
+  const wholes = await several(7, async () => {
+    const context = await session();
+    const mine = await watched(context, url);
+    await mine.goto(String(url), { waitUntil: "commit" });
+    const { whole, first } = await painted(mine, "a.row", 20);
+    firsts.push(first);
+    assert.deepEqual(mine.problems, []);
+    await context.close();
+    return whole;
+  });
+  console.log(`first view: something after ${rounded(firsts)} ms, all builds after ${rounded(wholes)} ms`);
+  assert.ok(wholes.at(-1) < 300, `${wholes} ms`);
+  assert.ok(Math.max(...firsts) < 300, `${firsts} ms`);
 });
 
 test("a build of a thousand steps is drawn at once, and live", { timeout: 240_000 }, async () => {
@@ -88,9 +100,14 @@ test("a build of a thousand steps is drawn at once, and live", { timeout: 240_00
   const ended = Date.now();
   await page.waitForFunction(() => document.querySelectorAll(".node.is-done").length === 1000);
   const late = Date.now() - ended;
-  const path = new URL(page.url()).pathname;
-  const drawn = await median(3, () => painted(page, path, ".node.is-done", 1000));
-  console.log(`1000 steps: drawn in ${drawn.toFixed(0)} ms; seen on the way: ${seen.size} times; done ${late} ms after the build`);
+  const { pathname } = new URL(page.url());
+  const times = await several(3, async () => {
+    await page.goto("about:blank");
+    await page.goto(url.origin + pathname, { waitUntil: "commit" });
+    return (await painted(page, ".node.is-done", 1000)).whole;
+  });
+  const drawn = times.at(-1);
+  console.log(`1000 steps: drawn in ${rounded(times)} ms; seen on the way: ${seen.size} times; done ${late} ms after the build`);
   assert.ok(drawn < 1000, `drawn in ${drawn} ms`);
   assert.ok(late < 1000, `done ${late} ms after the build`);
   assert.ok(seen.size > 3, `seen ${[...seen]}`);
@@ -109,9 +126,9 @@ test("a hundred thousand lines pass by smoothly", { timeout: 120_000 }, async ()
   assert.equal(await build.ended, 0);
   await page.waitForSelector(".log .quiet:has-text('100000')");
   await page.waitForSelector(".line:has-text('100000')");
-  const ofBuild = await longestFrame(page);
   await page.fill(".log [data-search]", "9999");
   await page.waitForSelector(".line.marked:has-text('9999')");
+  const ofBuild = await longestFrame(page);
 
   bld("run", "-d", "--name", "loud", "--network", "none", "base", "sh", "-c", `sleep 4; ${COUNT}; sleep 100`);
   await go("/containers/loud");

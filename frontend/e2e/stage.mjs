@@ -8,7 +8,7 @@ import { chromium } from "playwright-core";
 const program = process.env.BLD ?? "../target/release/bld";
 
 export const home = mkdtempSync(join(tmpdir(), "bld-page-"));
-const env = { ...process.env, BLD_ROOT: join(home, "store"), HOME: home };
+const env = { ...process.env, BLD_ROOT: process.env.E2E_ROOT ?? join(home, "store"), HOME: home };
 
 /** Runs bld to its end; what it printed. */
 export function bld(...args) {
@@ -38,9 +38,9 @@ export function base() {
 
 const servers = [];
 
-/** A server for the store; its address with the token. */
-export async function serve(...args) {
-  const child = spawn(program, ["ui", ...args], { env, stdio: ["ignore", "pipe", "inherit"] });
+/** A server for the store, or another one; its address with the token. */
+export async function serve(args = [], root = env.BLD_ROOT) {
+  const child = spawn(program, ["ui", ...args], { env: { ...env, BLD_ROOT: root }, stdio: ["ignore", "pipe", "inherit"] });
   servers.push(child);
   return new Promise((resolve, reject) => {
     let told = "";
@@ -50,6 +50,15 @@ export async function serve(...args) {
     });
     child.on("exit", (code) => reject(new Error(`bld ui ended with ${code}`)));
   });
+}
+
+/** Ends the server that was started last. */
+export function stop() {
+  const server = servers.pop();
+  server.removeAllListeners("exit");
+  const ended = new Promise((resolve) => server.on("exit", resolve));
+  server.kill("SIGTERM");
+  return ended;
 }
 
 /** Of the server: the memory that it has to itself, in bytes, and its threads. */
@@ -65,17 +74,24 @@ export const browser = await chromium.launch({
 });
 
 /** A page of its own browser session that has opened the address; what goes wrong in it is kept. */
-export async function open(url, { width = 1280, height = 800, dark = false, language = "en" } = {}) {
-  const context = await browser.newContext({
+export async function open(url, options) {
+  const page = await watched(await session(options), url);
+  await page.goto(String(url));
+  return page;
+}
+
+/** A browser session that knows nothing yet. */
+export function session({ width = 1280, height = 800, dark = false, language = "en" } = {}) {
+  return browser.newContext({
     viewport: { width, height },
     colorScheme: dark ? "dark" : "light",
     locale: language,
     reducedMotion: "reduce",
   });
-  const page = await watched(context, url);
-  await page.goto(String(url));
-  return page;
 }
+
+/** The document of an address of the API, as the page gets it. */
+export const ask = (page, path) => page.evaluate(async (path) => (await fetch(`/api/v1${path}`)).json(), path);
 
 /** Another page of a browser session. */
 export async function watched(context, url) {
@@ -83,6 +99,10 @@ export async function watched(context, url) {
   page.problems = [];
   page.on("pageerror", (error) => page.problems.push(String(error)));
   page.on("console", (message) => message.type() === "error" && page.problems.push(message.text()));
+  page.on("dialog", (dialog) => {
+    page.problems.push(`asked ${dialog.message()}`);
+    dialog.dismiss();
+  });
   page.on("request", (request) => {
     const { host } = new URL(request.url());
     if (host && host !== url.host) page.problems.push(`asked ${request.url()}`);
@@ -93,10 +113,7 @@ export async function watched(context, url) {
 /** Ends everything that was started. */
 export async function end() {
   await browser.close();
-  for (const server of servers) {
-    server.removeAllListeners("exit");
-    server.kill("SIGTERM");
-  }
+  while (servers.length > 0) await stop();
   for (const name of bld("ps", "-aq").split("\n").filter(Boolean)) bld("rm", "-f", name);
   rmSync(home, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
 }

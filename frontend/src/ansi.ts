@@ -17,9 +17,9 @@ interface Pen {
 
 const PLAIN: Pen = { color: "", bold: false, faint: false, italic: false, underline: false };
 
-// CSI sequences, OSC strings, and other escapes of two bytes.
+// CSI sequences, strings such as OSC and DCS, and other escapes of two bytes.
 // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
-const ESCAPE = /\x1b\[([0-9;:?]*)([ -/]*[@-~])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]+[0-~]|\x1b[ -~]?/g;
+const ESCAPE = /\x1b\[([0-9;:?]*)([ -/]*[@-~])|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]+[0-~]|\x1b[ -~]?/g;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: and these are never shown
 const CONTROL = /[\x00-\x08\x0b-\x1f\x7f]/g;
 

@@ -96,37 +96,47 @@ export interface FileEntry {
   hides: number;
 }
 
-export interface DiffNode {
-  type: string;
-  mode: string;
-  uid: number;
-  gid: number;
-  size: number;
+/** The document of `bld diff --format json`, in its spelling. */
+export interface Diff {
+  Before: DiffImage;
+  After: DiffImage;
+  Same: boolean;
+  Fields: { Path: string; Before: unknown; After: unknown }[];
+  Layers: { Status: Change | "replaced"; Before: DiffLayer | null; After: DiffLayer | null }[];
+  Files: DiffFile[];
 }
 
-export interface DiffFile {
-  path: string;
-  status: Change;
-  changed: string[];
-  before: DiffNode | null;
-  after: DiffNode | null;
-  text: { kind: "unified" | "binary" | "large"; diff?: string; omittedLines?: number } | null;
+export interface DiffImage {
+  Id: string;
+  Name: string | null;
+  Platform: string;
 }
 
 export interface DiffLayer {
-  index: number;
-  diffId: string;
-  size: number;
-  createdBy: string;
+  Index: number;
+  DiffID: string;
+  Size: number;
+  CreatedBy: string;
 }
 
-export interface Diff {
-  from: string;
-  to: string;
-  same: boolean;
-  fields: { path: string; before: unknown; after: unknown }[];
-  layers: { status: Change; before: DiffLayer | null; after: DiffLayer | null }[];
-  files: DiffFile[];
+export interface DiffFile {
+  Path: string;
+  Status: Change;
+  Changed: string[];
+  Before: DiffNode | null;
+  After: DiffNode | null;
+  /** Of one path that was asked for. */
+  Text?: { Kind: "unified" | "binary" | "large"; Diff?: string; OmittedLines?: number };
+}
+
+export interface DiffNode {
+  Type: string;
+  Mode: string;
+  Uid: number;
+  Gid: number;
+  Size: number;
+  ModTime: string;
+  Target?: string;
 }
 
 export interface Container {
@@ -144,6 +154,7 @@ export interface Container {
   error: string;
   oomKilled: boolean;
   restarts: number;
+  ports: { port: number; protocol: string; host: string }[];
   tty: boolean;
   mounts?: { target: string; [key: string]: unknown }[];
   networks?: Record<string, unknown>;
@@ -162,6 +173,7 @@ export interface Stats {
 
 export interface Volume {
   name: string;
+  labels: Record<string, string>;
   createdAt: string;
   anonymous: boolean;
   mountpoint: string;
@@ -177,6 +189,7 @@ export interface Network {
   gateway: string | null;
   internal: boolean;
   predefined: boolean;
+  labels: Record<string, string>;
   usedBy: string[];
 }
 
@@ -263,9 +276,15 @@ interface Told {
 
 /**
  * Listens to events by name until the returned function is called. What breaks off is asked for again: from
- * the last event on if they have numbers, else from the beginning, and then `anew` is called before.
+ * the last event on if they have numbers, else from the beginning, and then `anew` is called before. `lost`
+ * is told when nobody answers, and when somebody does again.
  */
-export function listen(path: string, handlers: Record<string, (data: never) => void>, anew?: () => void): () => void {
+export function listen(
+  path: string,
+  handlers: Record<string, (data: never) => void>,
+  anew?: () => void,
+  lost?: (is: boolean) => void,
+): () => void {
   let socket: WebSocket;
   let timer = 0;
   let over = false;
@@ -275,6 +294,7 @@ export function listen(path: string, handlers: Record<string, (data: never) => v
     socket = new WebSocket(address(heard === null ? path : `${path}?after=${heard}`));
     socket.onopen = () => {
       wait = 500;
+      lost?.(false);
       if (again && heard === null) anew?.();
     };
     socket.onmessage = ({ data }: MessageEvent<string>) => {
@@ -287,6 +307,8 @@ export function listen(path: string, handlers: Record<string, (data: never) => v
     };
     socket.onclose = () => {
       if (over) return;
+      // Once is a moment's break.
+      if (wait > 500) lost?.(true);
       timer = setTimeout(open, wait, true);
       wait = Math.min(wait * 2, 15_000);
     };

@@ -1,5 +1,5 @@
 import { signal } from "@preact/signals";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { type ApiError, get, listen } from "./api";
 
 /** What happened last: how often each list has changed since the page was opened. */
@@ -16,7 +16,10 @@ export function watch() {
   const anew = () => {
     for (const kind of kinds) bump(kind)();
   };
-  return listen("/events", Object.fromEntries(kinds.map((kind) => [kind, bump(kind)])), anew);
+  const lost = (is: boolean) => {
+    reachable.value = !is;
+  };
+  return listen("/events", Object.fromEntries(kinds.map((kind) => [kind, bump(kind)])), anew, lost);
 }
 
 export interface Loaded<T> {
@@ -25,8 +28,23 @@ export interface Loaded<T> {
   again: () => void;
 }
 
-/** A document, asked for again when lists of that kind change. What was there stays until the next is. */
-export function useDocument<T>(path: string | null, kind?: string): Loaded<T> {
+/** The time, every half second while something goes on. */
+export function useClock(on: boolean): number {
+  const [now, setNow] = useState(Date.now);
+  useEffect(() => {
+    if (!on) return;
+    setNow(Date.now());
+    const clock = setInterval(() => setNow(Date.now()), 500);
+    return () => clearInterval(clock);
+  }, [on]);
+  return now;
+}
+
+/**
+ * A document, asked for again when lists of that kind change. What was there stays until the next is; with
+ * `keep` also when it is another one that is asked for.
+ */
+export function useDocument<T>(path: string | null, kind?: string, keep = false): Loaded<T> {
   const [state, setState] = useState<{ path: string | null; data: T | null; error: ApiError | null }>({
     path,
     data: null,
@@ -35,12 +53,14 @@ export function useDocument<T>(path: string | null, kind?: string): Loaded<T> {
   const [round, setRound] = useState(0);
   const change = kind ? (changes.value[kind] ?? 0) : 0;
   const ask = useRef<() => void>(() => {});
-  useEffect(() => {
+  // Not after the next frame: the answer is on its way meanwhile.
+  useLayoutEffect(() => {
     if (path === null) return;
     let gone = false;
     let busy = false;
     let missed = false;
-    // One question at a time: what changes meanwhile is asked for afterwards.
+    // One question at a time: what changes meanwhile is asked for afterwards, and the harder a question is to
+    // answer the less often.
     ask.current = () => {
       if (busy) {
         missed = true;
@@ -48,6 +68,7 @@ export function useDocument<T>(path: string | null, kind?: string): Loaded<T> {
       }
       busy = true;
       missed = false;
+      const asked = performance.now();
       get<T>(path)
         .then(
           (data) => {
@@ -56,12 +77,18 @@ export function useDocument<T>(path: string | null, kind?: string): Loaded<T> {
           },
           (error: ApiError) => {
             if (error.code === "unreachable") reachable.value = false;
-            if (!gone) setState((old) => ({ path, data: old.path === path ? old.data : null, error }));
+            if (!gone) setState((old) => ({ path, data: keep || old.path === path ? old.data : null, error }));
           },
         )
         .finally(() => {
-          busy = false;
-          if (missed && !gone) ask.current();
+          const took = performance.now() - asked;
+          setTimeout(
+            () => {
+              busy = false;
+              if (missed && !gone) ask.current();
+            },
+            Math.min(2 * took, 2000),
+          );
         });
     };
     return () => {
@@ -69,8 +96,8 @@ export function useDocument<T>(path: string | null, kind?: string): Loaded<T> {
       ask.current = () => {};
     };
   }, [path]);
-  useEffect(() => ask.current(), [path, change, round]);
-  const current = state.path === path;
+  useLayoutEffect(() => ask.current(), [path, change, round]);
+  const current = keep || state.path === path;
   return {
     data: current ? state.data : null,
     error: current ? state.error : null,

@@ -1,30 +1,26 @@
 // Lines of output: very many of them, and only those are drawn that are seen.
 
-import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { plain, spans } from "./ansi";
 import { t } from "./i18n";
+import { LineSearch } from "./search";
 
 /** Height of a line in pixels; the style sheet has the same. */
 const LINE = 20;
 /** Lines that are drawn above and below what is seen. */
 const SPARE = 20;
 
-export function LogView({ lines, version, label, live }: { lines: string[]; version: number; label: string; live: boolean }) {
+/** Lines grow while `live`. With `end`, the last ones are shown first. */
+export function LogView(props: { lines: string[]; version: number; label: string; live: boolean; end?: boolean }) {
+  const { lines, version, label, live } = props;
   const box = useRef<HTMLDivElement>(null);
   const [top, setTop] = useState(0);
   const [height, setHeight] = useState(400);
   const [follow, setFollow] = useState(true);
   const [text, setText] = useState("");
   const [current, setCurrent] = useState(0);
-  const found = useMemo(() => {
-    if (!text) return [];
-    const wanted = text.toLowerCase();
-    const list: number[] = [];
-    lines.forEach((line, index) => {
-      if (plain(line).toLowerCase().includes(wanted)) list.push(index);
-    });
-    return list;
-  }, [lines, version, text]);
+  const search = useRef(new LineSearch());
+  const found = search.current.find(lines, text);
 
   useEffect(() => {
     const element = box.current;
@@ -36,8 +32,8 @@ export function LogView({ lines, version, label, live }: { lines: string[]; vers
 
   useLayoutEffect(() => {
     const element = box.current;
-    if (element && follow && live) element.scrollTop = element.scrollHeight;
-  }, [version, follow, live]);
+    if (element && follow && (live || props.end)) element.scrollTop = element.scrollHeight;
+  }, [version, follow, live, props.end]);
 
   const jump = (index: number) => {
     const line = found[index];
@@ -89,7 +85,6 @@ export function LogView({ lines, version, label, live }: { lines: string[]; vers
         ref={box}
         // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by keys
         tabIndex={0}
-       
         aria-label={label}
         onScroll={(event) => {
           const element = event.currentTarget;

@@ -150,6 +150,20 @@ export function Panel({ tab, children }: { tab: string; children: ComponentChild
   );
 }
 
+/** What is typed here, rows have to hold. */
+export function Filter({ value, to }: { value: string; to: (text: string) => void }) {
+  return (
+    <input
+      type="search"
+      data-search
+      aria-label={t("filter")}
+      placeholder={t("filter")}
+      value={value}
+      onInput={(event) => to(event.currentTarget.value)}
+    />
+  );
+}
+
 /** Names and values. */
 export function Facts({ facts }: { facts: [string, ComponentChildren][] }) {
   return (

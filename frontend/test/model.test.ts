@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { type BuildEvent, criticalPath, Log, layout, Model, pair, parallelism, split, type Vertex } from "../src/build/model";
+import { type BuildEvent, criticalPath, Log, layout, Model, pair, parallelism, spent, split, type Vertex } from "../src/build/model";
 
 function vertex(id: number, stage: string, inputs: number[], name = `step ${id}`): Vertex {
   return { id, name, stage, inputs, lines: null, internal: stage === "", result: null };
@@ -53,6 +53,27 @@ test("lines come in any pieces", () => {
   const log = new Log();
   for (const byte of [0xe3, 0x81, 0x82, 10]) log.push([byte]);
   expect(log.lines).toEqual(["あ"]);
+});
+
+test("time goes to what decides how long it takes", () => {
+  const built = model(
+    [0, 1, { planned: vertex(1, "a", []) }],
+    [0, 2, { planned: vertex(2, "a", [1]) }],
+    [0, 3, { planned: vertex(3, "b", []) }],
+    [10, 1, "started"],
+    [10, 3, "started"],
+    [20, 3, "done"],
+    [40, 1, "done"],
+    [40, 2, "started"],
+    [100, 2, "done"],
+  );
+  const steps = [...built.steps.values()];
+  const { parts, rest } = spent(steps, criticalPath(steps), 100);
+  expect(parts.map(({ step, ms }) => [step.id, ms])).toEqual([
+    [2, 60],
+    [1, 30],
+  ]);
+  expect(rest).toBe(10);
 });
 
 test("the critical path is what the end waited for", () => {

@@ -31,8 +31,8 @@ pub use anatomy::{
 pub use convert::Conversion;
 pub use details::{HistoryEntry, ImageDetails};
 pub use diff::{
-    DiffOptions, FieldChange, FileChange, ImageContents, ImageDiff, ImageLayer, LayerChange,
-    TextChange, TextOptions, diff_images,
+    DiffDocument, DiffOptions, FieldChange, FileChange, ImageContents, ImageDiff, ImageLayer,
+    LayerChange, TextChange, TextOptions, diff_images,
 };
 pub use import::ImportRequest;
 pub use list::{ImageFilter, ImageSummary};

@@ -37,6 +37,7 @@ mod digest;
 mod error;
 mod merge;
 mod meta;
+mod names;
 mod pack;
 mod sys;
 mod upper;
@@ -58,6 +59,7 @@ pub use digest::{FileStamp, Known, StatCache, tree_digest};
 pub use error::{LayerError, Result};
 pub use merge::{merge, merge_onto};
 pub use meta::{Kind, Metadata};
+pub use names::{harmless, shown};
 pub use pack::{
     LayerStats, TarOptions, diff_id, diff_id_after, write_directory, write_file, write_layer,
     write_tree, write_trees,

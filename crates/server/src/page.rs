@@ -3,7 +3,7 @@
 use std::io::Read as _;
 
 use axum::body::Body;
-use axum::http::header::{self, HeaderMap};
+use axum::http::header::{self, HeaderMap, HeaderValue};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use flate2::read::GzDecoder;
@@ -13,6 +13,18 @@ include!(concat!(env!("OUT_DIR"), "/page.rs"));
 const MISSING: &str = "This bld was built without its page.\n\n\
     \"cargo xtask frontend\" makes the page (it needs Node), and the next build of bld embeds it.\n\
     The API is here all the same: see /api\n";
+
+/// Views whose first document has the address of the view, in the API.
+const ALIKE: [&str; 6] = ["builds", "images", "containers", "volumes", "networks", "disk"];
+
+/// What a browser may fetch while it still reads the page of a view, as `Link` (RFC 8288).
+fn ahead(path: &str) -> Option<HeaderValue> {
+    let path = if path == "/" { "/builds" } else { path };
+    let view = path.split('/').nth(1)?;
+    let document = |path: &str| format!("</api/v1{path}>; rel=preload; as=fetch; crossorigin");
+    let documents = format!("{}, {}", document(""), document(path));
+    ALIKE.contains(&view).then(|| HeaderValue::from_str(&documents).ok())?
+}
 
 /// A file of the page; for addresses that are none the page itself, which knows what they are.
 pub(crate) async fn serve(headers: HeaderMap, uri: Uri) -> Response {
@@ -26,14 +38,15 @@ pub(crate) async fn serve(headers: HeaderMap, uri: Uri) -> Response {
     // Names of assets change with their contents.
     let cache = if is_asset { "private, max-age=31536000, immutable" } else { "no-cache" };
     let common = [(header::CONTENT_TYPE, kind(name)), (header::CACHE_CONTROL, cache)];
+    let link = if is_asset { None } else { ahead(path) }.map(|link| [(header::LINK, link)]);
     let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
     if accepted.is_some_and(|accepted| accepted.contains("gzip")) {
         let encoding = [(header::CONTENT_ENCODING, "gzip"), (header::VARY, "accept-encoding")];
-        return (common, encoding, Body::from(compressed)).into_response();
+        return (common, encoding, link, Body::from(compressed)).into_response();
     }
     let mut plain = Vec::new();
     match GzDecoder::new(compressed).read_to_end(&mut plain) {
-        Ok(_) => (common, plain).into_response(),
+        Ok(_) => (common, link, plain).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

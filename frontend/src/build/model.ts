@@ -183,6 +183,16 @@ export function criticalPath(steps: Step[]): Set<number> {
   return path;
 }
 
+/** What the time of a build was made of: the steps that decided it, the longest first, and all else together. */
+export function spent(steps: Step[], critical: Set<number>, whole: number): { parts: { step: Step; ms: number }[]; rest: number } {
+  const parts = steps
+    .filter((step) => critical.has(step.id) && step.ended !== null && step.state !== "cached")
+    .map((step) => ({ step, ms: took(step, 0) }))
+    .filter(({ ms }) => ms > 0)
+    .sort((a, b) => b.ms - a.ms);
+  return { parts, rest: Math.max(0, parts.reduce((left, { ms }) => left - ms, whole)) };
+}
+
 /** How many steps ran at the same time at most, and on average while any ran. */
 export function parallelism(steps: Step[], now: number): { most: number; average: number } {
   const edges: [number, number][] = [];

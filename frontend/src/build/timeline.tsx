@@ -1,6 +1,6 @@
 import { duration } from "../format";
 import { t } from "../i18n";
-import { type Model, parallelism, type Step, took } from "./model";
+import { type Model, parallelism, type Step, spent, took } from "./model";
 
 /** When each step ran, as bars; what decides how long the build takes stands out. */
 export function Timeline(props: {
@@ -9,10 +9,13 @@ export function Timeline(props: {
   chosen: number | null;
   critical: Set<number>;
   now: number;
+  over: boolean;
   choose: (id: number) => void;
 }) {
   const { model, now } = props;
-  const shown = props.steps.filter((step) => step.started !== null || step.ended !== null);
+  // In the order in which they began: what comes is put below what is there.
+  const begun = (step: Step) => step.started ?? step.ended ?? now;
+  const shown = props.steps.filter((step) => step.started !== null || step.ended !== null).sort((a, b) => begun(a) - begun(b));
   const whole = Math.max(1, now - model.begun);
   const { most, average } = parallelism(props.steps, now);
   const ticks = [0, 0.25, 0.5, 0.75, 1];
@@ -30,7 +33,7 @@ export function Timeline(props: {
       </div>
       <ol>
         {shown.map((step) => {
-          const from = ((step.started ?? step.ended ?? now) - model.begun) / whole;
+          const from = (begun(step) - model.begun) / whole;
           const length = step.state === "cached" ? 0 : took(step, now) / whole;
           return (
             <li key={step.id}>
@@ -52,6 +55,38 @@ export function Timeline(props: {
           );
         })}
       </ol>
+      {props.over && <Spent {...spent(props.steps, props.critical, whole)} whole={whole} />}
+    </div>
+  );
+}
+
+/** Named one by one; the others together. */
+const NAMED = 4;
+
+/** What the time of the build was made of, as shares of one bar. */
+function Spent({ parts, rest, whole }: { parts: { step: Step; ms: number }[]; rest: number; whole: number }) {
+  const named = parts.slice(0, NAMED);
+  const other = parts.slice(NAMED).reduce((sum, { ms }) => sum + ms, rest);
+  const share = (ms: number) => `${Math.round((ms * 100) / whole)} %`;
+  return (
+    <div class="spent">
+      <h2>{t("spent")}</h2>
+      <div class="shares" aria-hidden="true">
+        {named.map(({ step, ms }) => (
+          <span key={step.id} class={`is-${step.state}`} style={{ flexGrow: ms }} title={step.name} />
+        ))}
+        <span style={{ flexGrow: other }} title={t("otherTime")} />
+      </div>
+      <ul class="plain" aria-label={t("spent")}>
+        {named.map(({ step, ms }) => (
+          <li key={step.id}>
+            <code>{step.name}</code> {duration(ms)} ({share(ms)})
+          </li>
+        ))}
+        <li>
+          {t("otherTime")} {duration(other)} ({share(other)})
+        </li>
+      </ul>
     </div>
   );
 }

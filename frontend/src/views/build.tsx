@@ -1,4 +1,4 @@
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import type { ViewProps } from "../app";
 import { type Attestation, type Build, part, send } from "../api";
 import { Graph } from "../build/graph";
@@ -87,9 +87,25 @@ function One({ record, query, readOnly }: { record: Build; query: URLSearchParam
         ]}
       />
       <Panel tab={tab}>
-        {tab === "graph" && <Graph steps={steps} chosen={chosen?.id ?? null} critical={critical} now={now} choose={choose} />}
+        {tab === "graph" && (
+          <div class="with-source">
+            <Graph steps={steps} chosen={chosen?.id ?? null} critical={critical} now={now} choose={choose} />
+            {model.dockerfile && <Source model={model} chosen={chosen} choose={choose} />}
+          </div>
+        )}
         {tab === "timeline" && (
-          <Timeline model={model} steps={all} chosen={chosen?.id ?? null} critical={critical} now={now} choose={choose} />
+          <div class="with-source">
+            <Timeline
+              model={model}
+              steps={all}
+              chosen={chosen?.id ?? null}
+              critical={critical}
+              now={now}
+              over={build.status !== "running"}
+              choose={choose}
+            />
+            {model.dockerfile && <Source model={model} chosen={chosen} choose={choose} />}
+          </div>
         )}
         {tab === "source" && <Source model={model} chosen={chosen} choose={choose} />}
         {tab === "results" && <Results build={build} />}
@@ -145,6 +161,7 @@ function Chosen({ model, step, now, version }: { model: Model; step: Step | null
           version={version}
           label={`${t("log")}: ${step.name}`}
           live={step.state === "running"}
+          end={step.state === "failed"}
         />
       )}
     </section>
@@ -153,17 +170,30 @@ function Chosen({ model, step, now, version }: { model: Model; step: Step | null
 
 /** The Dockerfile with the state of each instruction beside it. */
 function Source({ model, chosen, choose }: { model: Model; chosen: Step | null; choose: (id: number) => void }) {
+  const pane = useRef<HTMLElement>(null);
   const text = model.dockerfile?.text;
+  // What is chosen elsewhere is brought into sight here, and only here.
+  useEffect(() => {
+    const line = pane.current?.querySelector<HTMLElement>(".chosen-line");
+    if (!pane.current || !line) return;
+    const [top, height] = [line.offsetTop - pane.current.offsetTop, pane.current.clientHeight];
+    if (top < pane.current.scrollTop || top > pane.current.scrollTop + height - 44) pane.current.scrollTop = top - height / 3;
+  }, [chosen?.id, text]);
   if (text === undefined) return <p class="quiet">{t("loading")}</p>;
-  const steps = model.real();
+  // The first step of those that share a line, as a heredoc's do.
+  const steps = new Map<number, Step>();
+  for (const step of model.real().reverse()) {
+    if (!step.lines) continue;
+    for (let line = step.lines[0]; line <= step.lines[1]; line++) steps.set(line, step);
+  }
   const lines = text.replace(/\n$/, "").split("\n");
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by keys
-    <section class="scroll source" tabIndex={0} aria-label={model.dockerfile?.name ?? t("source")}>
+    <section class="scroll source" ref={pane} tabIndex={0} aria-label={model.dockerfile?.name ?? t("source")}>
       <ol>
         {lines.map((line, index) => {
           const number = index + 1;
-          const step = steps.find((one) => one.lines && one.lines[0] <= number && number <= one.lines[1]);
+          const step = steps.get(number);
           const first = step?.lines?.[0] === number;
           return (
             <li key={index} class={`${step ? `is-${step.state}` : ""} ${step && step === chosen ? "chosen-line" : ""}`}>

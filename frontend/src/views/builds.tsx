@@ -1,39 +1,30 @@
-import { useState } from "preact/hooks";
 import type { ViewProps } from "../app";
 import { type Build, part, type Trigger } from "../api";
+import { choiceColumn, Compare, useChoice } from "../choice";
 import { duration, when } from "../format";
 import { language, t } from "../i18n";
-import { useDocument } from "../live";
-import { Badge, Empty, Ready, Table } from "../parts";
-import { go, set } from "../router";
+import { useClock, useDocument } from "../live";
+import { Badge, Empty, Filter, Ready, Table } from "../parts";
+import { set } from "../router";
 
 export function Builds({ query }: ViewProps) {
   const filter = query.get("filter") ?? "";
-  const builds = useDocument<Build[]>(`/builds?filter=${part(filter)}`, "builds");
-  const [chosen, setChosen] = useState<string[]>([]);
-  const choose = (ref: string) =>
-    setChosen((old) => (old.includes(ref) ? old.filter((one) => one !== ref) : [...old.slice(-1), ref]));
+  const builds = useDocument<Build[]>(filter ? `/builds?filter=${part(filter)}` : "/builds", "builds", true);
+  const choice = useChoice();
+  const now = useClock(builds.data?.some((row) => row.status === "running") ?? false);
+  // The older one comes first.
+  const age = (ref: string) => builds.data?.findIndex((row) => row.ref === ref) ?? 0;
   return (
     <>
       <div class="head">
         <h1>{t("builds")}</h1>
         <div class="tools">
-          <input
-            type="search"
-            data-search
-            aria-label={t("filter")}
-            placeholder={t("filter")}
-            value={filter}
-            onInput={(event) => set("filter", event.currentTarget.value)}
+          <Filter value={filter} to={(text) => set("filter", text)} />
+          <Compare
+            choice={choice}
+            hint={t("compareHint")}
+            to={(refs) => `/compare/${[...refs].sort((a, b) => age(b) - age(a)).map(part).join("/")}`}
           />
-          <button
-            type="button"
-            disabled={chosen.length !== 2}
-            title={t("compareHint")}
-            onClick={() => go(`/compare/${chosen.map(part).reverse().join("/")}`)}
-          >
-            {t("compare")}
-          </button>
         </div>
       </div>
       <Ready of={builds}>
@@ -55,22 +46,15 @@ export function Builds({ query }: ViewProps) {
                 { title: t("status"), show: (row) => <Badge state={row.status} /> },
                 { title: t("steps"), show: (row) => `${row.steps.completed}/${row.steps.total}`, end: true, wide: true },
                 { title: t("cached"), show: share, end: true, wide: true },
-                { title: t("took"), show: (row) => duration(row.durationMs), end: true },
+                { title: t("took"), show: (row) => duration(sofar(row, now)), end: true },
                 { title: t("started"), show: (row) => when(row.createdAt, language.value), end: true, wide: true },
                 { title: t("names"), show: (row) => row.names.map(familiar).join(", "), wide: true },
                 { title: t("trigger"), show: (row) => row.trigger && <Asked trigger={row.trigger} />, wide: true },
-                {
-                  title: t("choose"),
-                  end: true,
-                  show: (row) => (
-                    <input
-                      type="checkbox"
-                      aria-label={`${t("choose")}: ${row.name} ${row.ref}`}
-                      checked={chosen.includes(row.ref)}
-                      onChange={() => choose(row.ref)}
-                    />
-                  ),
-                },
+                choiceColumn<Build>(
+                  choice,
+                  (row) => row.ref,
+                  (row) => `${row.name} ${row.ref}`,
+                ),
               ]}
             />
           )
@@ -78,6 +62,10 @@ export function Builds({ query }: ViewProps) {
       </Ready>
     </>
   );
+}
+
+function sofar(build: Build, now: number): number {
+  return build.status === "running" ? Math.max(build.durationMs, now - Date.parse(build.createdAt)) : build.durationMs;
 }
 
 /** Who asked for a build; the words and the place are a glance away. */

@@ -69,6 +69,11 @@ function isRunning(container: Container): boolean {
   return container.status === "running";
 }
 
+/** Where the ports of the host lead, as `ps` has it. */
+export function ports({ ports }: Container): string[] {
+  return ports.map((one) => `${one.host}->${one.port}/${one.protocol.toLowerCase()}`);
+}
+
 /** What can be done with a container. */
 export function Life({ container, again, whole }: { container: Container; again: () => void; whole?: boolean }) {
   const act = (verb: Word) => (
@@ -118,7 +123,7 @@ function Output({ container }: { container: Container }) {
       cancelAnimationFrame(frame);
     };
   }, [container.id]);
-  return <LogView lines={lines.current} version={version} label={t("output")} live={isRunning(container)} />;
+  return <LogView lines={lines.current} version={version} label={t("output")} live={isRunning(container)} end />;
 }
 
 /** Seconds that are shown. */
@@ -157,6 +162,7 @@ function Config({ container }: { container: Container }) {
           [t("command"), <code key="command">{container.command.join(" ")}</code>],
           [t("created"), time(container.createdAt)],
           [t("started"), time(container.startedAt)],
+          [t("ports"), ports(container).join(", ")],
           [t("networks"), Object.keys(container.networks ?? {}).join(", ")],
         ]}
       />

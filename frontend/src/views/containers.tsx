@@ -4,7 +4,7 @@ import { when } from "../format";
 import { language, t } from "../i18n";
 import { useDocument } from "../live";
 import { Badge, Empty, Ready, Table } from "../parts";
-import { Life } from "./container";
+import { Life, ports } from "./container";
 
 export function Containers({ readOnly }: ViewProps) {
   const containers = useDocument<Container[]>("/containers", "containers");
@@ -26,6 +26,7 @@ export function Containers({ readOnly }: ViewProps) {
                 { title: t("status"), show: (row) => <Badge state={row.status} /> },
                 { title: t("image"), show: (row) => row.image, wide: true },
                 { title: t("command"), show: (row) => <code>{row.command.join(" ")}</code>, wide: true },
+                { title: t("ports"), show: (row) => ports(row).join(", "), wide: true },
                 { title: t("created"), show: (row) => when(row.createdAt, language.value), end: true, wide: true },
                 ...(readOnly
                   ? []

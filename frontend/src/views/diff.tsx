@@ -1,7 +1,7 @@
 import type { ViewProps } from "../app";
 import { type Diff, type DiffFile, type DiffNode, part } from "../api";
-import { bytes, short } from "../format";
-import { t } from "../i18n";
+import { bytes, short, when } from "../format";
+import { language, t } from "../i18n";
 import { useDocument } from "../live";
 import { Empty, Ready, Table } from "../parts";
 import { set } from "../router";
@@ -25,52 +25,52 @@ export function DiffPage({ query }: ViewProps) {
       </p>
       <Ready of={diff}>
         {(found) =>
-          found.same ? (
+          found.Same ? (
             <Empty text={t("identical")} />
           ) : (
             <>
               <h2>{t("files")}</h2>
               <div class="beside">
                 <ul class="files">
-                  {found.files.slice(0, MOST).map((one) => (
-                    <li key={one.path}>
-                      <button type="button" data-row class="entry" aria-pressed={one.path === path} onClick={() => set("path", one.path)}>
-                        <span class={`change is-${one.status}`}>
-                          <span aria-hidden="true">{one.status === "added" ? "+" : one.status === "removed" ? "−" : "~"}</span>
-                          <span class="unseen">{t(one.status)}</span>
+                  {found.Files.slice(0, MOST).map((one) => (
+                    <li key={one.Path}>
+                      <button type="button" data-row class="entry" aria-pressed={one.Path === path} onClick={() => set("path", one.Path)}>
+                        <span class={`change is-${one.Status}`}>
+                          <span aria-hidden="true">{one.Status === "added" ? "+" : one.Status === "removed" ? "−" : "~"}</span>
+                          <span class="unseen">{t(one.Status)}</span>
                         </span>
-                        <span class="name">{one.path}</span>
-                        <span class="size">{one.changed.join(", ")}</span>
+                        <span class="name">{one.Path}</span>
+                        <span class="size">{one.Changed.join(", ")}</span>
                       </button>
                     </li>
                   ))}
-                  {found.files.length > MOST && <li class="quiet">{t("moreFiles", found.files.length - MOST)}</li>}
+                  {found.Files.length > MOST && <li class="quiet">{t("moreFiles", found.Files.length - MOST)}</li>}
                 </ul>
-                <section aria-label={t("diff")}>{path && <Ready of={file}>{(one) => <File file={one.files[0]} />}</Ready>}</section>
+                <section aria-label={t("diff")}>{path && <Ready of={file}>{(one) => <File file={one.Files[0]} />}</Ready>}</section>
               </div>
               <h2>{t("layers")}</h2>
               <Table
                 label={t("layers")}
-                rows={found.layers.map((layer, index) => ({ ...layer, index }))}
+                rows={found.Layers.map((layer, index) => ({ ...layer, index }))}
                 id={(row) => String(row.index)}
                 columns={[
-                  { title: t("status"), show: (row) => t(row.status) },
-                  { title: t("step"), show: (row) => <code>{(row.after ?? row.before)?.createdBy}</code> },
-                  { title: t("before"), show: (row) => (row.before ? bytes(row.before.size) : ""), end: true },
-                  { title: t("after"), show: (row) => (row.after ? bytes(row.after.size) : ""), end: true },
+                  { title: t("status"), show: (row) => t(row.Status) },
+                  { title: t("step"), show: (row) => <code>{(row.After ?? row.Before)?.CreatedBy}</code> },
+                  { title: t("before"), show: (row) => (row.Before ? bytes(row.Before.Size) : ""), end: true },
+                  { title: t("after"), show: (row) => (row.After ? bytes(row.After.Size) : ""), end: true },
                 ]}
               />
-              {found.fields.length > 0 && (
+              {found.Fields.length > 0 && (
                 <>
                   <h2>{t("config")}</h2>
                   <Table
                     label={t("config")}
-                    rows={found.fields}
-                    id={(row) => row.path}
+                    rows={found.Fields}
+                    id={(row) => row.Path}
                     columns={[
-                      { title: t("name"), show: (row) => <code>{row.path}</code> },
-                      { title: t("before"), show: (row) => <code>{value(row.before)}</code> },
-                      { title: t("after"), show: (row) => <code>{value(row.after)}</code> },
+                      { title: t("name"), show: (row) => <code>{row.Path}</code> },
+                      { title: t("before"), show: (row) => <code>{value(row.Before)}</code> },
+                      { title: t("after"), show: (row) => <code>{value(row.After)}</code> },
                     ]}
                   />
                 </>
@@ -90,7 +90,7 @@ function value(field: unknown): string {
 function File({ file }: { file: DiffFile | undefined }) {
   if (!file) return null;
   const row = (name: string, of: (node: DiffNode) => string) => {
-    const [before, after] = [file.before && of(file.before), file.after && of(file.after)];
+    const [before, after] = [file.Before && of(file.Before), file.After && of(file.After)];
     return before === after ? null : (
       <tr key={name}>
         <th scope="row">{name}</th>
@@ -101,27 +101,29 @@ function File({ file }: { file: DiffFile | undefined }) {
   };
   return (
     <>
-      <h3>{file.path}</h3>
+      <h3>{file.Path}</h3>
       <table class="rows">
         <tbody>
-          {row("mode", (node) => node.mode)}
-          {row("uid:gid", (node) => `${node.uid}:${node.gid}`)}
-          {row(t("size"), (node) => bytes(node.size))}
+          {row("mode", (node) => node.Mode)}
+          {row("uid:gid", (node) => `${node.Uid}:${node.Gid}`)}
+          {row(t("size"), (node) => bytes(node.Size))}
+          {row(t("modified"), (node) => when(node.ModTime, language.value))}
+          {row(t("target"), (node) => node.Target ?? "")}
         </tbody>
       </table>
-      {file.text?.kind === "binary" && <p class="quiet">{t("binary")}</p>}
-      {file.text?.kind === "large" && <p class="quiet">{t("large")}</p>}
-      {file.text?.diff && (
+      {file.Text?.Kind === "binary" && <p class="quiet">{t("binary")}</p>}
+      {file.Text?.Kind === "large" && <p class="quiet">{t("large")}</p>}
+      {file.Text?.Diff && (
         // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by keys
         <pre class="document" tabIndex={0}>
-          {file.text.diff.split("\n").map((line, index) => (
+          {file.Text.Diff.split("\n").map((line, index) => (
             <span key={index} class={line.startsWith("+") ? "plus" : line.startsWith("-") ? "minus" : line.startsWith("@") ? "at" : ""}>
               {`${line}\n`}
             </span>
           ))}
         </pre>
       )}
-      {file.text?.omittedLines ? <p class="quiet">{t("moreLines", file.text.omittedLines)}</p> : null}
+      {file.Text?.OmittedLines ? <p class="quiet">{t("moreLines", file.Text.OmittedLines)}</p> : null}
     </>
   );
 }

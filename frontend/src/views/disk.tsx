@@ -1,3 +1,4 @@
+import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import type { ViewProps } from "../app";
 import { type ApiError, type Disk, type DiskEntry, type Pruned, send } from "../api";
@@ -34,15 +35,19 @@ export function DiskPage({ readOnly }: ViewProps) {
       )}
       <Ready of={disk}>
         {(all) =>
-          all.entries.length === 0 ? (
+          // What bld itself needs is there from the beginning.
+          all.entries.every((entry) => entry.kind === "internal") ? (
             <Empty text={t("noDisk")} type="bld build -t hello ." />
           ) : (
             <>
               <Facts
                 facts={[
                   [t("total"), bytes(all.total)],
-                  [t("reclaimable"), bytes(all.reclaimable)],
-                  ...all.kinds.map((kind): [string, string] => [kind.kind, `${bytes(kind.size)} (${kind.count})`]),
+                  [t("reclaimable"), <Colour key="free" of="free" text={bytes(all.reclaimable)} />],
+                  ...all.kinds.map((kind): [string, ComponentChildren] => [
+                    kind.kind,
+                    <Colour key={kind.kind} of={colour(kind.kind)} text={`${bytes(kind.size)} (${kind.count})`} />,
+                  ]),
                 ]}
               />
               <Tree entries={all.entries} />
@@ -55,6 +60,19 @@ export function DiskPage({ readOnly }: ViewProps) {
   );
 }
 
+function colour(kind: string): string {
+  return `kind-${kind.replace(/\W/g, "-")}`;
+}
+
+/** How something is drawn below, and how much it is. */
+function Colour({ of, text }: { of: string; text: string }) {
+  return (
+    <>
+      <span class={`chip ${of}`} aria-hidden="true" /> {text}
+    </>
+  );
+}
+
 const [WIDTH, HEIGHT] = [1000, 320];
 
 function Tree({ entries }: { entries: DiskEntry[] }) {
@@ -62,7 +80,7 @@ function Tree({ entries }: { entries: DiskEntry[] }) {
   return (
     <svg class="treemap" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={t("disk")}>
       {boxes.map(({ item, x, y, width, height }) => (
-        <g key={item.id} class={`kind-${item.kind.replace(/\W/g, "-")} ${item.inUse ? "in-use" : ""}`}>
+        <g key={item.id} class={`${colour(item.kind)} ${item.inUse ? "" : "free"}`}>
           <rect x={x + 1} y={y + 1} width={Math.max(0, width - 2)} height={Math.max(0, height - 2)} rx="2">
             <title>{`${item.description || item.id}\n${item.kind} · ${bytes(item.size)}`}</title>
           </rect>

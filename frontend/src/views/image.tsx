@@ -4,7 +4,7 @@ import { type FileEntry, type Image, type Layer, type Packages, part, send } fro
 import { bytes, short, when } from "../format";
 import { language, t } from "../i18n";
 import { useDocument } from "../live";
-import { Action, Empty, Panel, Ready, Table, Tabs } from "../parts";
+import { Action, Empty, Filter, Panel, Ready, Table, Tabs } from "../parts";
 import { go, set } from "../router";
 
 export function ImagePage({ parts, query, readOnly }: ViewProps) {
@@ -159,6 +159,11 @@ function Entry({ image, layer, path, entry }: { image: string; layer: number; pa
         {entry.name}
         {isDir ? "/" : ""}
       </span>
+      {entry.hides > 0 && (
+        <span class="size warn" title={t("coversHint")}>
+          {t("covers", bytes(entry.hides))}
+        </span>
+      )}
       <span class="size">{entry.size > 0 ? bytes(entry.size) : ""}</span>
     </>
   );
@@ -223,14 +228,7 @@ function Contents({ image }: { image: Image }) {
         return (
           <>
             <div class="tools">
-              <input
-                type="search"
-                data-search
-                aria-label={t("filter")}
-                placeholder={t("filter")}
-                value={text}
-                onInput={(event) => setText(event.currentTarget.value)}
-              />
+              <Filter value={text} to={setText} />
               <span class="quiet" aria-live="polite">
                 {rows.length}/{all.length}
               </span>

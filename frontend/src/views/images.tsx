@@ -1,40 +1,28 @@
-import { useState } from "preact/hooks";
 import type { ViewProps } from "../app";
 import { type ImageRow, part } from "../api";
+import { choiceColumn, Compare, useChoice } from "../choice";
 import { bytes, short, when } from "../format";
 import { language, t } from "../i18n";
 import { useDocument } from "../live";
-import { Empty, Ready, Table } from "../parts";
-import { go, set } from "../router";
+import { Empty, Filter, Ready, Table } from "../parts";
+import { set } from "../router";
 
 export function Images({ query }: ViewProps) {
   const images = useDocument<ImageRow[]>("/images", "images");
   const filter = query.get("filter") ?? "";
   const wanted = filter.toLowerCase();
-  const [chosen, setChosen] = useState<string[]>([]);
-  const choose = (id: string) =>
-    setChosen((old) => (old.includes(id) ? old.filter((one) => one !== id) : [...old.slice(-1), id]));
+  const choice = useChoice();
   return (
     <>
       <div class="head">
         <h1>{t("images")}</h1>
         <div class="tools">
-          <input
-            type="search"
-            data-search
-            aria-label={t("filter")}
-            placeholder={t("filter")}
-            value={filter}
-            onInput={(event) => set("filter", event.currentTarget.value)}
+          <Filter value={filter} to={(text) => set("filter", text)} />
+          <Compare
+            choice={choice}
+            hint={t("diffHint")}
+            to={([from, to]) => `/diff?from=${part(from ?? "")}&to=${part(to ?? "")}`}
           />
-          <button
-            type="button"
-            disabled={chosen.length !== 2}
-            title={t("diffHint")}
-            onClick={() => go(`/diff?from=${part(chosen[0] ?? "")}&to=${part(chosen[1] ?? "")}`)}
-          >
-            {t("compare")}
-          </button>
         </div>
       </div>
       <Ready of={images}>
@@ -55,18 +43,11 @@ export function Images({ query }: ViewProps) {
                 { title: t("size"), show: (row) => bytes(row.size), end: true },
                 { title: t("created"), show: (row) => when(row.createdAt, language.value), end: true, wide: true },
                 { title: t("containers"), show: (row) => row.containers || "", end: true, wide: true },
-                {
-                  title: t("choose"),
-                  end: true,
-                  show: (row) => (
-                    <input
-                      type="checkbox"
-                      aria-label={`${t("choose")}: ${row.tags[0] ?? short(row.id)}`}
-                      checked={chosen.includes(row.id)}
-                      onChange={() => choose(row.id)}
-                    />
-                  ),
-                },
+                choiceColumn<ImageRow>(
+                  choice,
+                  (row) => row.id,
+                  (row) => row.tags[0] ?? short(row.id),
+                ),
               ]}
             />
           );

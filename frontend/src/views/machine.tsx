@@ -19,6 +19,20 @@ function Users({ names }: { names: string[] }) {
   );
 }
 
+function Labels({ labels }: { labels: Record<string, string> }) {
+  return (
+    <ul class="plain">
+      {Object.entries(labels).map(([name, value]) => (
+        <li key={name}>
+          <code>
+            {name}={value}
+          </code>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
 export function Volumes({ readOnly }: ViewProps) {
   const volumes = useDocument<Volume[]>("/volumes", "volumes");
   return (
@@ -36,6 +50,7 @@ export function Volumes({ readOnly }: ViewProps) {
               columns={[
                 { title: t("name"), show: (row) => <code>{row.anonymous ? row.name.slice(0, 12) : row.name}</code> },
                 { title: t("usedBy"), show: (row) => <Users names={row.usedBy} /> },
+                { title: t("labels"), show: (row) => <Labels labels={row.labels} />, wide: true },
                 { title: t("size"), show: (row) => bytes(row.size), end: true },
                 { title: t("created"), show: (row) => when(row.createdAt, language.value), end: true, wide: true },
                 ...(readOnly
@@ -80,6 +95,7 @@ export function Networks({ readOnly }: ViewProps) {
               { title: t("driver"), show: (row) => row.driver, wide: true },
               { title: t("subnet"), show: (row) => row.subnet ?? "", wide: true },
               { title: t("usedBy"), show: (row) => <Users names={row.usedBy} /> },
+              { title: t("labels"), show: (row) => <Labels labels={row.labels} />, wide: true },
               ...(readOnly
                 ? []
                 : [

@@ -5,16 +5,14 @@ use std::io::{self, IsTerminal as _};
 
 use bld_engine::EngineError;
 use bld_engine::images::{
-    DiffOptions, FileChange, ImageContents, ImageDiff, ImageLayer, LayerChange, TextChange,
-    TextOptions, diff_images,
+    DiffDocument, DiffOptions, FileChange, ImageContents, ImageDiff, ImageLayer, LayerChange,
+    TextChange, TextOptions, diff_images,
 };
 use bld_event::Events;
-use bld_layer::{Aspect, Change, Kind, Node};
+use bld_layer::{Aspect, Change, Kind, Node, harmless, shown};
 use serde_json::{Value, json};
 
-use crate::documents::diff::document;
 use crate::error::Failure;
-use crate::output::path::{harmless, shown};
 use crate::output::{table, units};
 use crate::session::{Outcome, Session};
 use crate::template::{Missing, Options as TemplateOptions, Template};
@@ -177,13 +175,14 @@ fn compare(session: &Session, options: &Options, before: &str, after: &str) -> O
         match (&template, options.format.as_deref()) {
             _ if options.quiet => {}
             (Some(template), _) => {
-                let value = serde_json::to_value(document(sides, &diff)).unwrap_or_default();
+                let value =
+                    serde_json::to_value(DiffDocument::new(sides, &diff)).unwrap_or_default();
                 let missing = Missing::Error;
                 let options = TemplateOptions { missing, ..TemplateOptions::default() };
                 session.say(&template.render(&value, &options)?)?;
             }
             (None, Some("json")) => {
-                let document = serde_json::to_string_pretty(&document(sides, &diff));
+                let document = serde_json::to_string_pretty(&DiffDocument::new(sides, &diff));
                 session.say(&document.map_err(|error| Failure::new(error.to_string()))?)?;
             }
             (None, _) => {

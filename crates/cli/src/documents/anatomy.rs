@@ -3,9 +3,8 @@
 use bld_engine::images::{
     Amount, ImageAnatomy, LargeFile, LayerAnatomy, LayerEffect, LayerEntry, WastefulPath,
 };
+use bld_layer::shown;
 use serde::Serialize;
-
-use crate::output::path::shown;
 
 /// An image, taken apart.
 #[derive(Serialize)]

@@ -4,7 +4,6 @@ pub(crate) mod anatomy;
 pub(crate) mod build;
 pub(crate) mod cache;
 pub(crate) mod container;
-pub(crate) mod diff;
 pub(crate) mod image;
 pub(crate) mod network;
 pub(crate) mod volume;

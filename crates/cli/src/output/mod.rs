@@ -3,7 +3,6 @@
 pub(crate) mod file;
 pub(crate) mod json;
 pub(crate) mod list;
-pub(crate) mod path;
 pub(crate) mod ports;
 pub(crate) mod table;
 pub(crate) mod units;

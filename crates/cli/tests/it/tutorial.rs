@@ -59,8 +59,14 @@ fn the_tutorial_works_as_printed() {
          until wget -qO /dev/null http://127.0.0.1:$port/v2/; do sleep 0.1; done\ndone\n\
          mkdir work\ncd work\n",
     );
+    let frontend = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../frontend");
+    // As when bld is built without Node: then there is no page to take pictures of.
+    let has_page = frontend.join("node_modules/playwright-core").is_dir();
     let mut expected = Vec::new();
     for (index, (kind, text)) in boxes(&tutorial).into_iter().enumerate() {
+        if has_page && text.starts_with("bld du") {
+            script += "node \"$FRONTEND/e2e/tutorial.mjs\"\n";
+        }
         match kind {
             "sh" => script.extend([&*format!("echo \"== {index}\"\n"), text, "\n"]),
             "text" => expected.push((index - 1, text)),
@@ -76,6 +82,9 @@ fn the_tutorial_works_as_printed() {
         .cwd(env.path(""))
         .env("PATH", path)
         .env("BLD_ROOT", env.root())
+        .env("BLD", BLD)
+        .env("E2E_ROOT", env.root())
+        .env("FRONTEND", &frontend)
         .env("HOME", env.home())
         .env_remove("BLD_CONFIG")
         .timeout(Duration::from_mins(3))

@@ -205,6 +205,7 @@ fn images_are_taken_apart_and_compared() {
     for (tag, text) in [("a", "one\ntwo\n"), ("b", "one\nTWO\n")] {
         env.write("src/etc/motd", text);
         env.write("src/etc/<img src=x>", "odd name");
+        env.write("src/etc/\u{1b}[31m/\n", "odder names");
         env.write("src/Dockerfile", "FROM busybox\nCOPY etc /etc\nRUN rm /etc/passwd\n");
         env.bld(["build", "-q", "-t", &format!("ui:{tag}"), "src"]).ok();
     }
@@ -218,7 +219,7 @@ fn images_are_taken_apart_and_compared() {
     let image = server.get("/api/v1/images/ui:a");
     let layers = image["layers"].as_array().unwrap();
     assert_eq!(layers.len(), 3);
-    assert_eq!(layers[1]["added"]["files"], 2);
+    assert_eq!(layers[1]["added"]["files"], 3);
     assert_eq!(layers[2]["removed"]["files"], 1);
     assert!(image["wasted"].as_u64().unwrap() > 0);
     let names = |path: &str| {
@@ -228,17 +229,24 @@ fn images_are_taken_apart_and_compared() {
         entries.as_array().unwrap().iter().map(entry).collect::<Vec<_>>()
     };
     assert_eq!(names("1/files"), ["same etc"]);
-    assert_eq!(names("1/files?path=/etc"), ["added <img src=x>", "added motd"]);
+    let etc = ["added <img src=x>", r"added \\x1b[31m", "added motd"];
+    assert_eq!(names("1/files?path=/etc"), etc);
+    // What moves a cursor is told in letters, and found by them.
+    assert_eq!(names(r"1/files?path=/etc/%5Cx1b[31m"), [r"added \\x0a"]);
     assert_eq!(names("2/files?path=/etc"), ["removed passwd"]);
     assert_eq!(server.ask("GET", "/api/v1/images/ui:a/layers/9/files").status, 404);
 
     let diff = server.get("/api/v1/diff?from=ui:a&to=ui:b");
+    let told = env.bld(["diff", "--no-text", "--format", "json", "ui:a", "ui:b"]).run();
+    let told: Value = serde_json::from_str(&told.expect_code(1).stdout).unwrap();
+    assert_eq!(diff, told);
     let changed: Vec<&Value> =
-        diff["files"].as_array().unwrap().iter().map(|f| &f["path"]).collect();
+        diff["Files"].as_array().unwrap().iter().map(|f| &f["Path"]).collect();
     assert!(changed.contains(&&json!("/etc/motd")), "{changed:?}");
     let file = server.get("/api/v1/diff?from=ui:a&to=ui:b&path=/etc/motd");
-    assert_eq!(file["files"][0]["text"]["kind"], "unified");
-    assert!(file["files"][0]["text"]["diff"].as_str().unwrap().contains("-two\n+TWO\n"));
+    assert_eq!(file["Files"].as_array().unwrap().len(), 1);
+    assert_eq!(file["Files"][0]["Text"]["Kind"], "unified");
+    assert!(file["Files"][0]["Text"]["Diff"].as_str().unwrap().contains("-two\n+TWO\n"));
 
     assert_eq!(server.ask("GET", "/api/v1/images/none:such").code(), "not_found");
     assert_eq!(server.ask("DELETE", "/api/v1/images/ui:b").status, 200);

@@ -1,7 +1,7 @@
 //! Reading journals, also of builds that run.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -15,6 +15,9 @@ use crate::{Engine, EngineError, Result};
 /// The end of a journal that is read to see how the build ended, bytes. The last line is shorter, but
 /// for absurd errors.
 const TAIL: u64 = 64 << 10;
+
+/// What is read of a journal at a time, bytes: it may be long, and few want all of it at once.
+const PIECE: u64 = 1 << 20;
 
 /// A build that ran here, or still does.
 #[derive(Debug, Clone)]
@@ -117,14 +120,32 @@ impl Engine {
         self.follow_build(build)?.events()
     }
 
+    /// The Dockerfile of a build, if it came so far as to read it.
+    pub fn build_dockerfile(&self, build: &BuildRecord) -> Result<Option<String>> {
+        let mut follower = self.follow_build(build)?;
+        while let Some(events) = follower.piece()? {
+            let text = events.into_iter().find_map(|event| match event.kind {
+                EventKind::Dockerfile { text, .. } => Some(text),
+                _ => None,
+            });
+            if text.is_some() {
+                return Ok(text);
+            }
+        }
+        Ok(None)
+    }
+
     /// What was said about what a build made.
     pub fn build_attestations(&self, build: &BuildRecord) -> Result<Vec<Said>> {
         let mut follower = self.follow_build(build)?;
-        let said = follower.lines()?.into_iter().filter_map(|line| match line {
-            Line::Said(said) => Some(*said),
-            Line::Begin(_) | Line::Event(_) | Line::End(_) => None,
-        });
-        Ok(said.collect())
+        let mut said = Vec::new();
+        while let Some(lines) = follower.lines()? {
+            said.extend(lines.into_iter().filter_map(|line| match line {
+                Line::Said(said) => Some(*said),
+                Line::Begin(_) | Line::Event(_) | Line::End(_) => None,
+            }));
+        }
+        Ok(said)
     }
 
     /// Follows what happens in a build.
@@ -161,20 +182,33 @@ pub struct Follower {
 impl Follower {
     /// The events that were written since the last call.
     pub fn events(&mut self) -> Result<Vec<Event>> {
-        let lines = self.lines()?.into_iter();
-        Ok(lines
-            .filter_map(|line| match line {
-                Line::Event(event) => Some(event),
-                Line::Begin(_) | Line::Said(_) | Line::End(_) => None,
-            })
-            .collect())
+        let mut all = Vec::new();
+        while let Some(events) = self.piece()? {
+            all.extend(events);
+        }
+        Ok(all)
     }
 
-    fn lines(&mut self) -> Result<Vec<Line>> {
-        self.file.read_to_end(&mut self.rest).at("read", &self.path)?;
+    /// The next of the events that were written since the last call; `None` when there are no more by now.
+    pub fn piece(&mut self) -> Result<Option<Vec<Event>>> {
+        let Some(lines) = self.lines()? else { return Ok(None) };
+        let events = lines.into_iter().filter_map(|line| match line {
+            Line::Event(event) => Some(event),
+            Line::Begin(_) | Line::Said(_) | Line::End(_) => None,
+        });
+        Ok(Some(events.collect()))
+    }
+
+    /// The next lines, some of which may not be whole yet; `None` at the end.
+    fn lines(&mut self) -> Result<Option<Vec<Line>>> {
+        let mut piece = (&mut self.file).take(PIECE);
+        if piece.read_to_end(&mut self.rest).at("read", &self.path)? == 0 {
+            return Ok(None);
+        }
         let end = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        let whole: Vec<u8> = self.rest.drain(..end).collect();
-        Ok(whole.split(|byte| *byte == b'\n').filter_map(parse).collect())
+        let lines = self.rest[..end].split(|byte| *byte == b'\n').filter_map(parse).collect();
+        self.rest.drain(..end);
+        Ok(Some(lines))
     }
 
     /// Whether more may come. To be asked before the events that may be the last are read.
@@ -228,13 +262,11 @@ fn record(store: &Store, journal: Journal) -> Result<Option<BuildRecord>> {
 
 /// What there is to say of a build that has not come to its end: it runs, or was killed.
 fn unfinished(file: &mut File, is_live: bool, path: &std::path::Path) -> Result<End> {
-    let mut text = Vec::new();
     file.seek(SeekFrom::Start(0)).at("read", path)?;
-    file.read_to_end(&mut text).at("read", path)?;
     let mut steps = Counts::default();
     let mut known = std::collections::HashSet::new();
-    for line in text.split(|byte| *byte == b'\n').filter_map(parse) {
-        let Line::Event(event) = line else { continue };
+    for line in BufReader::new(&mut *file).split(b'\n') {
+        let Some(Line::Event(event)) = parse(&line.at("read", path)?) else { continue };
         match event.kind {
             EventKind::Planned(vertex) if !vertex.internal => {
                 steps.total += 1;

@@ -17,6 +17,10 @@ use super::details::{layer_sizes, layers_of};
 use super::find;
 use crate::{Engine, EngineError, Result};
 
+mod document;
+
+pub use document::DiffDocument;
+
 /// An image with all that can be compared of it. Its files stay in the store as long as this lives.
 #[derive(Debug)]
 pub struct ImageContents {

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use bld_engine::history::{BuildRecord, Said, Status};
-use bld_event::{Event, EventKind};
+use bld_event::EventKind;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -54,11 +54,7 @@ async fn inspect(State(app): Shared, Path(reference): Path<String>) -> Answer {
     let (build, dockerfile) = app
         .call(move |engine| {
             let build = engine.find_build(&reference)?;
-            let events = engine.build_events(&build)?;
-            let dockerfile = events.into_iter().find_map(|event| match event.kind {
-                EventKind::Dockerfile { text, .. } => Some(text),
-                _ => None,
-            });
+            let dockerfile = engine.build_dockerfile(&build)?;
             Ok::<_, bld_engine::EngineError>((build, dockerfile))
         })
         .await?;
@@ -120,7 +116,7 @@ async fn follow(
             let read = app.call(move |_| {
                 // Asked before reading: what is written between the two is read.
                 let is_live = follower.is_live()?;
-                let events = follower.events()?;
+                let events = follower.piece()?;
                 Ok::<_, bld_engine::EngineError>((follower, is_live, events))
             });
             let (back, is_live, events) = match read.await {
@@ -132,20 +128,22 @@ async fn follow(
                 }
             };
             follower = back;
-            for one in events {
-                if skip > 0 {
-                    skip -= 1;
-                } else if out.send(event("event", &one).id(number)).await.is_err() {
-                    return;
+            match events {
+                Some(events) => {
+                    for one in events {
+                        if skip > 0 {
+                            skip -= 1;
+                        } else if out.send(event("event", &one).id(number)).await.is_err() {
+                            return;
+                        }
+                        number += 1;
+                    }
                 }
-                number += 1;
-            }
-            if !is_live {
-                break;
-            }
-            tokio::select! {
-                () = out.closed() => return,
-                () = tokio::time::sleep(MOMENT) => {}
+                None if !is_live => break,
+                None => tokio::select! {
+                    () = out.closed() => return,
+                    () = tokio::time::sleep(MOMENT) => {}
+                },
             }
         }
         let reference = build.reference;
@@ -170,21 +168,23 @@ async fn log(
     Path((reference, step)): Path<(String, u64)>,
     Query(Part { offset }): Query<Part>,
 ) -> Result<Response, ApiError> {
-    let events = app
+    let text = app
         .call(move |engine| {
             let build = engine.find_build(&reference)?;
-            engine.build_events(&build)
+            let mut follower = engine.follow_build(&build)?;
+            let mut text: Option<Vec<u8>> = None;
+            while let Some(events) = follower.piece()? {
+                for event in events.into_iter().filter(|event| event.id.get() == step) {
+                    let text = text.get_or_insert_default();
+                    if let EventKind::Log { data, .. } = event.kind {
+                        text.extend_from_slice(&data);
+                    }
+                }
+            }
+            Ok::<_, bld_engine::EngineError>(text)
         })
         .await?;
-    let of_step = |event: &&Event| event.id.get() == step;
-    if !events.iter().any(|event| of_step(&event)) {
-        return Err(ApiError::not_found("step"));
-    }
-    let pieces = events.iter().filter(of_step).filter_map(|event| match &event.kind {
-        EventKind::Log { data, .. } => Some(data.as_slice()),
-        _ => None,
-    });
-    let text = pieces.collect::<Vec<_>>().concat();
+    let text = text.ok_or_else(|| ApiError::not_found("step"))?;
     let rest = text.get(offset..).unwrap_or_default().to_vec();
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], rest).into_response())
 }

@@ -8,11 +8,11 @@ use axum::extract::{Path, Query, State};
 use axum::routing::get;
 use axum::{Json, Router};
 use bld_engine::images::{
-    Amount, DiffOptions, FileChange, ImageAnatomy, ImageContents, ImageFilter, ImageSummary,
-    LayerAnatomy, LayerChange, LayerEffect, LayerEntry, TextChange, diff_images,
+    Amount, DiffDocument, DiffOptions, ImageAnatomy, ImageFilter, ImageSummary, LayerAnatomy,
+    LayerEffect, LayerEntry, diff_images,
 };
 use bld_event::Events;
-use bld_layer::{Kind, Node};
+use bld_layer::{Kind, shown};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -137,7 +137,8 @@ async fn files(
     Ok(Json(directory(&layer.entries, FilePath::new(&path))))
 }
 
-/// The entries right in `dir`: these are names in a list, and lead to no file of this machine.
+/// The entries right in what is shown as `dir`: these are names in a list, and lead to no file of this
+/// machine.
 fn directory(entries: &[LayerEntry], dir: &FilePath) -> Value {
     #[derive(Default)]
     struct Child<'a> {
@@ -148,7 +149,8 @@ fn directory(entries: &[LayerEntry], dir: &FilePath) -> Value {
     }
     let mut children: BTreeMap<PathBuf, Child<'_>> = BTreeMap::new();
     for entry in entries {
-        let Ok(rest) = entry.path.strip_prefix(dir) else { continue };
+        let path = PathBuf::from(shown(&entry.path));
+        let Ok(rest) = path.strip_prefix(dir) else { continue };
         let mut parts = rest.components();
         let Some(first) = parts.next() else { continue };
         let child = children.entry(PathBuf::from(first.as_os_str())).or_default();
@@ -172,7 +174,7 @@ fn directory(entries: &[LayerEntry], dir: &FilePath) -> Value {
                 LayerEffect::Removes | LayerEffect::RemovesNothing => "removed",
             });
             json!({
-                "name": shown(name),
+                "name": name.to_string_lossy(),
                 "type": kind.name(),
                 "change": change,
                 "size": child.bytes,
@@ -190,92 +192,24 @@ struct Pair {
     path: Option<String>,
 }
 
-async fn diff(State(app): Shared, Query(Pair { from, to, path }): Query<Pair>) -> Answer {
-    let document = app
-        .call(move |engine| {
-            let before = engine.image_contents(&from, &Events::none())?;
-            let after = engine.image_contents(&to, &Events::none())?;
-            // Lines are told of one file at a time: of all they could be very many.
-            let text = path.as_ref().and(DiffOptions::default().text);
-            let options = DiffOptions { text, ..DiffOptions::default() };
-            let diff = diff_images(&before, &after, &options)?;
-            let is_wanted = |file: &&FileChange| {
-                path.as_ref().is_none_or(|path| file.difference.path == FilePath::new(path))
-            };
-            let fields = diff.fields.iter().map(|field| {
-                json!({ "path": field.path, "before": field.before, "after": field.after })
-            });
-            Ok::<_, bld_engine::EngineError>(json!({
-                "from": before.record.id.to_string(),
-                "to": after.record.id.to_string(),
-                "same": diff.is_empty(),
-                "fields": fields.collect::<Value>(),
-                "layers": diff.layers.iter().map(|one| pair(&before, &after, *one)).collect::<Value>(),
-                "files": diff.files.iter().filter(is_wanted).map(changed).collect::<Value>(),
-            }))
-        })
-        .await?;
-    Ok(Json(document))
-}
-
-fn pair(before: &ImageContents, after: &ImageContents, change: LayerChange) -> Value {
-    let status = match change {
-        LayerChange::Same { .. } => "same",
-        LayerChange::Replaced { .. } => "changed",
-        LayerChange::Removed { .. } => "removed",
-        LayerChange::Added { .. } => "added",
-    };
-    let (before_index, after_index) = change.places();
-    let side = |image: &ImageContents, index: Option<usize>| -> Value {
-        let found = index.and_then(|index| Some((index, image.layers.get(index)?)));
-        found.map_or(Value::Null, |(index, layer)| {
-            json!({
-                "index": index,
-                "diffId": layer.diff_id.to_string(),
-                "size": layer.size,
-                "createdBy": layer.created_by,
-            })
-        })
-    };
-    json!({ "status": status, "before": side(before, before_index), "after": side(after, after_index) })
-}
-
-fn changed(file: &FileChange) -> Value {
-    let difference = &file.difference;
-    let status = match (&difference.before, &difference.after) {
-        (Some(_), None) => "removed",
-        (None, _) => "added",
-        (Some(_), Some(_)) => "changed",
-    };
-    let text = file.text.as_ref().map(|text| match text {
-        TextChange::Binary { same } => json!({ "kind": "binary", "sameBytes": same }),
-        TextChange::TooLarge => json!({ "kind": "large" }),
-        TextChange::Unified { hunks, omitted } => {
-            json!({ "kind": "unified", "diff": hunks, "omittedLines": omitted })
+async fn diff(
+    State(app): Shared,
+    Query(Pair { from, to, path }): Query<Pair>,
+) -> Result<Json<DiffDocument>, ApiError> {
+    let document = app.call(move |engine| {
+        let before = engine.image_contents(&from, &Events::none())?;
+        let after = engine.image_contents(&to, &Events::none())?;
+        // Lines are told of one file at a time: of all they could be very many.
+        let text = path.as_ref().and(DiffOptions::default().text);
+        let options = DiffOptions { text, ..DiffOptions::default() };
+        let diff = diff_images(&before, &after, &options)?;
+        let mut document = DiffDocument::new((&before, &after), &diff);
+        if let Some(path) = &path {
+            document.retain_file(path);
         }
+        Ok::<_, bld_engine::EngineError>(document)
     });
-    json!({
-        "path": shown(&difference.path),
-        "status": status,
-        "changed": difference.aspects.iter().map(|aspect| aspect.name()).collect::<Vec<_>>(),
-        "before": difference.before.as_ref().map(node),
-        "after": difference.after.as_ref().map(node),
-        "text": text,
-    })
-}
-
-fn node(node: &Node) -> Value {
-    json!({
-        "type": node.meta.kind.name(),
-        "mode": format!("{:04o}", node.meta.mode),
-        "uid": node.meta.uid,
-        "gid": node.meta.gid,
-        "size": node.meta.size,
-    })
-}
-
-fn shown(path: &FilePath) -> String {
-    path.to_string_lossy().into_owned()
+    Ok(Json(document.await?))
 }
 
 /// The packages in an image, as SPDX has it.

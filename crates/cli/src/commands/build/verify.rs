@@ -6,9 +6,9 @@ use bld_event::{Cancel, Events};
 use super::{Args, report};
 use crate::commands::diff;
 use crate::error::{Failure, INTERRUPTED};
-use crate::output::path::harmless;
 use crate::progress::{Mode, Summary};
 use crate::session::{Outcome, Session};
+use bld_layer::harmless;
 
 /// What there is to tell.
 pub(super) struct Verified {

@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use bld_engine::images::{ImageAnatomy, LayerAnatomy, LayerEffect, LayerEntry};
 use bld_event::Events;
+use bld_layer::shown;
 use serde_json::Value;
 
 use crate::documents::anatomy::document;
 use crate::error::Failure;
-use crate::output::path::shown;
 use crate::output::{table, units};
 use crate::session::{Outcome, Session};
 use crate::template::{Missing, Options as TemplateOptions, Template};

@@ -1,22 +1,21 @@
-//! `diff` of two images.
+//! How two images differ, as `diff --format json` and the API of `bld ui` tell it.
 
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bld_engine::images::{
-    FieldChange, FileChange, ImageContents, ImageDiff, ImageLayer, LayerChange, TextChange,
-};
-use bld_layer::{Kind, Node};
+use bld_layer::{Kind, Node, shown};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::output::path::shown;
+use super::{
+    FieldChange, FileChange, ImageContents, ImageDiff, ImageLayer, LayerChange, TextChange,
+};
 
-/// How two images differ.
-#[derive(Serialize)]
+/// The differences of two images as a document, in the spelling of docker's `inspect`.
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(crate) struct Document {
+pub struct DiffDocument {
     before: Image,
     after: Image,
     same: bool,
@@ -25,7 +24,7 @@ pub(crate) struct Document {
     files: Vec<File>,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Image {
     id: String,
@@ -34,7 +33,7 @@ struct Image {
     digest: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Field {
     path: String,
@@ -42,7 +41,7 @@ struct Field {
     after: Option<Value>,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Layer {
     status: &'static str,
@@ -50,7 +49,7 @@ struct Layer {
     after: Option<LayerOf>,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct LayerOf {
     index: usize,
@@ -60,7 +59,7 @@ struct LayerOf {
     created_by: String,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct File {
     path: String,
@@ -73,7 +72,7 @@ struct File {
 }
 
 /// Everything an image holds of a file but its bytes.
-#[derive(Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Entry {
     r#type: &'static str,
@@ -90,7 +89,7 @@ struct Entry {
     xattrs: BTreeMap<String, String>,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Text {
     /// `unified`, `binary` or `large`.
@@ -109,19 +108,23 @@ fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
-/// The document of a comparison.
-pub(crate) fn document(
-    (before, after): (&ImageContents, &ImageContents),
-    diff: &ImageDiff,
-) -> Document {
-    let layer = |change: &LayerChange| layer(&before.layers, &after.layers, *change);
-    Document {
-        before: image(before),
-        after: image(after),
-        same: diff.is_empty(),
-        fields: diff.fields.iter().map(field).collect(),
-        layers: diff.layers.iter().map(layer).collect(),
-        files: diff.files.iter().map(file).collect(),
+impl DiffDocument {
+    /// The document of a comparison: the two images, and what [`diff_images`](super::diff_images) found.
+    pub fn new((before, after): (&ImageContents, &ImageContents), diff: &ImageDiff) -> Self {
+        let layer = |change: &LayerChange| layer(&before.layers, &after.layers, *change);
+        Self {
+            before: image(before),
+            after: image(after),
+            same: diff.is_empty(),
+            fields: diff.fields.iter().map(field).collect(),
+            layers: diff.layers.iter().map(layer).collect(),
+            files: diff.files.iter().map(file).collect(),
+        }
+    }
+
+    /// Leaves out all files but the one that is shown as `path`.
+    pub fn retain_file(&mut self, path: &str) {
+        self.files.retain(|file| file.path == path);
     }
 }
 

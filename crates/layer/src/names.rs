@@ -1,11 +1,11 @@
-//! Names of files, which may hold any byte.
+//! Names of files, which may hold any byte, as people read them.
 
 use std::fmt::Write as _;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-/// A path on one line: what is no text, or moves the cursor, is told as `\xNN`.
-pub(crate) fn shown(path: impl AsRef<Path>) -> String {
+/// A path on one line: what is no text, or moves a cursor, is told as `\xNN`.
+pub fn shown(path: impl AsRef<Path>) -> String {
     let mut shown = String::new();
     for chunk in path.as_ref().as_os_str().as_bytes().utf8_chunks() {
         for c in chunk.valid().chars() {
@@ -20,14 +20,8 @@ pub(crate) fn shown(path: impl AsRef<Path>) -> String {
     shown
 }
 
-fn escape(out: &mut String, bytes: &[u8]) {
-    for byte in bytes {
-        let _infallible = write!(out, "\\x{byte:02x}");
-    }
-}
-
 /// Text from an image as a terminal may show it: nothing but letters, tabs and ends of lines.
-pub(crate) fn harmless(text: &str) -> String {
+pub fn harmless(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() && !matches!(c, '\n' | '\t') {
@@ -37,6 +31,12 @@ pub(crate) fn harmless(text: &str) -> String {
         }
     }
     shown
+}
+
+fn escape(out: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        let _infallible = write!(out, "\\x{byte:02x}");
+    }
 }
 
 #[cfg(test)]
