@@ -148,7 +148,7 @@ fn run_all(options: &Options, tally: &mut Tally) -> Result<()> {
 
     if let Some(bld) = &bld {
         step("Transcripts of docker's commands (testdata/transcript)");
-        if !transcript::play(bld, |line| tally.count_runner(line))? {
+        if !transcript::play(bld, None, |line| tally.count_runner(line))? {
             failures.push("the transcripts");
         }
     }

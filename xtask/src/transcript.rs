@@ -4,13 +4,13 @@
 use std::{fs, path::Path, process::Command};
 
 use anyhow::Result;
-use bld_testkit::{Registry, rootfs, write_archive};
+use bld_testkit::{Registry, User, rootfs, write_archive};
 
 use crate::shell::{root, target, watch};
 
-/// Plays all scenarios with `bld`, in a store of their own; whether all was as expected. The lines
-/// that the runner prints go to `line`.
-pub(crate) fn play(bld: &Path, line: impl FnMut(&str)) -> Result<bool> {
+/// Plays all scenarios with `bld`, in a store of their own, as root or as `user`; whether all was as
+/// expected. The lines that the runner prints go to `line`.
+pub(crate) fn play(bld: &Path, user: Option<User>, line: impl FnMut(&str)) -> Result<bool> {
     let directory = target().join("transcript");
     let store = directory.join("store");
     if store.exists() {
@@ -23,8 +23,23 @@ pub(crate) fn play(bld: &Path, line: impl FnMut(&str)) -> Result<bool> {
     let archive = directory.join("bookworm.tar");
     write_archive(&archive, "bookworm:latest", &fs::read(&debian)?, &["bash"])?;
     registry.upload(&archive, "bookworm:latest");
-    let mut command = Command::new("python3");
-    command.arg(root().join("testdata/transcript/run.py")).arg("--engine").arg(bld);
+    let run = root().join("testdata/transcript/run.py");
+    let mut command = match user {
+        None => Command::new("python3"),
+        Some(user) => {
+            let home = directory.join("home");
+            for dir in [&home, &store] {
+                fs::create_dir_all(dir)?;
+                user.own(dir);
+            }
+            let mut command = Command::new("setpriv");
+            command.args(user.words()).arg("python3").env("HOME", home);
+            // Ours may lead to where only root looks.
+            command.env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin");
+            command
+        }
+    };
+    command.arg(run).arg("--engine").arg(bld);
     command
         .env("BLD_ROOT", &store)
         .env("TRANSCRIPT_REGISTRY", registry.host())

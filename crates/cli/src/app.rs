@@ -11,6 +11,7 @@ use clap::{Args as _, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands as c;
 use crate::error::Failure;
+use crate::rootless;
 use crate::session::{Outcome, Session};
 use crate::usage;
 
@@ -27,7 +28,7 @@ struct Cli {
 /// Flags in front of the command.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Global {
-    /// Directory of the store (also BLD_ROOT; default "/var/lib/bld" as root)
+    /// Directory of the store (also BLD_ROOT; default "/var/lib/bld" as root, "~/.local/share/bld" otherwise)
     #[arg(long, value_name = "string", env = "BLD_ROOT", hide_env = true)]
     pub(crate) root: Option<PathBuf>,
     /// Location of client config files (also DOCKER_CONFIG; default "~/.docker")
@@ -57,6 +58,7 @@ enum Command {
     Cp(c::cp::Args),
     Create(Box<c::create::Args>),
     Diff(c::diff::Args),
+    Doctor(c::doctor::Args),
     Du(c::du::Args),
     Events(c::events::Args),
     Exec(c::exec::Args),
@@ -105,6 +107,17 @@ enum Command {
     Why(c::why::Args),
 }
 
+impl Command {
+    /// Gets the rights for what has to do with containers.
+    fn prepare(&self, session: &Session) -> Result<(), Failure> {
+        if let Self::Completion(_) | Self::Login(_) | Self::Logout(_) | Self::Version(_) = self {
+            return Ok(());
+        }
+        let standing = rootless::settle(&session.engine.config().run_dir);
+        if let Self::Doctor(_) = self { Ok(()) } else { standing.check() }
+    }
+}
+
 /// Runs the command that the process was started with.
 pub(crate) fn run() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
@@ -124,7 +137,9 @@ pub(crate) fn run() -> ExitCode {
     match parsed {
         Ok(cli) => {
             let session = Session::new(&cli.global);
-            let code = finish(dispatch(cli.command, &session));
+            let code = finish(
+                cli.command.prepare(&session).and_then(|()| dispatch(cli.command, &session)),
+            );
             if code != ExitCode::SUCCESS {
                 session.drop_damaged();
             }
@@ -225,6 +240,7 @@ fn finish(outcome: Outcome) -> ExitCode {
 fn hold(root: PathBuf, id: &OsString) -> ExitCode {
     let session =
         Session::new(&Global { root: Some(root), config: None, tls_verify: true, version: false });
+    let _ours = rootless::settle(&session.engine.config().run_dir);
     match monitor::monitor(&session.engine, &id.to_string_lossy(), &mut io::stdout()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -247,6 +263,7 @@ fn dispatch(command: Command, session: &Session) -> Outcome {
         Command::Cp(args) => c::cp::run(&args, session),
         Command::Create(args) => c::create::run(&args, session),
         Command::Diff(args) => c::diff::run(&args, session),
+        Command::Doctor(args) => c::doctor::run(&args, session),
         Command::Du(args) => c::du::run(&args, session),
         Command::Events(args) => c::events::run(&args, session),
         Command::Exec(args) => c::exec::run(&args, session),

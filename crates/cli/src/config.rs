@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer};
 use crate::diagnostics;
 use crate::error::Failure;
 use crate::output::units;
+use crate::rootless;
 
 /// Where the file is named, if it does not lie where it is looked for.
 const VARIABLE: &str = "BLD_CONFIG";
@@ -184,7 +185,7 @@ impl Config {
 }
 
 fn usual() -> Option<PathBuf> {
-    if rustix::process::geteuid().is_root() {
+    if !rootless::is_ordinary() {
         return Some("/etc/bld/bld.toml".into());
     }
     let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".config"));

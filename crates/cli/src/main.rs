@@ -10,6 +10,7 @@
 //! - [`progress`], [`diagnostics`]: the event stream and the mistakes in a Dockerfile, shown;
 //! - [`template`], [`output`]: `--format`, tables, sizes and times;
 //! - [`config`]: the file `bld.toml`;
+//! - [`rootless`]: how an ordinary user gets the rights for it;
 //! - [`error`]: the one place where failures become messages and exit codes.
 
 mod app;
@@ -20,6 +21,7 @@ mod documents;
 mod error;
 mod output;
 mod progress;
+mod rootless;
 mod session;
 mod signals;
 mod template;

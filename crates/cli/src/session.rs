@@ -25,6 +25,11 @@ impl Session {
         Self { engine: Engine::open(config(global)) }
     }
 
+    /// A session like this one, for another thread.
+    pub(crate) fn another(&self) -> Self {
+        Self { engine: Engine::open(self.engine.config().clone()) }
+    }
+
     /// A session that trusts registries blindly, where that is asked for.
     pub(crate) fn unverified_if(&self, insecure: bool) -> Self {
         let config = self.engine.config().clone();

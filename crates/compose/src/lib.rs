@@ -24,6 +24,6 @@ pub use excerpt::Excerpt;
 pub use forms::{Mapping, Words};
 pub use load::{Source, find_files, load, project_name, variables};
 pub use model::{
-    Build, Condition, Dependency, FileObject, FileReference, Healthcheck, Logging, Membership,
-    Network, Pool, Port, Project, PullPolicy, Service, Volume, VolumeMount,
+    Blkio, Build, Condition, Dependency, DeviceRate, FileObject, FileReference, Healthcheck,
+    Logging, Membership, Network, Pool, Port, Project, PullPolicy, Service, Volume, VolumeMount,
 };

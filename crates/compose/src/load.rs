@@ -10,7 +10,7 @@ use crate::excerpt::{Text, blame};
 use crate::forms::Mapping;
 use crate::interpolate::interpolate;
 use crate::merge::{merge, merge_service};
-use crate::model::{FileReference, Project, Service, VolumeMount};
+use crate::model::{Dependency, FileReference, Project, Service, VolumeMount};
 use crate::{ComposeError, dotenv};
 
 /// The names of Compose files, the one to prefer in front.
@@ -18,21 +18,14 @@ const NAMES: [&str; 4] =
     ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
 
 /// Keys of services that are valid and mean nothing here.
-const IGNORED: [&str; 14] = [
-    "annotations",
+const IGNORED: [&str; 7] = [
     "attach",
-    "blkio_config",
     "cgroup_parent",
     "credential_spec",
-    "domainname",
-    "ipc",
     "isolation",
     "mac_address",
-    "pid",
     "provider",
     "runtime",
-    "userns_mode",
-    "uts",
 ];
 
 /// Where a project comes from.
@@ -565,6 +558,10 @@ fn finish(
         });
         service.environment = Mapping(given.collect());
         service.env_file.clear();
+        for (other, restart) in service.implied() {
+            let implied = Dependency { restart, ..Dependency::default() };
+            service.depends_on.entry(other).or_insert(implied);
+        }
         if service.network_mode.is_none() && service.networks.is_empty() {
             service.networks.insert("default".to_owned(), crate::Membership::default());
         }

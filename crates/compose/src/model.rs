@@ -81,6 +81,10 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 #[expect(missing_docs, reason = "the fields are those of the specification, by name")]
 pub struct Service {
     #[serde(skip_serializing_if = "is_default")]
+    pub annotations: Mapping,
+    #[serde(skip_serializing_if = "is_default")]
+    pub blkio_config: Blkio,
+    #[serde(skip_serializing_if = "is_default")]
     pub build: Option<Build>,
     #[serde(skip_serializing_if = "is_default")]
     pub cap_add: Vec<String>,
@@ -93,9 +97,15 @@ pub struct Service {
     #[serde(skip_serializing_if = "is_default")]
     pub container_name: Option<String>,
     #[serde(deserialize_with = "forms::text", skip_serializing_if = "is_default")]
+    pub cpu_period: Option<String>,
+    #[serde(deserialize_with = "forms::text", skip_serializing_if = "is_default")]
+    pub cpu_quota: Option<String>,
+    #[serde(deserialize_with = "forms::text", skip_serializing_if = "is_default")]
     pub cpu_shares: Option<String>,
     #[serde(deserialize_with = "forms::text", skip_serializing_if = "is_default")]
     pub cpus: Option<String>,
+    #[serde(deserialize_with = "forms::text", skip_serializing_if = "is_default")]
+    pub cpuset: Option<String>,
     #[serde(deserialize_with = "dependencies", skip_serializing_if = "is_default")]
     pub depends_on: BTreeMap<String, Dependency>,
     #[serde(skip_serializing_if = "is_default")]
@@ -111,6 +121,8 @@ pub struct Service {
     #[serde(deserialize_with = "forms::texts", skip_serializing_if = "is_default")]
     pub dns_search: Vec<String>,
     #[serde(skip_serializing_if = "is_default")]
+    pub domainname: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
     pub entrypoint: Option<Words>,
     #[serde(deserialize_with = "env_files", skip_serializing_if = "is_default")]
     pub env_file: Vec<EnvFile>,
@@ -120,6 +132,8 @@ pub struct Service {
     pub expose: Vec<String>,
     #[serde(deserialize_with = "hosts", skip_serializing_if = "is_default")]
     pub extra_hosts: Vec<String>,
+    #[serde(deserialize_with = "forms::texts", skip_serializing_if = "is_default")]
+    pub group_add: Vec<String>,
     #[serde(skip_serializing_if = "is_default")]
     pub healthcheck: Option<Healthcheck>,
     #[serde(skip_serializing_if = "is_default")]
@@ -128,6 +142,10 @@ pub struct Service {
     pub image: Option<String>,
     #[serde(deserialize_with = "forms::truth", skip_serializing_if = "is_default")]
     pub init: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    pub ipc: Option<String>,
+    #[serde(deserialize_with = "forms::texts", skip_serializing_if = "is_default")]
+    pub label_file: Vec<String>,
     #[serde(skip_serializing_if = "is_default")]
     pub labels: Mapping,
     #[serde(deserialize_with = "forms::texts", skip_serializing_if = "is_default")]
@@ -138,12 +156,16 @@ pub struct Service {
     pub mem_limit: Option<String>,
     #[serde(deserialize_with = "forms::text", skip_serializing_if = "is_default")]
     pub mem_reservation: Option<String>,
+    #[serde(deserialize_with = "forms::text", skip_serializing_if = "is_default")]
+    pub memswap_limit: Option<String>,
     #[serde(skip_serializing_if = "is_default")]
     pub network_mode: Option<String>,
     #[serde(deserialize_with = "memberships", skip_serializing_if = "is_default")]
     pub networks: BTreeMap<String, Membership>,
     #[serde(deserialize_with = "forms::text", skip_serializing_if = "is_default")]
     pub oom_score_adj: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub pid: Option<String>,
     #[serde(deserialize_with = "forms::text", skip_serializing_if = "is_default")]
     pub pids_limit: Option<String>,
     #[serde(skip_serializing_if = "is_default")]
@@ -185,16 +207,62 @@ pub struct Service {
     #[serde(deserialize_with = "forms::text", skip_serializing_if = "is_default")]
     pub user: Option<String>,
     #[serde(skip_serializing_if = "is_default")]
+    pub userns_mode: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub uts: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
     pub volumes: Vec<VolumeMount>,
+    #[serde(deserialize_with = "forms::texts", skip_serializing_if = "is_default")]
+    pub volumes_from: Vec<String>,
     #[serde(skip_serializing_if = "is_default")]
     pub working_dir: Option<String>,
 }
 
 impl Service {
+    /// The services that it can't be without, as it shares something with them, and whether it is
+    /// started again when they are.
+    pub(crate) fn implied(&self) -> Vec<(String, bool)> {
+        let modes = [&self.network_mode, &self.ipc, &self.pid].into_iter().flatten();
+        let shared = modes.filter_map(|mode| mode.strip_prefix("service:"));
+        let linked =
+            self.links.iter().map(|link| link.split_once(':').map_or(&**link, |(name, _)| name));
+        let volumes = self.volumes_from.iter().filter(|from| !from.starts_with("container:"));
+        let volumes = volumes.map(|from| from.split_once(':').map_or(&**from, |(name, _)| name));
+        let restarted = shared.chain(linked).map(|name| (name.to_owned(), true));
+        restarted.chain(volumes.map(|name| (name.to_owned(), false))).collect()
+    }
+
     /// How many containers there are to be.
     pub fn replicas(&self) -> u32 {
         self.scale.or(self.deploy.replicas).unwrap_or(1)
     }
+}
+
+/// How a service shares block devices with others, and what they give it at most in a second.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "the fields are those of the specification, by name")]
+pub struct Blkio {
+    #[serde(deserialize_with = "forms::text", skip_serializing_if = "is_default")]
+    pub weight: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub device_read_bps: Vec<DeviceRate>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub device_read_iops: Vec<DeviceRate>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub device_write_bps: Vec<DeviceRate>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub device_write_iops: Vec<DeviceRate>,
+}
+
+/// What one block device gives.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "the fields are those of the specification, by name")]
+pub struct DeviceRate {
+    pub path: String,
+    #[serde(deserialize_with = "forms::text")]
+    pub rate: Option<String>,
 }
 
 /// Where what a service writes is kept, and how much of it.

@@ -313,8 +313,8 @@ impl<'a> Outside<'a> {
                 jobs: request.jobs,
                 shm_size: request.shm_size,
                 ulimits: request.ulimits.clone(),
-                resources: limits(&request.resources),
-                together: limits(&request.together),
+                resources: limits(&request.resources).within_rights().0,
+                together: limits(&request.together).within_rights().0,
                 cgroup_parent: request.cgroup_parent.clone(),
             },
             devices: Devices {

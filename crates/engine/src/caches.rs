@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 pub use bld_layer::Compression;
-use bld_layer::{ApplyOptions, Encoder, LayerError, Whiteouts};
+use bld_layer::{ApplyOptions, Encoder, LayerError, Whiteouts, owner};
 use bld_store::{CacheAccess, CacheHold, CacheMount, CacheName, Store};
 use serde::{Deserialize, Serialize};
 
@@ -229,6 +229,7 @@ pub(crate) fn put_archive(
 }
 
 fn own(path: &Path, (mode, uid, gid): (u32, u32, u32)) -> Result<()> {
+    let (uid, gid) = owner(uid, gid);
     chown(path, Some(uid), Some(gid)).at("set the owner of", path)?;
     let permissions = fs::Permissions::from_mode(mode);
     fs::set_permissions(path, permissions).at("set the mode of", path)

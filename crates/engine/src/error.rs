@@ -31,6 +31,12 @@ pub enum EngineError {
         /// As given.
         name: String,
     },
+    /// Who is no root can't be root over containers of his own either.
+    #[error("become root of a user namespace, as you are not root")]
+    Rootless {
+        /// The kernel's reason.
+        source: io::Error,
+    },
     /// The name of an image is malformed.
     #[error("invalid reference format: {reference:?}")]
     Reference {
@@ -222,6 +228,12 @@ pub enum EngineError {
     /// The container does not run.
     #[error("container {container} is not running")]
     NotRunning {
+        /// Its id.
+        container: String,
+    },
+    /// The container has no control group: an ordinary user was handed none.
+    #[error("container {container} has no control group, which this needs: see `bld doctor`")]
+    NoGroup {
         /// Its id.
         container: String,
     },

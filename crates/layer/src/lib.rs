@@ -2,7 +2,7 @@
 //!
 //! A layer, on disk, is an overlayfs upper directory: the files that changed, a character device
 //! 0:0 for each that was deleted, and `trusted.overlay.opaque` on directories that hide the ones
-//! below. On the wire it is a tar whose `.wh.` entries say the same. This crate goes from either
+//! below (`user.overlay.opaque` in a user namespace). On the wire it is a tar whose `.wh.` entries say the same. This crate goes from either
 //! form to the other ([`write_layer`], [`apply`]), compresses and decompresses the second
 //! ([`Encoder`], [`decoder`]), looks at a stack of the first as the kernel would show it mounted
 //! ([`View`]), says how two of those differ ([`differences`]), and copies files from one stack onto another ([`mod@copy`]). It knows nothing of
@@ -38,6 +38,7 @@ mod error;
 mod merge;
 mod meta;
 mod names;
+mod owner;
 mod pack;
 mod sys;
 mod upper;
@@ -60,6 +61,7 @@ pub use error::{LayerError, Result};
 pub use merge::{merge, merge_onto};
 pub use meta::{Kind, Metadata};
 pub use names::{harmless, shown};
+pub use owner::owner;
 pub use pack::{
     LayerStats, TarOptions, diff_id, diff_id_after, write_directory, write_file, write_layer,
     write_tree, write_trees,

@@ -17,6 +17,7 @@ use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamp
 use rustix::io::Errno;
 
 use crate::error::Context;
+use crate::owner::{is_in_user_namespace, owner};
 use crate::view::{Node, Resolver, View};
 use crate::xattr::{self, Xattrs};
 use crate::{Kind, LayerError, Metadata, Result, sys};
@@ -456,7 +457,8 @@ fn create_file(parent: impl AsFd, name: &OsStr, mode: u32) -> rustix::io::Result
 /// and only then come the times.
 pub(crate) fn finish_file(file: &File, attributes: &Attributes) -> io::Result<Metadata> {
     let mut meta = Metadata::from(fs::fstat(file)?);
-    let Attributes { mode, uid, gid, mtime, .. } = *attributes;
+    let Attributes { mode, mtime, .. } = *attributes;
+    let (uid, gid) = owner(attributes.uid, attributes.gid);
     if (meta.uid, meta.gid) != (uid, gid) {
         fs::fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
     }
@@ -471,8 +473,15 @@ pub(crate) fn finish_file(file: &File, attributes: &Attributes) -> io::Result<Me
 
 fn create_special(parent: impl AsFd, name: &OsStr, special: &Special) -> rustix::io::Result<()> {
     let mode = Mode::RUSR | Mode::WUSR;
-    let device =
-        |kind, major, minor| fs::mknodat(&parent, name, kind, mode, fs::makedev(major, minor));
+    let device = |kind, major, minor| {
+        match fs::mknodat(&parent, name, kind, mode, fs::makedev(major, minor)) {
+            // Containers get their devices from elsewhere; a file keeps the place.
+            Err(Errno::PERM) if kind != FileType::Fifo && is_in_user_namespace() => {
+                fs::mknodat(&parent, name, FileType::RegularFile, mode, 0)
+            }
+            made => made,
+        }
+    };
     match special {
         Special::Symlink(target) => fs::symlinkat(target, &parent, name),
         Special::CharDevice(major, minor) => device(FileType::CharacterDevice, *major, *minor),
@@ -489,7 +498,8 @@ fn set_attributes(
     attributes: &Attributes,
 ) -> io::Result<()> {
     let meta = Metadata::from(fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?);
-    let Attributes { mode, uid, gid, .. } = *attributes;
+    let mode = attributes.mode;
+    let (uid, gid) = owner(attributes.uid, attributes.gid);
     let is_given = (meta.uid, meta.gid) != (uid, gid);
     if is_given {
         let (owner, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Endpoint, Mac, NetworkError, Subnet,
     firewall::{self, Rules},
+    home::{self, at_home},
     link::{self, Cable},
     netlink::Socket,
     netns,
@@ -117,6 +118,13 @@ impl Bridge {
     /// changed, and a lock so that simultaneous calls set up once. Losing it costs time only. The
     /// host's IPv4 forwarding is turned on.
     pub fn ensure(config: &BridgeConfig, state_dir: &Path) -> Result<Self, NetworkError> {
+        if !config.internal {
+            home::connect()?;
+        }
+        at_home(|| Self::ensure_here(config, state_dir))
+    }
+
+    fn ensure_here(config: &BridgeConfig, state_dir: &Path) -> Result<Self, NetworkError> {
         valid(&config.name)?;
         valid(&config.table)?;
         let socket =
@@ -307,6 +315,14 @@ impl Bridge {
         netns: BorrowedFd<'_>,
         plug: &Plug<'_>,
     ) -> Result<Endpoint, NetworkError> {
+        at_home(|| self.plug_in_here(netns, plug))
+    }
+
+    fn plug_in_here(
+        &self,
+        netns: BorrowedFd<'_>,
+        plug: &Plug<'_>,
+    ) -> Result<Endpoint, NetworkError> {
         let socket =
             Socket::route().map_err(NetworkError::netlink("open a socket for", &self.name))?;
         let endpoint = self.connect(&socket, netns, plug)?;
@@ -407,22 +423,25 @@ impl Bridge {
     /// Takes a namespace's interface away again, at once; fine when it is gone already.
     pub fn detach(&self, endpoint: &Endpoint) -> Result<(), NetworkError> {
         let name = &endpoint.host_link;
-        Socket::route()
-            .and_then(|socket| link::delete(&socket, name))
-            .map(drop)
-            .map_err(NetworkError::netlink("delete", name))
+        at_home(|| {
+            Socket::route()
+                .and_then(|socket| link::delete(&socket, name))
+                .map(drop)
+                .map_err(NetworkError::netlink("delete", name))
+        })
     }
 
     /// Removes the bridge and its firewall rules from the host. Containers still attached lose their
     /// connection. IPv4 forwarding stays on, since others may rely on it by now.
     pub fn teardown(self) -> Result<(), NetworkError> {
-        remove(&self.state, &self.name, &self.table)
+        at_home(|| remove(&self.state, &self.name, &self.table))
     }
 
     /// Removes what there is of a bridge as [`teardown`](Self::teardown) does, without setting up
     /// first what is missing.
     pub fn remove(config: &BridgeConfig, state_dir: &Path) -> Result<(), NetworkError> {
-        remove(&state_dir.join(format!("{}.json", config.name)), &config.name, &config.table)
+        let state = state_dir.join(format!("{}.json", config.name));
+        at_home(|| remove(&state, &config.name, &config.table))
     }
 }
 

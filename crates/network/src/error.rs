@@ -46,6 +46,18 @@ pub enum NetworkError {
          `--network host` and `--network none` work without"
     )]
     NftMissing,
+    /// What connects an ordinary user's containers with the world is not installed.
+    #[error(
+        "find the program `slirp4netns`: networks of an ordinary user need it (package \
+         slirp4netns); `--network host` and `--network none` work without"
+    )]
+    UplinkMissing,
+    /// It does not work.
+    #[error("connect containers with `slirp4netns`: {message}; see `bld doctor`")]
+    Uplink {
+        /// What it printed.
+        message: String,
+    },
     /// The firewall tool could not be run.
     #[error("run `{program}`")]
     Spawn {

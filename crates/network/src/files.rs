@@ -2,6 +2,8 @@
 
 use std::{fmt::Write as _, net::Ipv4Addr};
 
+use crate::home;
+
 /// Used when the host names no server a container could reach, as Docker does.
 const PUBLIC_NAMESERVERS: [&str; 2] = ["8.8.8.8", "8.8.4.4"];
 
@@ -10,13 +12,16 @@ const PUBLIC_NAMESERVERS: [&str; 2] = ["8.8.8.8", "8.8.4.4"];
 /// `host` is the host's file, and everything of it is kept except name servers that can't be reached
 /// from inside: those on loopback, and those with an IPv6 address. When no server is left, the same
 /// is tried with `upstream`, which should be `/run/systemd/resolve/resolv.conf` where it exists: the
-/// servers behind the host's local resolver. When that has none either, public ones are named.
+/// servers behind the host's local resolver. When that has none either, public ones are named, or what
+/// answers for them where an ordinary user's containers are.
 ///
 /// A container on the host's own network takes the host's file as it is; see resolv.conf(5).
 pub fn resolv_conf(host: &[u8], upstream: Option<&[u8]>) -> Vec<u8> {
     [Some(host), upstream].into_iter().flatten().find_map(reachable).unwrap_or_else(|| {
         let mut text = strip(host).0;
-        for server in PUBLIC_NAMESERVERS {
+        let at_home = home::name_server().map(|server| server.to_string());
+        let servers = at_home.as_deref().map_or(PUBLIC_NAMESERVERS.to_vec(), |own| vec![own]);
+        for server in servers {
             text.extend(format!("nameserver {server}\n").into_bytes());
         }
         text

@@ -25,7 +25,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::NetworkError;
+use crate::{NetworkError, home::go_home};
 
 /// Room for what is on its way in one direction.
 const BUFFER: usize = 32 << 10;
@@ -142,6 +142,9 @@ impl Ports {
             forwarding.threads.push(match taken {
                 Taken::Tcp(listener) => thread.spawn(move || accept(&listener, target, &stop))?,
                 Taken::Udp(socket) => thread.spawn(move || {
+                    if go_home().is_err() {
+                        return;
+                    }
                     // What is lost of datagrams is the business of those who send them.
                     let _lost = datagrams::carry(&socket, target, &stop);
                 })?,
@@ -258,6 +261,9 @@ fn accept(listener: &TcpListener, target: SocketAddrV4, stop: &Arc<OwnedFd>) {
         };
         let stop = Arc::clone(stop);
         let carry = move || {
+            if go_home().is_err() {
+                return;
+            }
             // The client is told by the end of the connection.
             let _ended = connection(&client, target, &stop);
         };

@@ -8,12 +8,14 @@
 //!
 //! What does not exist here: a daemon, a lease file, an `async` function, a child process other
 //! than `nft` (and `firewall-cmd` where firewalld runs), and both of them only when a bridge is set
-//! up for the first time or the firewall was changed by someone else.
+//! up for the first time or the firewall was changed by someone else; and for ordinary users
+//! `slirp4netns`, once for all containers.
 //!
 //! - [`new_netns`]: a network namespace as a file descriptor.
 //! - [`Bridge`]: the bridge, its addresses and firewall table; attaches namespaces.
 //! - [`Ports`]: ports of the host that lead to a container.
 //! - [`Resolver`]: answers what neighbours are called.
+//! - [`live_with`]: where bridges are when an ordinary user makes them.
 //! - [`resolv_conf`], [`hosts_file`]: the two files a networked root file system needs.
 
 mod bridge;
@@ -23,6 +25,7 @@ mod error;
 mod files;
 mod firewall;
 mod forward;
+mod home;
 mod link;
 mod netlink;
 mod netns;
@@ -34,5 +37,6 @@ pub use endpoint::{Endpoint, Mac};
 pub use error::NetworkError;
 pub use files::{hosts_file, resolv_conf, with_gateway};
 pub use forward::{Forwarding, PortWish, Ports, Protocol, Published};
+pub use home::live_with;
 pub use netns::new_netns;
 pub use subnet::{Subnet, SubnetParseError};

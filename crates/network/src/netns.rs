@@ -15,13 +15,16 @@ use crate::{NetworkError, link, netlink::Socket};
 /// The loopback device is the first link of every namespace.
 const LOOPBACK: u32 = 1;
 
+/// Groups that may ping: all of them.
+const PINGING: &str = "ipv4/ping_group_range";
+
 /// Settings of a new namespace, by their path under `/proc/sys/net`.
 const SETTINGS: [(&str, &str); 3] = [
     // No address of its own making on the interfaces to come: IPv6 is for loopback only.
     ("ipv6/conf/default/disable_ipv6", "1"),
     // As Docker has it since 20.10: a container needs no privilege for port 80 or for ping.
     ("ipv4/ip_unprivileged_port_start", "0"),
-    ("ipv4/ping_group_range", "0 2147483647"),
+    (PINGING, "0 2147483647"),
 ];
 
 /// Creates a network namespace with loopback up and nothing else.
@@ -41,11 +44,27 @@ pub fn new_netns() -> Result<OwnedFd, NetworkError> {
             match fs::write(&path, value) {
                 // The kernel was built or booted without this feature.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                // In a user namespace, not all of them exist.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput && name == PINGING => {
+                    let all = format!("0 {}", last_group());
+                    fs::write(&path, all).map_err(NetworkError::io(path))?;
+                }
                 done => done.map_err(NetworkError::io(path))?,
             }
         }
         Ok(namespace.into())
     })
+}
+
+/// The last of the groups that exist, counted from root's.
+fn last_group() -> u32 {
+    let map = fs::read_to_string("/proc/self/gid_map").unwrap_or_default();
+    let ends = map.lines().filter_map(|line| {
+        let mut fields = line.split_ascii_whitespace();
+        let (first, count) = (fields.next()?.parse::<u32>(), fields.nth(1)?.parse::<u32>());
+        first.ok()?.checked_add(count.ok()?.checked_sub(1)?)
+    });
+    ends.max().unwrap_or(0)
 }
 
 /// Runs `work` on a thread that has entered `namespace`.

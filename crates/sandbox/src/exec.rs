@@ -11,6 +11,7 @@ use crate::capabilities::Capabilities;
 use crate::cgroup::Cgroup;
 use crate::command::{c_string, command};
 use crate::error::SandboxError;
+use crate::ids::{Ids, Shift};
 use crate::init::Role;
 use crate::launcher::{Launch, launch};
 use crate::mounts::open_terminal;
@@ -87,6 +88,7 @@ pub fn exec_in(pid: i32, spec: ExecSpec) -> Result<Process, SandboxError> {
             spec.cwd
         )));
     }
+    Ids::own().check(&spec.user)?;
     let failed =
         |e: io::Error| SandboxError::setup(format!("enter the container of process {pid}"), e);
     let container = Pid::from_raw(pid)
@@ -101,6 +103,8 @@ pub fn exec_in(pid: i32, spec: ExecSpec) -> Result<Process, SandboxError> {
     let doors = group.as_ref().map(Cgroup::v1_doors).transpose()?.unwrap_or_default();
     let cgroup = group.as_ref().map(Cgroup::unified_fd).transpose()?.flatten();
 
+    let shift = Shift::of(pid);
+    let owner = shift.map_or(spec.user.uid, |shift| shift.outside(spec.user.uid));
     let mut outside = None;
     let (stdio, terminal) = match spec.stdio {
         Stdio::Fds { stdin, stdout, stderr } => ([stdin, stdout, stderr], false),
@@ -108,7 +112,7 @@ pub fn exec_in(pid: i32, spec: ExecSpec) -> Result<Process, SandboxError> {
         Stdio::Null => (null_streams().map_err(failed)?, false),
         Stdio::Terminal { rows, columns } => {
             let opened = multiplexer(pid)
-                .and_then(|ptmx| open_terminal(ptmx, rows, columns, spec.user.uid))
+                .and_then(|ptmx| open_terminal(ptmx, rows, columns, owner))
                 .map_err(|e| SandboxError::setup("open a terminal in the container", e))?;
             outside = Some(opened.outside);
             (three(opened.inside)?, true)
@@ -122,6 +126,8 @@ pub fn exec_in(pid: i32, spec: ExecSpec) -> Result<Process, SandboxError> {
     let plan = Plan {
         report: report.as_raw_fd(),
         parent: if spec.die_with_parent { Some(this_process()?) } else { None },
+        birth: None,
+        joins_users: shift.is_some(),
         doors,
         entry: Entry::Join(container),
         stdio: Some(stdio),
@@ -129,15 +135,22 @@ pub fn exec_in(pid: i32, spec: ExecSpec) -> Result<Process, SandboxError> {
         rlimits: spec.rlimits,
         oom_score_adj: None,
         user: spec.user,
+        sets_groups: Ids::own().may_set_groups(),
         capabilities: capabilities.bits(),
         seccomp: filtered.then(|| seccomp::docker_filter(capabilities)),
         no_new_privileges: spec.no_new_privileges,
         cwd: c_string(spec.cwd)?,
         command: command(spec.args, spec.env, By::Second, Role::SteppingStone)?,
     };
-    let launched =
-        launch(Launch { plan: Box::new(plan), namespaces: 0, cgroup, inside: Some(inside) })
-            .map_err(failed)?;
+    let launched = launch(Launch {
+        plan: Box::new(plan),
+        namespaces: 0,
+        cgroup,
+        inside: Some(inside),
+        network: None,
+        ids: None,
+    })
+    .map_err(failed)?;
     // The child has its own; with this one open the pipe would never end.
     drop(report);
     running(launched, failures, outside, Leftovers::default())

@@ -9,14 +9,18 @@
 #![expect(unsafe_code, reason = "clone3(2)")]
 
 use std::cell::OnceCell;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::child;
+use crate::ids::{Ids as Everyone, Shift};
 use crate::plan::Plan;
 use crate::sys::{self, CloneArgs, Stack};
+use crate::user_namespace;
 
 /// A child to be made.
 #[derive(Debug)]
@@ -29,6 +33,19 @@ pub(crate) struct Launch {
     /// A process whose PID namespace it is born in. It does not share memory then: the processes
     /// there might look into it.
     pub(crate) inside: Option<OwnedFd>,
+    /// A network namespace that it is born in.
+    pub(crate) network: Option<OwnedFd>,
+    /// What the user namespace gets that is among `namespaces`.
+    pub(crate) ids: Option<Ids>,
+}
+
+/// The ids of a child's user namespace, and the ends of the pipes of its plan: where it says that it is
+/// born, and where it hears that it has them.
+#[derive(Debug)]
+pub(crate) struct Ids {
+    pub(crate) shift: Shift,
+    pub(crate) born: OwnedFd,
+    pub(crate) tell: OwnedFd,
 }
 
 /// A child that runs its program, or has failed to and has reported it.
@@ -42,7 +59,9 @@ pub(crate) struct Launched {
 
 /// Makes a child. Returns when it has executed its program or ended.
 pub(crate) fn launch(launch: Launch) -> io::Result<Launched> {
-    on_launcher(|stack| make(launch, stack))?
+    // Whoever has entered the container's PID namespace gets back by the rights of the host's root only.
+    let comes_back = launch.inside.is_none() || Everyone::own().are_all();
+    on_launcher(move |stack| make(launch, comes_back, stack), comes_back)?
 }
 
 /// As [`launch`], on this thread, which must live as long as the child.
@@ -59,15 +78,19 @@ pub(crate) fn launch_here(launch: Launch) -> io::Result<Launched> {
                 cell.get_or_init(|| stack)
             }
         };
-        make(launch, stack)
+        make(launch, true, stack)
     })
 }
 
 type Job = Box<dyn FnOnce(&Stack) + Send>;
 
-/// Runs `job` on an idle launcher, or on a new one.
-fn on_launcher<T: Send + 'static>(job: impl FnOnce(&Stack) -> T + Send + 'static) -> io::Result<T> {
+/// Runs `job` on an idle launcher, or on a new one; it serves others afterwards, unless it is not to.
+fn on_launcher<T: Send + 'static>(
+    job: impl FnOnce(&Stack) -> T + Send + 'static,
+    serves_others: bool,
+) -> io::Result<T> {
     static IDLE: Mutex<Vec<Sender<Job>>> = Mutex::new(Vec::new());
+    static SPENT: Mutex<Vec<Sender<Job>>> = Mutex::new(Vec::new());
     let idle = || IDLE.lock().unwrap_or_else(PoisonError::into_inner);
 
     let thread = idle().pop();
@@ -80,7 +103,12 @@ fn on_launcher<T: Send + 'static>(job: impl FnOnce(&Stack) -> T + Send + 'static
     let gone = |()| io::Error::other("a launcher thread has ended");
     thread.send(job).map_err(|_| gone(()))?;
     let result = result.recv().map_err(|_| gone(()))?;
-    idle().push(thread);
+    if serves_others {
+        idle().push(thread);
+    } else {
+        // Its child would die with it.
+        SPENT.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+    }
     Ok(result)
 }
 
@@ -116,28 +144,64 @@ fn dumpable() -> usize {
     *AT_START.get_or_init(sys::dumpable)
 }
 
-fn make(launch: Launch, stack: &Stack) -> io::Result<Launched> {
-    let Launch { plan, namespaces, cgroup, inside } = launch;
+fn make(launch: Launch, comes_back: bool, stack: &Stack) -> io::Result<Launched> {
+    let Launch { mut plan, namespaces, cgroup, inside, network, ids } = launch;
+    let number = Arc::new(AtomicI32::new(0));
+    // This thread waits until the child has executed its program, and can't do it.
+    let giver = ids.map(|ids| {
+        let number = Arc::clone(&number);
+        std::thread::Builder::new().stack_size(64 << 10).spawn(move || give(&ids, &number))
+    });
+    let giver = giver.transpose()?;
+    if let Some(network) = &network {
+        sys::enter_namespaces(network, libc::CLONE_NEWNET)?;
+    }
     if let Some(container) = &inside {
         // Of this thread's children only; the thread itself stays where it is.
-        own_pid_namespace()?;
+        if comes_back {
+            own_pid_namespace()?;
+        }
         sys::enter_namespaces(container, libc::CLONE_NEWPID)?;
     }
-    let made = clone(&plan, namespaces, cgroup.as_ref(), inside.is_none(), stack);
-    if inside.is_some() {
+    let made = clone(&plan, namespaces, cgroup.as_ref(), inside.is_none(), &number, stack);
+    if network.is_some() {
+        own_namespace(&NET, "net")
+            .and_then(|own| Ok(sys::enter_namespaces(own, libc::CLONE_NEWNET)?))?;
+    }
+    // The other end of its pipe: where no child was born, nobody else has it.
+    plan.birth = None;
+    if let Some(giver) = giver {
+        let _given = giver.join();
+    }
+    if inside.is_some() && comes_back {
         own_pid_namespace().and_then(|own| Ok(sys::enter_namespaces(own, libc::CLONE_NEWPID)?))?;
     }
     let (pid, pidfd) = made?;
     Ok(Launched { pid, pidfd, plan })
 }
 
-fn own_pid_namespace() -> io::Result<&'static std::fs::File> {
-    static OWN: OnceLock<std::fs::File> = OnceLock::new();
-    if let Some(own) = OWN.get() {
+fn own_pid_namespace() -> io::Result<&'static File> {
+    static PID: OnceLock<File> = OnceLock::new();
+    own_namespace(&PID, "pid")
+}
+
+/// The process's own network namespace.
+static NET: OnceLock<File> = OnceLock::new();
+
+fn own_namespace(cell: &'static OnceLock<File>, kind: &str) -> io::Result<&'static File> {
+    if let Some(own) = cell.get() {
         return Ok(own);
     }
-    let own = std::fs::File::open("/proc/self/ns/pid")?;
-    Ok(OWN.get_or_init(|| own))
+    let own = File::open(format!("/proc/self/ns/{kind}"))?;
+    Ok(cell.get_or_init(|| own))
+}
+
+/// Gives a child its ids as soon as it is born, and tells it whether that went well.
+fn give(ids: &Ids, number: &AtomicI32) {
+    if matches!(rustix::io::read(&ids.born, &mut [0]), Ok(1)) {
+        let given = user_namespace::give(number.load(Ordering::Acquire), ids.shift).is_ok();
+        let _told = rustix::io::write(&ids.tell, &[u8::from(given)]);
+    }
 }
 
 fn clone(
@@ -145,11 +209,13 @@ fn clone(
     namespaces: i32,
     cgroup: Option<&OwnedFd>,
     share_memory: bool,
+    number: &AtomicI32,
     stack: &Stack,
 ) -> io::Result<(i32, OwnedFd)> {
     let mut pidfd: i32 = -1;
     let (base, size) = stack.range();
-    let mut flags = (libc::CLONE_VFORK | libc::CLONE_PIDFD | namespaces) as u64;
+    let mut flags =
+        (libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::CLONE_PARENT_SETTID | namespaces) as u64;
     if share_memory {
         flags |= libc::CLONE_VM as u64;
     }
@@ -159,6 +225,7 @@ fn clone(
     let args = CloneArgs {
         flags,
         pidfd: &raw mut pidfd as u64,
+        parent_tid: number.as_ptr() as u64,
         exit_signal: libc::SIGCHLD as u64,
         stack: base,
         stack_size: size,

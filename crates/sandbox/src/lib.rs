@@ -43,18 +43,21 @@
 //! # What it needs
 //!
 //! Linux 5.12 (mount_setattr(2)); 6.7 for more layers than fit 255 characters. A root directory of
-//! the caller's that is a mount's root, for pivot_root(2): not a chroot(2). Root, for now: in a user
-//! namespace everything here works the same way but for mknod(2), which the `nodev` way does
-//! without. Entering that namespace is the business of whoever calls, before any thread starts.
+//! the caller's that is a mount's root, for pivot_root(2): not a chroot(2). Root, be it in a user
+//! namespace ([`user_namespace`]), which whoever calls enters before any thread starts. There,
+//! devices are mounted instead of made, what belongs to the host is shown instead of mounted anew, and
+//! control groups are used as far as they are the user's.
 //!
 //! # Modules
 //!
 //! - [`capabilities`], [`cgroup`]: sets of capabilities; control groups of v1 and v2.
+//! - [`user_namespace`], `ids`: an ordinary user as root, and who exists there.
 //! - `spec`, `user`, `signal`, `error`: what callers say and hear.
 //! - `spawn`, `exec`: a new container; a process in one that runs. `command`, `explain`: the way
 //!   from words to execve(2) and from error numbers to words.
 //! - `mounts`: the filesystem. `trace`: what is read of it. `seccomp`: the filter. `init`: the tiny
 //!   init.
+//! - [`memory`]: that of a process that waits for a container.
 //! - `plan`, `launcher`, `child`, `sys`: what is prepared, where children are made, what they do,
 //!   and system calls without a safe wrapper.
 
@@ -67,8 +70,10 @@ mod command;
 mod error;
 mod exec;
 mod explain;
+mod ids;
 mod init;
 mod launcher;
+pub mod memory;
 mod mounts;
 mod plan;
 mod process;
@@ -79,11 +84,13 @@ mod spec;
 mod sys;
 mod trace;
 mod user;
+pub mod user_namespace;
 
 pub use capabilities::Capabilities;
 pub use cgroup::{CgroupSpec, Limits};
 pub use error::SandboxError;
 pub use exec::{ExecSpec, exec_in};
+pub use ids::{Ids, Shift};
 pub use process::{ExitStatus, Handle, Process};
 pub use signal::signal_number;
 pub use spawn::{is_namespaced, spawn};

@@ -21,6 +21,11 @@ pub(crate) struct Plan {
     pub(crate) report: RawFd,
     /// Descriptor of the calling process, when the child is to die with it.
     pub(crate) parent: Option<RawFd>,
+    /// The child is born in a user namespace of its own: where it says that it is there, and where it
+    /// hears that the namespace has ids.
+    pub(crate) birth: Option<(OwnedFd, OwnedFd)>,
+    /// The container that it joins has a user namespace of its own.
+    pub(crate) joins_users: bool,
     /// `cgroup.procs` of the v1 groups to join.
     pub(crate) doors: Vec<File>,
     /// How to get into the container.
@@ -33,6 +38,8 @@ pub(crate) struct Plan {
     /// Text for `oom_score_adj`.
     pub(crate) oom_score_adj: Option<String>,
     pub(crate) user: User,
+    /// Whether its groups can be set.
+    pub(crate) sets_groups: bool,
     /// Bits of the capabilities that are left.
     pub(crate) capabilities: u64,
     pub(crate) seccomp: Option<Arc<[sock_filter]>>,

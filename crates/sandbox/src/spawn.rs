@@ -12,13 +12,15 @@ use crate::child::read_report;
 use crate::command::{c_string, command};
 use crate::error::SandboxError;
 use crate::explain::explain;
+use crate::ids::Ids;
 use crate::init::Role;
-use crate::launcher::{Launch, Launched, launch, launch_here};
+use crate::launcher::{self, Launch, Launched, launch, launch_here};
 use crate::mounts::{self, DeviceControl};
 use crate::plan::{Build, By, Entry, Plan};
 use crate::process::{Leftovers, Process};
 use crate::seccomp;
 use crate::spec::{Network, Seccomp, Spec, Stdio};
+use crate::user_namespace;
 
 /// Starts a container. It runs when this returns: the program was found and executed.
 ///
@@ -43,7 +45,9 @@ pub fn spawn(spec: Spec) -> Result<Process, SandboxError> {
     let mut leftovers = Leftovers::default();
     let control = control_devices(&spec, &mut leftovers)?;
     leftovers.outlives = spec.host_pid;
-    let mut mounts = mounts::prepare(&spec, control)?;
+    let users = spec.ids.map(user_namespace::of_ids).transpose();
+    let users = users.map_err(|e| SandboxError::setup("make a user namespace", e))?;
+    let mut mounts = mounts::prepare(&spec, control, users)?;
     leftovers.stubs = mounts.stubs.take();
     let terminal = mounts.terminal.take();
 
@@ -61,7 +65,24 @@ pub fn spawn(spec: Spec) -> Result<Process, SandboxError> {
     if !spec.host_uts {
         namespaces |= libc::CLONE_NEWUTS;
     }
+    let mut born_in = None;
+    let mut ids = None;
+    let mut birth = None;
+    if let Some(shift) = spec.ids {
+        namespaces |= libc::CLONE_NEWUSER;
+        let pipe = || pipe_with(PipeFlags::CLOEXEC);
+        let ((born, says), (hears, tell)) = pipe()
+            .and_then(|first| Ok((first, pipe()?)))
+            .map_err(|e| SandboxError::setup("make a pipe", e))?;
+        birth = Some((says, hears));
+        ids = Some(launcher::Ids { shift, born, tell });
+    }
     let network = match spec.network {
+        Network::Namespace(fd) if spec.ids.is_some() => {
+            // It belongs to whoever made it: nobody enters it from within another user namespace.
+            born_in = Some(fd);
+            None
+        }
         Network::Host => None,
         Network::None => {
             namespaces |= libc::CLONE_NEWNET;
@@ -98,6 +119,8 @@ pub fn spawn(spec: Spec) -> Result<Process, SandboxError> {
     let plan = Plan {
         report: report.as_raw_fd(),
         parent: if spec.die_with_parent { Some(this_process()?) } else { None },
+        birth,
+        joins_users: false,
         doors,
         entry: Entry::Build(Box::new(build)),
         stdio,
@@ -105,6 +128,7 @@ pub fn spawn(spec: Spec) -> Result<Process, SandboxError> {
         rlimits: spec.rlimits,
         oom_score_adj: spec.oom_score_adj.map(|score| score.to_string()),
         user: spec.user,
+        sets_groups: Ids::own().may_set_groups(),
         capabilities: capabilities.bits(),
         seccomp: filtered.then(|| seccomp::docker_filter(capabilities)),
         no_new_privileges: spec.no_new_privileges,
@@ -112,12 +136,16 @@ pub fn spawn(spec: Spec) -> Result<Process, SandboxError> {
         command: command(spec.args, spec.env, by, role)?,
     };
     let launch = if spec.caller_stays { launch_here } else { launch };
-    let launched = launch(Launch { plan: Box::new(plan), namespaces, cgroup, inside: None })
+    let plan = Box::new(plan);
+    let launched = launch(Launch { plan, namespaces, cgroup, inside: None, network: born_in, ids })
         .map_err(|e| SandboxError::setup("make the container's first process", e))?;
     // The child has its own; with this one open the pipe would never end.
     drop(report);
     running(launched, failures, outside, leftovers)
 }
+
+/// Without one, nothing could end what the first process leaves.
+const NEEDS_GROUP: &str = "the host's processes are only shared with a control group";
 
 /// Refuses what can only be a mistake, before anything is made.
 fn check(spec: &Spec) -> Result<(), SandboxError> {
@@ -129,7 +157,16 @@ fn check(spec: &Spec) -> Result<(), SandboxError> {
         return invalid(format!("working directory {:?} is not absolute", spec.cwd));
     }
     if spec.host_pid && spec.cgroup.is_none() {
-        return invalid("the host's processes are only shared with a control group".to_owned());
+        return invalid(NEEDS_GROUP.to_owned());
+    }
+    Ids::own().check(&spec.user)?;
+    if spec.ids.is_some()
+        && (spec.host_pid
+            || spec.host_ipc
+            || spec.host_uts
+            || matches!(spec.network, Network::Host))
+    {
+        return invalid("a user namespace of its own, and namespaces of the host".to_owned());
     }
     let own_network = !matches!(spec.network, Network::Host);
     for (name, _) in &spec.sysctls {
@@ -170,7 +207,15 @@ fn control_devices(spec: &Spec, leftovers: &mut Leftovers) -> Result<DeviceContr
     let rules = mounts::device_rules(&spec.devices)
         .map_err(|(device, e)| SandboxError::setup(format!("use device {device:?}"), e))?;
     if let Some(group) = &spec.cgroup {
-        leftovers.cgroup = Some(Cgroup::create(group)?);
+        let group = Cgroup::create(group)?;
+        if spec.host_pid && group.is_nowhere() {
+            return Err(SandboxError::Invalid(NEEDS_GROUP.to_owned()));
+        }
+        leftovers.cgroup = Some(group);
+    }
+    if !Ids::own().are_all() || spec.ids.is_some() {
+        // Nodes can't be made in a user namespace, and their use not be restricted by groups.
+        return Ok(DeviceControl::Mounts);
     }
     if spec.privileged {
         return Ok(DeviceControl::None);

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use crate::capabilities::Capabilities;
 use crate::cgroup::CgroupSpec;
+use crate::ids::Shift;
 use crate::user::User;
 
 /// One process in one container.
@@ -74,6 +75,9 @@ pub struct Spec {
     /// The thread that starts the container will not end before it does: it waits for it. Starting is
     /// cheaper then.
     pub caller_stays: bool,
+    /// A user namespace of its own, with these ids; none: the caller's. The network is not the
+    /// container's to change then, as it is made before.
+    pub ids: Option<Shift>,
 }
 
 impl Spec {
@@ -110,6 +114,7 @@ impl Spec {
             oom_score_adj: None,
             die_with_parent: true,
             caller_stays: false,
+            ids: None,
         }
     }
 }
@@ -161,6 +166,9 @@ pub enum MountKind {
         recursive: bool,
         /// Whether what is mounted later on one side shows up on the other.
         propagation: Propagation,
+        /// Files belong to those inside who have the numbers that they belong to outside, also in a
+        /// container with [ids](Spec::ids) of its own.
+        own: bool,
     },
     /// Layers of an image as they are: never written.
     Layers {

@@ -130,6 +130,41 @@ pub(crate) unsafe fn dup_onto(from: RawFd, to: RawFd, close_on_exec: bool) -> Re
     Ok(())
 }
 
+/// setfsuid(2) and setfsgid(2), for this thread: whose the files are that it makes.
+pub(crate) fn set_file_owner(uid: u32, gid: u32) -> Result<()> {
+    // SAFETY: no pointers.
+    unsafe {
+        call(libc::SYS_setfsgid, [gid as usize, 0, 0, 0, 0, 0])?;
+        call(libc::SYS_setfsuid, [uid as usize, 0, 0, 0, 0, 0])?;
+    }
+    Ok(())
+}
+
+/// mount_setattr(2) with `MOUNT_ATTR_IDMAP`: files of the mount that `fd` is the root of belong to the
+/// users of the user namespace `namespace` that have the numbers of their owners.
+pub(crate) fn map_mount(fd: impl AsFd, namespace: impl AsFd) -> Result<()> {
+    let attr = MountAttr {
+        set: libc::MOUNT_ATTR_IDMAP,
+        userns_fd: namespace.as_fd().as_raw_fd() as u64,
+        ..MountAttr::default()
+    };
+    // SAFETY: the path is an empty C string and `attr` is as long as its size says.
+    unsafe {
+        call(
+            libc::SYS_mount_setattr,
+            [
+                fd.as_fd().as_raw_fd() as usize,
+                c"".as_ptr() as usize,
+                libc::AT_EMPTY_PATH as usize,
+                &raw const attr as usize,
+                size_of::<MountAttr>(),
+                0,
+            ],
+        )?;
+    }
+    Ok(())
+}
+
 /// setgroups(2), for this thread alone.
 pub(crate) fn set_groups(groups: &[u32]) -> Result<()> {
     // SAFETY: the kernel reads as many numbers as the slice has.
@@ -341,11 +376,16 @@ pub(crate) fn enter_namespaces(fd: impl AsFd, kinds: c_int) -> Result<()> {
     Ok(())
 }
 
+/// unshare(2) with a mask of `CLONE_NEW*`.
+pub(crate) fn unshare(kinds: c_int) -> Result<()> {
+    // SAFETY: no pointers, and none of these flags unshares memory or descriptors.
+    unsafe { call(libc::SYS_unshare, [kinds as usize, 0, 0, 0, 0, 0])? };
+    Ok(())
+}
+
 /// unshare(2) with `CLONE_NEWCGROUP`: the caller's control groups become the root of what it sees.
 pub(crate) fn new_cgroup_namespace() -> Result<()> {
-    // SAFETY: no pointers, and no memory is unshared by this flag.
-    unsafe { call(libc::SYS_unshare, [libc::CLONE_NEWCGROUP as usize, 0, 0, 0, 0, 0])? };
-    Ok(())
+    unshare(libc::CLONE_NEWCGROUP)
 }
 
 /// bpf(2) with `command` and an attribute of any of its kinds.

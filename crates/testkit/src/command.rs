@@ -4,10 +4,13 @@ use std::{
     ffi::{OsStr, OsString},
     fmt,
     io::Write as _,
+    os::unix::process::CommandExt as _,
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
+
+use crate::User;
 
 /// A program about to be run, with its output captured.
 pub struct Cmd {
@@ -68,6 +71,13 @@ impl Cmd {
     #[must_use]
     pub fn env_remove(mut self, name: &str) -> Self {
         self.command.env_remove(name);
+        self
+    }
+
+    /// Runs it as an ordinary user.
+    #[must_use]
+    pub fn user(mut self, user: User) -> Self {
+        self.command.uid(user.id).gid(user.id);
         self
     }
 

@@ -8,12 +8,14 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{Cmd, HostState, Output, Terminal, rootfs, write_archive};
+use crate::{Cmd, HostState, Output, Terminal, User, rootfs, write_archive};
 
 /// A directory with a store, a home and room for contexts; gone with its containers when dropped.
 pub struct TestEnv {
     bld: PathBuf,
     directory: TempDir,
+    /// Who runs the program, if that is not root.
+    user: Option<User>,
 }
 
 impl TestEnv {
@@ -30,6 +32,20 @@ impl TestEnv {
     /// # Panics
     /// As [`new`](Self::new).
     pub fn new_in(bld: impl Into<PathBuf>, parent: &Path) -> Self {
+        Self::new_as(bld, parent, User::by_variable())
+    }
+
+    /// A place for an ordinary user, with an image `busybox:latest` in the store.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    pub fn of_user(bld: impl Into<PathBuf>, user: User) -> Self {
+        let env = Self::new_as(bld, &std::env::temp_dir(), Some(user));
+        env.load_busybox();
+        env
+    }
+
+    fn new_as(bld: impl Into<PathBuf>, parent: &Path, user: Option<User>) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("bld-test-")
             .tempdir_in(parent)
@@ -39,7 +55,10 @@ impl TestEnv {
         for name in ["root", "home", "work"] {
             fs::create_dir(directory.path().join(name)).expect("make a directory");
         }
-        Self { bld: bld.into(), directory }
+        if let Some(user) = user {
+            user.own(directory.path());
+        }
+        Self { bld: bld.into(), directory, user }
     }
 
     /// The same with an image `busybox:latest` in the store.
@@ -58,6 +77,11 @@ impl TestEnv {
                 .expect("write an archive");
         }
         self.bld(["load", "-i"]).arg(archive).ok();
+    }
+
+    /// Whether the program is run by an ordinary user.
+    pub fn is_rootless(&self) -> bool {
+        self.user.is_some()
     }
 
     /// The store's directory.
@@ -98,7 +122,12 @@ impl TestEnv {
 
     /// The program with arguments, in the working directory.
     pub fn bld<I: IntoIterator<Item = S>, S: AsRef<std::ffi::OsStr>>(&self, arguments: I) -> Cmd {
-        Cmd::new(&self.bld)
+        let program = Cmd::new(&self.bld);
+        let program = match self.user {
+            Some(user) => program.user(user),
+            None => program,
+        };
+        program
             .args(arguments)
             .cwd(self.path(""))
             .env("BLD_ROOT", self.root())
@@ -106,6 +135,7 @@ impl TestEnv {
             .env("LC_ALL", "C.UTF-8")
             .env("TZ", "UTC")
             .env_remove("XDG_CONFIG_HOME")
+            .env_remove("XDG_RUNTIME_DIR")
             .env_remove("XDG_DATA_HOME")
             .env_remove("DOCKER_CONFIG")
             .env_remove("AWS_ACCESS_KEY_ID")
@@ -123,7 +153,9 @@ impl TestEnv {
     /// The program with arguments, which must not need quotes, on a terminal of 33 rows and 101
     /// columns.
     pub fn terminal(&self, arguments: &str) -> Terminal {
-        let line = format!("{} {arguments}", self.bld.display());
+        let words = self.user.map(|user| format!("setpriv {} ", user.words().join(" ")));
+        let words = words.unwrap_or_default();
+        let line = format!("{words}{} {arguments}", self.bld.display());
         Terminal::start(self.bld(["build"]).command(), &line, (33, 101))
     }
 

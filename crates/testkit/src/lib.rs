@@ -17,6 +17,7 @@
 //! - [`read_tree`]: everything about the files below a directory.
 //! - [`Docker`]: the real docker, with a daemon of its own.
 //! - [`peer`]: other container tools.
+//! - [`User`]: who is not root.
 //! - [`Terminal`]: a program on a terminal.
 //! - [`HostState`]: mounts, links, control groups and processes, before and after.
 
@@ -40,6 +41,7 @@ mod terminal;
 mod tls;
 mod tokens;
 mod tree;
+mod user;
 
 pub use actions::ActionsCache;
 pub use archive::{Archive, Entry, Kind, write_archive};
@@ -57,3 +59,4 @@ pub use terminal::Terminal;
 pub use tls::Authority;
 pub use tokens::TokenServer;
 pub use tree::{Tree, TreeEntry, read_tree, tree_differences};
+pub use user::User;

@@ -143,7 +143,9 @@ impl Builder {
         let is_buildkit = matches!(self.kind, Kind::Buildctl | Kind::BuildctlImage);
         match workload.action {
             _ if self.kind == Kind::Copy => workload.tree.is_some(),
-            Action::Run { .. } => matches!(self.kind, Kind::Bld | Kind::Podman | Kind::Docker),
+            Action::Run { .. } | Action::Live(_) => {
+                matches!(self.kind, Kind::Bld | Kind::Podman | Kind::Docker)
+            }
             Action::Check => matches!(self.kind, Kind::Bld | Kind::Docker),
             Action::Pull | Action::Load => !is_buildkit,
             Action::CacheTo | Action::CacheFrom => {
@@ -184,6 +186,7 @@ impl Builder {
             Action::CacheFrom => vec![self.build_with(context, tag, &[self.cache("from", tag)])],
             Action::Check => vec![self.check(context)],
             Action::Run { host } => vec![self.run(tag, host)],
+            Action::Live(life) => life.commands(self, tag),
         }
     }
 
@@ -277,6 +280,11 @@ impl Builder {
         format!("{option}=type=registry,ref={tag}-cache-{}{mode}", self.name)
     }
 
+    /// Brings an image, where that is not so yet.
+    pub(super) fn pulled(&self, image: &str) -> Vec<Command> {
+        vec![self.pull(image)]
+    }
+
     fn pull(&self, image: &str) -> Command {
         let mut command = self.start();
         match self.kind {
@@ -368,11 +376,16 @@ impl Builder {
         if host {
             command.args(["--network", "host"]);
         }
-        if self.kind == Kind::Podman {
-            command.args(PODMAN_LIMITS).arg("--tls-verify=false");
-        }
-        command.args([image, "true"]);
+        command.args(self.limits()).args([image, "true"]);
         command
+    }
+
+    /// What `run` has to be told besides what everybody is told.
+    pub(super) fn limits(&self) -> Vec<&'static str> {
+        match self.kind {
+            Kind::Podman => PODMAN_LIMITS.into_iter().chain(["--tls-verify=false"]).collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// Gives it an empty store.

@@ -6,6 +6,7 @@
 //! daemon, whose store is only emptied when asked to.
 
 mod builder;
+mod containers;
 mod corpus;
 mod data;
 mod growth;
@@ -274,6 +275,11 @@ impl Bench {
                 Err(error) => println!("    no profile: {error:#}"),
             }
         }
+        if let Some(life) = containers::life(workload) {
+            for contender in &contenders {
+                measure(&[life.after(contender.builder)], &self.log)?;
+            }
+        }
         if workload.bulky {
             for contender in &contenders {
                 contender.builder.forget()?;
@@ -319,6 +325,9 @@ impl Bench {
                 Start::Done if matches!(workload.action, Action::Run { .. }) => {
                     builder.commands(workload, &self.out())
                 }
+                Start::Done if containers::life(workload).is_some() => {
+                    builder.pulled(&workload.tag)
+                }
                 Start::Built | Start::Done => builder.build(&workload.context, &workload.tag),
             };
             // What comes from a cache needs none in the store.
@@ -328,6 +337,9 @@ impl Bench {
             if workload.start == Start::Done && first {
                 self.fill(workload, builder)?;
             }
+        }
+        if let Some(life) = containers::life(workload) {
+            measure(&life.before(builder, &workload.tag, first), &self.log)?;
         }
         if matches!(workload.action, Action::Push | Action::CacheTo) {
             self.empty_registry()?;
@@ -366,7 +378,8 @@ impl Bench {
         self.prepare(workload, builder, first)?;
         // What others have written must not be waited for in our time.
         Command::new("sync").status()?;
-        measure(&builder.commands(workload, &self.out()), &self.log)
+        let usage = measure(&builder.commands(workload, &self.out()), &self.log)?;
+        containers::life(workload).map_or(Ok(usage), |life| life.each(builder, usage))
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) fn time(seconds: f64) -> String {
 /// Bytes for people, who are told no more than a tenth of a megabyte.
 pub(super) fn memory(bytes: u64) -> String {
     match bytes as f64 / 1e6 {
-        megabytes @ ..0.95 => format!("{megabytes:.1} MB"),
+        megabytes @ ..9.95 => format!("{megabytes:.1} MB"),
         megabytes @ ..1000.0 => format!("{megabytes:.0} MB"),
         megabytes => format!("{:.1} GB", megabytes / 1e3),
     }

@@ -9,6 +9,7 @@ use std::{
 use anyhow::Result;
 
 use super::{
+    containers::Life,
     data::{MIB, Random, write_tree},
     shapes::shapes,
 };
@@ -79,6 +80,8 @@ pub(super) enum Action {
     Check,
     /// A container of the image runs `true`, on the host's network or the one it gets by default.
     Run { host: bool },
+    /// Containers of the image that run.
+    Live(Life),
 }
 
 /// What a build can leave outside of the store.
@@ -143,6 +146,11 @@ impl Workload {
 
     fn images(mut self) -> Self {
         self.images = true;
+        self
+    }
+
+    fn memory(mut self, most: u64) -> Self {
+        self.memory = Some(most);
         self
     }
 
@@ -265,7 +273,7 @@ impl Lab<'_> {
     /// Writes all contexts.
     pub(super) fn workloads(&self) -> Result<Vec<Workload>> {
         use Action::{
-            Build, BuildWithoutCache, CacheFrom, CacheTo, Check, Export, Load, Pull, Push,
+            Build, BuildWithoutCache, CacheFrom, CacheTo, Check, Export, Live, Load, Pull, Push,
             PushAgain, Run, Save,
         };
         use Goal::{Share, ShareOfBest, Within};
@@ -385,6 +393,21 @@ impl Lab<'_> {
             new("W9b", "the same, default network", &one, Start::Done, Run { host: false })
                 .tag(&busybox)
                 .goal(Within(0.030)),
+            new("W13", "exec true in a container", &one, Start::Done, Live(Life::Exec))
+                .tag(&busybox)
+                .goal(ShareOfBest(0.5)),
+            new("W14", "run -d until a port answers", &one, Start::Done, Live(Life::Serve))
+                .tag(&busybox)
+                .goal(ShareOfBest(0.5)),
+            new("W15", "stop a container", &one, Start::Done, Live(Life::Stop))
+                .tag(&busybox)
+                .goal(ShareOfBest(0.5)),
+            new("W16", "run -d, 50 at once", &one, Start::Done, Live(Life::Crowd))
+                .tag(&busybox)
+                .goal(ShareOfBest(0.5)),
+            new("W17", "run -d, memory of what holds each", &one, Start::Done, Live(Life::Hold))
+                .tag(&busybox)
+                .memory(3_000_000),
         ];
         for (id, title, text) in shapes() {
             workloads.push(new(id, title, &self.context(id, &text)?, Start::Nothing, Check));

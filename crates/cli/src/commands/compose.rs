@@ -32,7 +32,7 @@ pub(crate) struct Compose {
 }
 
 /// Which project is meant.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 struct Place {
     /// Run compose in backward compatibility mode
     #[arg(long)]

@@ -41,8 +41,8 @@ pub(super) fn create(
             file.display()
         )));
     }
-    for note in options.without_effect() {
-        session.tell(note);
+    for note in options.without_effect(&request.host.limits) {
+        session.tell(&note);
     }
     let make = || {
         pull::for_container(session, &request.image, options)?;

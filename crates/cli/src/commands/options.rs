@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bld_engine::containers::{
     CreateRequest, HostConfig, IoKind, Limits, LogDriver, NetworkMode, RestartCondition, weighs_io,
+    without_rights,
 };
 
 use bld_oci::Healthcheck;
@@ -242,9 +243,9 @@ pub(crate) struct Options {
     /// Username or UID (format: <name|uid>[:<group|gid>])
     #[arg(short, long, value_name = "string")]
     user: Option<String>,
-    /// User namespace to use (host)
+    /// User namespace to use (host|private|auto)
     #[arg(long, value_name = "string", value_parser = parse::userns)]
-    userns: Option<()>,
+    userns: Option<bool>,
     /// UTS namespace to use (host)
     #[arg(long, value_name = "string", value_parser = parse::uts)]
     uts: Option<bool>,
@@ -332,7 +333,7 @@ impl Options {
     }
 
     /// One line for each flag that is accepted and changes nothing.
-    pub(super) fn without_effect(&self) -> Vec<&'static str> {
+    pub(super) fn without_effect(&self, limits: &Limits) -> Vec<String> {
         let on_host = self.network.first().is_some_and(|network| network == "host");
         let published = self.publish_all || !self.publish.is_empty();
         let weight = self.blkio_weight.is_some_and(|weight| weight > 0);
@@ -347,7 +348,14 @@ impl Options {
                  Weight discarded.",
             ),
         ];
-        notes.into_iter().filter_map(|(given, note)| given.then_some(note)).collect()
+        let notes = notes.into_iter().filter(|(given, _)| *given).map(|(_, note)| note.to_owned());
+        let discarded = without_rights(limits).into_iter().map(|what| {
+            format!(
+                "WARNING: Your kernel does not support {what} or the cgroup is not mounted. Limitation \
+                 discarded."
+            )
+        });
+        notes.chain(discarded).collect()
     }
 
     fn host(&self, network: NetworkMode) -> Result<HostConfig, Failure> {
@@ -419,6 +427,8 @@ impl Options {
             host_pid: self.pid.unwrap_or(false),
             host_uts,
             host_ipc: self.ipc.unwrap_or(false),
+            own_users: self.userns.unwrap_or(false),
+            ids: None,
             limits: self.limits()?,
         })
     }

@@ -246,7 +246,7 @@ fn shared(host: &HostConfig) -> Value {
         "Annotations": host.annotations,
         "UTSMode": if host.host_uts { "host" } else { "" },
         "IpcMode": if host.host_ipc { "host" } else { "private" },
-        "UsernsMode": "",
+        "UsernsMode": if host.ids.is_some() { "private" } else { "" },
         "PidMode": if host.host_pid { "host" } else { "" },
         "CgroupnsMode": "private",
     })

@@ -346,3 +346,116 @@ services:
     assert_eq!(env.bld(["images", "-q"]).ok().stdout.lines().count(), 1);
     env.assert_nothing_left();
 }
+
+#[test]
+fn what_a_command_line_can_say_a_service_can_say() {
+    const SHARING: &str = r#"
+services:
+  base:
+    image: busybox
+    container_name: the-base
+    command: sh -c 'echo shared > /data/file; exec sleep 1000'
+    stop_signal: SIGKILL
+    volumes: [/data]
+    annotations: {org.example.note: kept}
+    domainname: example.org
+    group_add: [bin, 4000]
+    label_file: ./labels
+    cpu_period: 50ms
+    cpu_quota: 25000
+    cpuset: "0"
+    mem_limit: 64m
+    memswap_limit: 80m
+    uts: ""
+    userns_mode: host
+    blkio_config:
+      device_read_bps: [{path: /dev/zero, rate: 1mb}]
+  near:
+    image: busybox
+    command: sleep 1000
+    stop_signal: SIGKILL
+    network_mode: "service:base"
+    volumes_from: ["base:ro"]
+    ipc: host
+    pid: host
+"#;
+    let env = env();
+    env.write(
+        "app/compose.yaml",
+        SHARING.replace(
+            "    blkio_config:\n      device_read_bps: [{path: /dev/zero, rate: 1mb}]\n",
+            "",
+        ),
+    );
+    env.write("app/labels", "from=file\n");
+    let up = compose(&env, &["up", "-d"]).expect_code(0);
+    assert!(!up.stderr.contains("has no effect"), "{up}");
+    let seen = |name: &str, path: &str| {
+        let format = format!("{{{{{path}}}}}");
+        env.bld(["inspect", "-f", &format, name]).ok().text().to_owned()
+    };
+    let host = |path: &str| seen("the-base", &format!(".HostConfig.{path}"));
+    assert_eq!(host("Annotations"), "map[org.example.note:kept]");
+    assert_eq!(host("GroupAdd"), "[bin 4000]");
+    assert_eq!(host("CpuPeriod") + " " + &host("CpuQuota"), "50000 25000");
+    assert_eq!(host("CpusetCpus"), "0");
+    assert_eq!(host("MemorySwap"), (80 << 20).to_string());
+    assert_eq!(seen("the-base", ".Config.Domainname"), "example.org");
+    assert_eq!(seen("the-base", "index .Config.Labels \"from\""), "file");
+
+    let inside = |command: &str| compose(&env, &["exec", "-T", "near", "sh", "-c", command]);
+    assert_eq!(inside("cat /data/file").stdout, "shared\n");
+    assert_ne!(inside("touch /data/other").code, 0, "it is read-only");
+    let own = std::fs::read_link("/proc/self/ns/pid").unwrap();
+    assert_eq!(inside("readlink /proc/self/ns/pid").stdout.trim(), own.to_str().unwrap());
+    // Who shares something comes after those whose it is.
+    let order = compose(&env, &["config"]).expect_code(0).stdout;
+    assert!(order.contains("depends_on"), "{order}");
+    let _ = compose(&env, &["down", "-v", "-t", "0"]).expect_code(0);
+
+    // A device that is none of blocks is told by its name: the key has arrived.
+    env.write("app/compose.yaml", SHARING);
+    let refused = compose(&env, &["up", "-d"]);
+    assert!(refused.code != 0 && refused.stderr.contains("/dev/zero"), "{refused}");
+    let _ = compose(&env, &["down", "-v", "-t", "0"]).expect_code(0);
+    env.assert_nothing_left();
+}
+
+#[test]
+fn files_are_watched_while_logs_are_shown() {
+    const WATCHED: &str = r"
+services:
+  web:
+    build:
+      context: ./web
+      dockerfile_inline: |
+        FROM busybox
+        COPY . /app
+    command: sh -c 'cat /app/text; exec sleep 1000'
+    stop_signal: SIGKILL
+    develop: {watch: [{action: rebuild, path: ./web}]}
+";
+    let env = env();
+    env.write("app/compose.yaml", WATCHED);
+    env.write("app/web/text", "first\n");
+    let file = env.path("app/compose.yaml").display().to_string();
+    let refused = compose(&env, &["up", "--watch", "-d"]);
+    assert!(refused.code != 0 && refused.stderr.contains("--watch"), "{refused}");
+    let mut up = env.terminal(&format!("compose -f {file} up --watch"));
+    up.wait_for("first");
+    for _ in 0..200 {
+        if up.shown().contains("Watch enabled") {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    env.write("app/web/text", "second\n");
+    up.wait_for("successfully built");
+    up.wait_for("second");
+    up.type_in("\x03");
+    up.wait_for("Stopped");
+    let (code, _) = up.end();
+    assert_eq!(code, 130);
+    let _ = compose(&env, &["down", "--rmi", "local"]).expect_code(0);
+    env.assert_nothing_left();
+}

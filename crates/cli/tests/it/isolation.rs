@@ -268,3 +268,58 @@ fn other_networks_are_out_of_reach() {
     env.bld(["network", "rm", "left", "right"]).ok();
     env.assert_nothing_left();
 }
+
+#[test]
+fn whoever_is_root_in_a_user_namespace_is_nobody_on_the_host() {
+    let env = env();
+    let dir = env.path("bound");
+    std::fs::create_dir(&dir).unwrap();
+    let bound = format!("{}:/bound", dir.display());
+    let words = ["run", "-d", "--userns", "private", "--name", "own", "-v", "data:/data"];
+    let run = env.bld(words).args(["-v", &bound, "--tmpfs", "/t:uid=7", "-w", "/made/here"]);
+    run.args(["busybox", "sleep", "1000"]).ok();
+    let pid = env.bld(["inspect", "-f", "{{.State.Pid}}", "own"]).ok();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", pid.text())).unwrap();
+    let uid = status.lines().find_map(|line| line.strip_prefix("Uid:\t")).unwrap();
+    let uid: u32 = uid.split('\t').next().unwrap().parse().unwrap();
+    assert!(uid >= 0x8_0000, "{status}");
+
+    let inside = |command: &str| env.bld(["exec", "own", "sh", "-c", command]).run();
+    assert_eq!(inside("id -u; cat /proc/1/status | grep ^Uid").stdout, "0\nUid:\t0\t0\t0\t0\n");
+    // Owners are what they are elsewhere: of the image, of what is made, of volumes.
+    let owners = "touch /mine /data/mine && chown 33:33 /mine /data/mine && \
+                  stat -c %u / /bin/busybox /mine /data/mine /made/here /t /dev /etc/hosts";
+    assert_eq!(inside(owners).stdout, "0\n0\n33\n33\n0\n7\n0\n0\n");
+    let volume = env.bld(["volume", "inspect", "-f", "{{.Mountpoint}}", "data"]).ok();
+    let mine = std::fs::metadata(std::path::Path::new(volume.text()).join("mine")).unwrap();
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&mine), 33);
+    assert_ne!(inside("touch /bound/file").code, 0, "it is the host's");
+    assert_ne!(inside("mknod /null c 1 3 && echo > /null").code, 0);
+    assert_eq!(inside("echo > /dev/null && ls /sys/class/net").stdout, "eth0\nlo\n");
+    assert_eq!(inside("ip link set eth0 down").code, 1, "the network is not its own");
+    assert_eq!(env.bld(["exec", "-u", "nobody", "own", "id", "-u"]).ok().text(), "65534");
+    assert_eq!(env.bld(["exec", "-t", "own", "tty"]).ok().text(), "/dev/pts/0");
+
+    env.bld(["commit", "own", "made"]).ok();
+    let seen = env.bld(["run", "--rm", "--network", "none", "made", "stat", "-c", "%u", "/mine"]);
+    assert_eq!(seen.ok().text(), "33");
+    env.bld(["restart", "-t", "0", "own"]).ok();
+    assert_eq!(inside("stat -c %u /mine").stdout, "33\n");
+    let shown = env.bld(["inspect", "-f", "{{.HostConfig.UsernsMode}}", "own"]).ok();
+    assert_eq!(shown.text(), "private");
+    // Another one has other ids.
+    let other =
+        env.bld(["run", "--rm", "--userns", "auto", "busybox", "cat", "/proc/self/uid_map"]);
+    assert!(!other.ok().stdout.contains(&uid.to_string()));
+    for (flags, what) in [
+        (&["--privileged"][..], "privileged mode is incompatible with user namespaces"),
+        (&["--pid", "host"], "cannot share the host's PID namespace"),
+        (&["--network", "host"], "cannot share the host's network namespace"),
+    ] {
+        let run = ["run", "--rm", "--userns", "private"];
+        let _ = env.bld(run).args(flags).args(["busybox", "true"]).run().expect_text(what);
+    }
+    env.bld(["rm", "-f", "-v", "own"]).ok();
+    env.bld(["volume", "rm", "data"]).ok();
+    env.assert_nothing_left();
+}

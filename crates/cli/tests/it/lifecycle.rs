@@ -144,3 +144,25 @@ fn commands_are_executed_in_a_running_container() {
     env.bld(["rm", "web"]).ok();
     env.assert_nothing_left();
 }
+
+#[test]
+fn holding_a_container_takes_little_memory() {
+    let env = env();
+    let id = env.bld(["run", "-d", "--name", "web", "busybox", "sleep", "1000"]).ok();
+    let status = format!("/proc/{}/status", monitor(id.text()));
+    let kilobytes = |name: &str| {
+        let status = std::fs::read_to_string(&status).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.split_whitespace().next().unwrap().parse::<u64>().unwrap()
+    };
+    // What starting took is let go of: most of the program, of which the kernel brings back what is
+    // executed while waiting, in pieces as large as it has them.
+    let most = kilobytes("VmHWM:");
+    until(|| kilobytes("VmRSS:") < most / 2);
+    assert!(kilobytes("RssAnon:") < 3_000_000 / 1024);
+    // And the rest comes back when it is needed.
+    env.bld(["exec", "web", "true"]).ok();
+    env.bld(["stop", "-t", "0", "web"]).ok();
+    assert_eq!(field(&env, "web", ".State.ExitCode"), "137");
+    env.bld(["rm", "web"]).ok();
+}

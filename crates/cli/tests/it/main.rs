@@ -47,6 +47,7 @@ mod platforms;
 mod policy;
 mod remote;
 mod reproducible;
+mod rootless;
 mod sbom;
 mod schemas;
 mod scripts;

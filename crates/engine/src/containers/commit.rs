@@ -45,9 +45,13 @@ impl Engine {
             .container_upper(&container.id)?
             .ok_or_else(|| EngineError::NoSuchContainer { name: request.container.clone() })?;
 
-        let pause = request.pause && container.state.status == Status::Running;
+        let mut pause = request.pause && container.state.status == Status::Running;
         if pause {
-            self.pause_container(&container.id)?;
+            match self.pause_container(&container.id) {
+                // What can't be stopped changes meanwhile, as it does without pausing.
+                Err(EngineError::NoGroup { .. }) => pause = false,
+                paused => paused?,
+            }
         }
         let task = events.task(format!("committing {}", container.short_id()));
         let copied = task.finish(copy_layer(store, Some(parent), &upper, &TarOptions::default()));

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use bld_event::Events;
 use bld_layer::View;
 use bld_oci::{ContainerConfig, Digest, Healthcheck, Platform};
+use bld_sandbox::Ids;
 use bld_store::{ImageRecord, Store, StoreError};
 use rustix::system::uname;
 
@@ -57,6 +58,13 @@ pub struct CreateRequest {
 }
 
 /// What a container is made from.
+/// Where the ids begin that are given to containers with a user namespace of their own, how many each
+/// gets, and for how many containers they are: where systemd-nspawn looks for such ids, too, which
+/// account tools leave alone. See <https://systemd.io/UIDS-GIDS/>.
+const FIRST_ID: u32 = 0x0008_0000;
+const IDS: u32 = 0x0001_0000;
+const BLOCKS: u32 = (0x6fff_0000 - FIRST_ID) / IDS;
+
 enum Base {
     Image(ImageRecord),
     Step(Box<BuildStep>),
@@ -131,6 +139,9 @@ impl Engine {
             config,
             id,
         };
+        if container.host.own_users {
+            container.host.ids = Some(self.free_ids(&container)?);
+        }
         self.choose_networks(&mut container, request)?;
         if container.host.hostname.is_empty() {
             container.host.hostname = match container.host.network {
@@ -155,6 +166,18 @@ impl Engine {
                 Err(error)
             }
         }
+    }
+
+    /// Ids of the host that no other container has.
+    fn free_ids(&self, container: &Container) -> Result<(u32, u32)> {
+        let taken: Vec<u32> =
+            self.all_containers()?.iter().filter_map(|other| Some(other.host.ids?.0)).collect();
+        // By chance, so that two that are made at the same time do not choose the same.
+        let start = u32::from_str_radix(container.id.get(..8).unwrap_or_default(), 16).unwrap_or(0);
+        let block = |n: u32| FIRST_ID + (start.wrapping_add(n) % BLOCKS) * IDS;
+        let free = (0..BLOCKS).map(block).find(|first| !taken.contains(first));
+        let none = || EngineError::Invalid { what: "all ids are in use by containers".to_owned() };
+        Ok((free.ok_or_else(none)?, IDS))
     }
 
     /// Finds the networks a container is to be on.
@@ -344,6 +367,9 @@ fn check(request: &CreateRequest) -> Result<()> {
         return invalid("Range of blkio weight is from 10 to 1000");
     }
     LogBound::of(&request.host)?;
+    if let Some(what) = refused_with_users(&request.host) {
+        return invalid(what);
+    }
     if let Some(signal) = &request.stop_signal
         && bld_sandbox::signal_number(signal).is_none()
     {
@@ -355,6 +381,29 @@ fn check(request: &CreateRequest) -> Result<()> {
         )),
         _ => Ok(()),
     }
+}
+
+/// What does not go together with a user namespace of its own: nothing, where there is none.
+fn refused_with_users(host: &HostConfig) -> Option<&'static str> {
+    let rules = [
+        (host.privileged, "privileged mode is incompatible with user namespaces"),
+        (host.host_pid, "cannot share the host's PID namespace when user namespaces are enabled"),
+        (
+            host.network == NetworkMode::Host,
+            "cannot share the host's network namespace when user namespaces are enabled",
+        ),
+        (
+            host.host_ipc || host.host_uts,
+            "cannot share the host's namespaces when user namespaces are enabled",
+        ),
+        (
+            !Ids::own().are_all(),
+            "only root can give a container a user namespace of its own: those of an ordinary user share \
+             theirs",
+        ),
+    ];
+    let broken = rules.into_iter().find(|(broken, _)| *broken && host.own_users);
+    broken.map(|(_, what)| what)
 }
 
 /// The image's configuration with what was asked for.

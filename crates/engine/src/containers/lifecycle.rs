@@ -5,7 +5,6 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use bld_sandbox::cgroup::Cgroup;
 use bld_sandbox::signal_number;
 use bld_store::StoreError;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -249,11 +248,9 @@ impl Engine {
 
 /// Stops everything in a running container, or lets it run again.
 fn freeze(container: &Container, frozen: bool) -> Result<()> {
-    let gone = || EngineError::NotRunning { container: container.id.clone() };
-    let pid = container.state.process.filter(|process| process.is_alive()).ok_or_else(gone)?.pid;
-    let failed = |source| EngineError::Cgroup { source };
-    let group = Cgroup::of(pid).map_err(failed)?.ok_or_else(gone)?;
-    if frozen { group.freeze() } else { group.thaw() }.map_err(failed)
+    let group = container.cgroup()?;
+    let done = if frozen { group.freeze() } else { group.thaw() };
+    done.map_err(|source| EngineError::Cgroup { source })
 }
 
 /// Lets a paused container hear its signals.

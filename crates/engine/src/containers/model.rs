@@ -159,6 +159,10 @@ pub struct HostConfig {
     pub host_uts: bool,
     /// It shares memory, semaphores and message queues with the host.
     pub host_ipc: bool,
+    /// It has a user namespace of its own.
+    pub own_users: bool,
+    /// The ids of the host that are its own then: the first, which is its root's, and how many.
+    pub ids: Option<(u32, u32)>,
     /// Adjustment of the score by which the kernel chooses whom to kill for lack of memory.
     pub oom_score_adj: Option<i32>,
     /// Limits of its control group.

@@ -7,7 +7,7 @@ use bld_oci::Digest;
 use bld_sandbox::cgroup::{IoKind, IoRate};
 use bld_sandbox::{
     Account, Capabilities, CgroupSpec, Device, Limits as CgroupLimits, MountKind, Resource, Rlimit,
-    Root, Seccomp, Spec, Stdio, lookup_user,
+    Root, Seccomp, Shift, Spec, Stdio, lookup_user,
 };
 
 use super::create::set_env;
@@ -91,7 +91,7 @@ impl Engine {
                 name: cgroup_name(&container.id),
                 parent: None,
                 within: None,
-                limits: limits(&host.limits),
+                limits: limits(&host.limits).within_rights().0,
                 accounting: held.is_counted,
             }),
             stdio,
@@ -100,6 +100,7 @@ impl Engine {
             init: host.init,
             caller_stays: true,
             oom_score_adj: host.oom_score_adj,
+            ids: host.ids.map(|(first, count)| Shift { first, count }),
             ..Spec::new(root, container.command())
         })
     }
@@ -112,12 +113,14 @@ impl Engine {
                 read_only,
                 recursive: !shallow,
                 propagation: propagation(*wanted),
+                own: false,
             },
             MountSource::Volume { name, .. } => MountKind::Bind {
                 source: self.volume(name)?.data,
                 read_only,
                 recursive: true,
                 propagation: bld_sandbox::Propagation::Private,
+                own: true,
             },
             MountSource::Tmpfs { size, mode, owner: (uid, gid), exec } => MountKind::Tmpfs {
                 size: *size,
@@ -248,6 +251,11 @@ fn rate(rate: &super::model::IoRate) -> IoRate {
         super::model::IoKind::Writes => IoKind::Writes,
     };
     IoRate { device: rate.device.clone(), kind, rate: rate.rate }
+}
+
+/// What of `limits` is not set, as an ordinary user was not handed the control groups for it.
+pub fn without_rights(wanted: &Limits) -> Vec<&'static str> {
+    limits(wanted).within_rights().1
 }
 
 /// What the sandbox is told of limits.

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Instant;
 
 use super::model::Container;
-use crate::{Engine, EngineError, Result};
+use crate::{Engine, Result};
 
 /// What a container uses, since its start or right now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,11 +51,9 @@ impl Usage {
 impl Engine {
     /// What a running container uses.
     pub fn container_usage(&self, container: &Container) -> Result<Usage> {
-        let group = container.cgroup()?;
-        let stats = group.stats();
+        let stats = container.used()?;
         let total = total_memory();
-        let stopped = || EngineError::NotRunning { container: container.id.clone() };
-        let pid = container.state.process.ok_or_else(stopped)?.pid;
+        let pid = container.first_process()?;
         let (received, sent) = if container.host.network.is_bridged() {
             traffic(&fs::read_to_string(format!("/proc/{pid}/net/dev")).unwrap_or_default())
         } else {

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 
 use bld_event::Stream;
-use bld_sandbox::{ExitStatus, Process, Stdio};
-use rustix::event::{PollFd, PollFlags, poll};
+use bld_sandbox::{ExitStatus, Process, Stdio, memory};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::termios::{Winsize, tcsetwinsize};
 
@@ -117,6 +117,9 @@ pub(crate) fn attended(
     Ok(Exit { code: status.code, oom_killed: status.oom_killed })
 }
 
+/// Whoever has had nothing to do for so long may have nothing to do for days.
+const IDLE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
 /// The threads that carry a process's streams.
 pub(super) struct Relays {
     outputs: Vec<JoinHandle<()>>,
@@ -142,6 +145,7 @@ impl Relays {
         refresh: &mut dyn FnMut(),
     ) -> Result<ExitStatus> {
         let failed = |source| EngineError::Start { source };
+        let mut patience = Some(IDLE);
         loop {
             let (ended, asked) = {
                 let mut fds = vec![
@@ -149,10 +153,16 @@ impl Relays {
                     PollFd::from_borrowed_fd(control.bell(), PollFlags::IN),
                 ];
                 fds.extend(post.iter().flat_map(|post| post.poll_fds()));
-                match poll(&mut fds, None) {
+                match poll(&mut fds, patience.as_ref()) {
                     Err(rustix::io::Errno::INTR) => continue,
+                    Ok(0) => {
+                        memory::let_go();
+                        patience = None;
+                        continue;
+                    }
                     other => other.at("wait for", "the container")?,
                 };
+                patience = Some(IDLE);
                 let asked = fds[2..].iter().any(|fd| !fd.revents().is_empty());
                 (!fds[0].revents().is_empty(), asked)
             };

@@ -3,9 +3,6 @@
 use std::collections::HashSet;
 use std::process::Command;
 
-use bld_sandbox::cgroup::Cgroup;
-
-use super::model::Container;
 use crate::error::IoContext as _;
 use crate::{Engine, EngineError, Result};
 
@@ -18,23 +15,13 @@ pub struct Processes {
     pub rows: Vec<Vec<String>>,
 }
 
-impl Container {
-    /// The control group of a container that runs.
-    pub(super) fn cgroup(&self) -> Result<Cgroup> {
-        let stopped = || EngineError::NotRunning { container: self.id.clone() };
-        let process = self.state.process.filter(|p| self.state.is_running() && p.is_alive());
-        let pid = process.ok_or_else(stopped)?.pid;
-        Cgroup::of(pid).map_err(|source| EngineError::Cgroup { source })?.ok_or_else(stopped)
-    }
-}
-
 impl Engine {
     /// The processes of a running container, by the columns that the arguments `args` of ps(1) choose;
     /// those of `ps -ef` when there are none.
     pub fn container_processes(&self, name: &str, args: &[String]) -> Result<Processes> {
         let container = self.find_container(name)?;
-        let group = container.cgroup()?;
-        let pids: HashSet<String> = group.processes().iter().map(ToString::to_string).collect();
+        let pids: HashSet<String> =
+            container.processes()?.iter().map(ToString::to_string).collect();
         let list = pids.iter().cloned().collect::<Vec<_>>().join(",");
         let standard = ["-ef".to_owned()];
         let args = if args.is_empty() { standard.as_slice() } else { args };

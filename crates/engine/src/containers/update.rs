@@ -46,10 +46,7 @@ impl Engine {
         let changes = changes(&limits, request);
         if container.state.is_running() && changes != CgroupLimits::default() {
             let mut group = container.cgroup()?;
-            let process = container.state.process;
-            let pid = process
-                .ok_or_else(|| EngineError::NotRunning { container: container.id.clone() })?
-                .pid;
+            let pid = container.first_process()?;
             group
                 .extend(pid, &changes)
                 .and_then(|()| group.set_limits(&changes))

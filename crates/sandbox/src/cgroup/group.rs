@@ -32,8 +32,8 @@ impl Cgroup {
     /// # Errors
     /// A limit that no mounted hierarchy can set, or the kernel's refusal. Nothing is left then.
     pub fn create(spec: &CgroupSpec) -> Result<Self, CgroupError> {
-        let hierarchies =
-            Hierarchies::get().map_err(file::error("find", Path::new("/proc/self/mountinfo")))?;
+        let hierarchies = Hierarchies::usable()
+            .map_err(file::error("find", Path::new("/proc/self/mountinfo")))?;
         Self::create_in(hierarchies, spec)
     }
 
@@ -59,7 +59,7 @@ impl Cgroup {
         spec: &CgroupSpec,
         name: &str,
     ) -> Result<(), CgroupError> {
-        let hybrid = !hierarchies.v1.is_empty();
+        let hybrid = hierarchies.is_hybrid;
         if let Some(hierarchy) = &hierarchies.unified {
             let within = spec.within.as_ref().and_then(|group| group.unified.as_deref());
             let parent = match within.and_then(|dir| dir.strip_prefix(&hierarchy.mount).ok()) {
@@ -82,7 +82,7 @@ impl Cgroup {
     /// There is no such process.
     pub fn of(pid: i32) -> Result<Option<Self>, CgroupError> {
         let path = PathBuf::from(format!("/proc/{pid}/cgroup"));
-        let groups = Hierarchies::get()
+        let groups = Hierarchies::usable()
             .and_then(|all| all.groups_of(pid))
             .map_err(file::error("read", &path))?;
         let mut found = Self { unified: None, v1: Vec::new() };
@@ -102,6 +102,11 @@ impl Cgroup {
     /// One directory of whichever hierarchy, for killing and removing.
     pub(super) fn at(dir: PathBuf) -> Self {
         Self { unified: Some(dir), v1: Vec::new() }
+    }
+
+    /// Whether it is in no hierarchy: an ordinary user may have none to make groups in.
+    pub fn is_nowhere(&self) -> bool {
+        self.dirs().next().is_none()
     }
 
     fn dirs(&self) -> impl Iterator<Item = &PathBuf> {
@@ -219,9 +224,9 @@ impl Cgroup {
     /// # Errors
     /// A limit that no mounted hierarchy can set, or the kernel's refusal.
     pub fn extend(&mut self, pid: i32, limits: &Limits) -> Result<(), CgroupError> {
-        let hierarchies =
-            Hierarchies::get().map_err(file::error("find", Path::new("/proc/self/mountinfo")))?;
-        if hierarchies.v1.is_empty() {
+        let hierarchies = Hierarchies::usable()
+            .map_err(file::error("find", Path::new("/proc/self/mountinfo")))?;
+        if !hierarchies.is_hybrid {
             return match (&hierarchies.unified, &self.unified) {
                 (Some(hierarchy), Some(dir)) => v2::extend(hierarchy, dir, limits),
                 _ => Ok(()),
@@ -395,7 +400,7 @@ impl Cgroup {
     /// Where somebody else may have taken the group to, by [`extend`](Self::extend).
     fn extensions(&self) -> Vec<PathBuf> {
         let (Ok(hierarchies), Some(name)) =
-            (Hierarchies::get(), self.dirs().find_map(|dir| dir.file_name()))
+            (Hierarchies::usable(), self.dirs().find_map(|dir| dir.file_name()))
         else {
             return Vec::new();
         };
@@ -472,12 +477,12 @@ mod tests {
 
     #[test]
     fn the_systems_set_up() {
-        use_everything(&set_up(Hierarchies::get().unwrap(), "own"));
+        use_everything(&set_up(Hierarchies::usable().unwrap(), "own"));
     }
 
     #[test]
     fn without_v2() {
-        let hierarchies = Hierarchies { unified: None, v1: Hierarchies::get().unwrap().v1.clone() };
+        let hierarchies = Hierarchies { unified: None, ..Hierarchies::usable().unwrap().clone() };
         if hierarchies.v1.contains_key("freezer") {
             let group = set_up(&hierarchies, "v1");
             for controller in ["pids", "freezer", "devices", "cpuacct", "memory"] {
@@ -490,8 +495,8 @@ mod tests {
     /// As if v2 were alone; where it has no controllers, those cannot be asked for.
     #[test]
     fn without_v1() {
-        let unified = Hierarchies::get().unwrap().unified.clone();
-        let hierarchies = Hierarchies { unified, v1: std::collections::BTreeMap::new() };
+        let unified = Hierarchies::usable().unwrap().unified.clone();
+        let hierarchies = Hierarchies { unified, ..Hierarchies::default() };
         let Some(unified) = &hierarchies.unified else { return };
         let spec =
             CgroupSpec { name: format!("unit-v2-{}", std::process::id()), ..CgroupSpec::default() };

@@ -6,6 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+
+use crate::ids::Ids;
+
 /// One mounted hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hierarchy {
@@ -23,6 +27,18 @@ impl Hierarchy {
         self.mount.join(group.trim_start_matches('/'))
     }
 
+    /// Whether this process may make the group that holds our groups, or groups in it.
+    fn is_ours(&self, unified: bool) -> bool {
+        let dir = self.dir(&parent_group(&self.own, unified));
+        let above = dir.parent().unwrap_or(&self.mount);
+        let nearest = if dir.exists() { &dir } else { above };
+        // A process moves between groups by the right to write to what holds both.
+        let door = above.join("cgroup.procs");
+        [nearest, &door]
+            .into_iter()
+            .all(|path| accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS).is_ok())
+    }
+
     /// The group, from the visible root, of a path as `/proc/PID/cgroup` has it.
     fn visible(root: &str, path: &str) -> String {
         let rest = path.strip_prefix(root.trim_end_matches('/')).unwrap_or(path);
@@ -37,9 +53,38 @@ pub(crate) struct Hierarchies {
     pub(crate) unified: Option<Hierarchy>,
     /// cgroup v1, by controller. Several controllers can share one.
     pub(crate) v1: BTreeMap<String, Hierarchy>,
+    /// Whether controllers belong to v1, be it to hierarchies that are not ours to use.
+    pub(crate) is_hybrid: bool,
 }
 
 impl Hierarchies {
+    /// Those in which this process may make groups. Root may everywhere.
+    pub(crate) fn usable() -> io::Result<&'static Self> {
+        static CACHE: OnceLock<Hierarchies> = OnceLock::new();
+        let all = Self::get()?;
+        if Ids::own().are_all() {
+            return Ok(all);
+        }
+        Ok(CACHE.get_or_init(|| {
+            let mut found = all.clone();
+            found.unified.take_if(|hierarchy| !hierarchy.is_ours(true));
+            found.v1.retain(|_, hierarchy| hierarchy.is_ours(false));
+            found
+        }))
+    }
+
+    /// Whether groups can have a controller.
+    pub(crate) fn has(&self, controller: &str) -> bool {
+        let offered = |hierarchy: &Hierarchy| {
+            let dir = hierarchy.dir(&parent_group(&hierarchy.own, true));
+            let above = dir.parent().unwrap_or(&hierarchy.mount);
+            fs::read_to_string(above.join("cgroup.controllers"))
+                .is_ok_and(|text| text.split_whitespace().any(|name| name == controller))
+        };
+        self.v1.contains_key(controller)
+            || (!self.is_hybrid && self.unified.as_ref().is_some_and(offered))
+    }
+
     /// Those of this process, read once: they do not change while a system runs.
     pub(crate) fn get() -> io::Result<&'static Self> {
         static CACHE: OnceLock<Hierarchies> = OnceLock::new();
@@ -73,6 +118,7 @@ impl Hierarchies {
                 }
                 "cgroup" => {
                     for controller in right.get(2).unwrap_or(&"").split(',') {
+                        found.is_hybrid = true;
                         if let Some(own) = group_of(groups, controller)
                             && !found.v1.contains_key(controller)
                         {
@@ -145,6 +191,7 @@ mod tests {
     fn hybrid() {
         let groups = "9:name=systemd:/\n4:memory:/outer/inner\n1:cpu,cpuacct:/\n0::/\n";
         let all = Hierarchies::parse(HYBRID, groups);
+        assert!(all.is_hybrid);
         assert_eq!(all.v1["memory"].mount, Path::new("/sys/fs/cgroup/memory"));
         assert_eq!(all.v1["memory"].own, "/outer/inner");
         assert_eq!(all.v1["cpu"], all.v1["cpuacct"]);

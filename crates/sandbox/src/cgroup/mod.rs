@@ -3,7 +3,8 @@
 //! Three set-ups exist and all work: *unified* (v2 alone), *legacy* (v1 alone), and *hybrid* (v1
 //! with the controllers, v2 beside it without any). Wherever v2 is mounted, every container gets a
 //! group in it: a process can be born in it (`CLONE_INTO_CGROUP`), it is killed and frozen as one,
-//! and device access is controlled there. v1 groups are added only for what is asked of them.
+//! and device access is controlled there. v1 groups are added only for what is asked of them. An
+//! ordinary user has groups in those hierarchies only that were handed to him ("delegated").
 //!
 //! A group is named `NAME@PID.STARTTIME` after the process that made it, so that [`sweep()`] can
 //! tell leftovers of a killed process from groups in use, without any record elsewhere.
@@ -25,6 +26,8 @@ pub use io::{IoKind, IoRate, weighs_io};
 pub use sweep::sweep;
 
 use std::path::PathBuf;
+
+use crate::ids::Ids;
 
 /// Microseconds in a period of processor time unless told otherwise.
 const DEFAULT_PERIOD: u64 = 100_000;
@@ -88,6 +91,37 @@ impl Limits {
 
     fn wants_io(&self) -> bool {
         self.io_weight.is_some() || !self.io_rates.is_empty()
+    }
+
+    /// What of it this process may limit, and the names of the rest. Root may limit all of it: what is
+    /// missing then is an error of [`Cgroup::create`].
+    pub fn within_rights(mut self) -> (Self, Vec<&'static str>) {
+        if Ids::own().are_all() {
+            return (self, Vec::new());
+        }
+        let can = |controller| Hierarchies::usable().is_ok_and(|all| all.has(controller));
+        let mut left_out = Vec::new();
+        if self.wants_memory() && !can("memory") {
+            (self.memory, self.memory_swap, self.memory_reservation) = (None, None, None);
+            left_out.push("memory limit capabilities");
+        }
+        if self.pids.is_some() && !can("pids") {
+            self.pids = None;
+            left_out.push("pids limit capabilities");
+        }
+        if self.wants_cpu() && !can("cpu") {
+            (self.cpu_quota, self.cpu_period, self.cpu_shares) = (None, None, None);
+            left_out.push("CPU CFS scheduler");
+        }
+        if self.wants_cpuset() && !can("cpuset") {
+            (self.cpuset_cpus, self.cpuset_mems) = (None, None);
+            left_out.push("cpuset");
+        }
+        if self.wants_io() && !(can("blkio") || can("io")) {
+            (self.io_weight, self.io_rates) = (None, Vec::new());
+            left_out.push("Block I/O limits");
+        }
+        (self, left_out)
     }
 
     /// Docker's `--cpus`: so many processors' worth of time.

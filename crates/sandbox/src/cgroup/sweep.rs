@@ -51,7 +51,8 @@ fn start_time(pid: u32) -> Option<u64> {
 /// # Errors
 /// The hierarchies are not known. Groups that resist are left for the next sweep.
 pub fn sweep(prefix: &str, parent: Option<&str>) -> Result<usize, CgroupError> {
-    let all = Hierarchies::get().map_err(file::error("find", Path::new("/proc/self/mountinfo")))?;
+    let all =
+        Hierarchies::usable().map_err(file::error("find", Path::new("/proc/self/mountinfo")))?;
     let parent = |h: &Hierarchy, unified| match parent {
         Some(parent) => h.dir(parent),
         None => h.dir(&parent_group(&h.own, unified)),

@@ -22,6 +22,7 @@ use rustix::io::Errno;
 use self::report::At;
 use crate::plan::{Build, Entry, Plan};
 use crate::sys;
+use crate::user_namespace::become_root;
 
 /// Descriptors that are left when all others are closed, besides the standard streams.
 const REPORT: RawFd = 3;
@@ -45,6 +46,13 @@ pub(crate) extern "C" fn main(plan: *const c_void) -> ! {
 }
 
 fn run(plan: &Plan, report: &mut RawFd) -> Result<Infallible, Failure> {
+    if let Some((born, told)) = &plan.birth {
+        let mut given = [0];
+        let heard = rustix::io::write(born, b"!")
+            .and_then(|_| rustix::io::read(told, &mut given))
+            .and_then(|_| if given == [1] { Ok(()) } else { Err(Errno::PERM) });
+        heard.and_then(|()| become_root()).at(Step::UserNamespace)?;
+    }
     if let Some(parent) = plan.parent {
         restrict::die_with_parent(parent)?;
     }
@@ -67,7 +75,8 @@ fn run(plan: &Plan, report: &mut RawFd) -> Result<Infallible, Failure> {
                 | libc::CLONE_NEWIPC
                 | libc::CLONE_NEWUTS
                 | libc::CLONE_NEWNET
-                | libc::CLONE_NEWCGROUP;
+                | libc::CLONE_NEWCGROUP
+                | if plan.joins_users { libc::CLONE_NEWUSER } else { 0 };
             sys::enter_namespaces(container, kinds).at(Step::EnterContainer)?;
             None
         }

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Step {
+    UserNamespace,
     DieWithParent,
     JoinCgroup,
     CgroupNamespace,
@@ -50,7 +51,8 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 34] = [
+    const ALL: [Self; 35] = [
+        Self::UserNamespace,
         Self::DieWithParent,
         Self::JoinCgroup,
         Self::CgroupNamespace,
@@ -90,6 +92,7 @@ impl Step {
     /// What was attempted, as a verb phrase.
     pub(crate) fn describe(self) -> &'static str {
         match self {
+            Self::UserNamespace => "make a user namespace",
             Self::DieWithParent => "tie the container to the calling process",
             Self::JoinCgroup => "join the control group",
             Self::CgroupNamespace => "make a cgroup namespace",

@@ -103,7 +103,9 @@ pub(super) fn drop_rights(plan: &Plan) -> Result<(), Failure> {
     // rustix's `thread` calls are the kernel's own, for this thread alone; those of the C library
     // would go looking for the parent's other threads.
     let gid = Gid::from_raw(plan.user.gid);
-    sys::set_groups(&plan.user.groups).at(Step::Groups)?;
+    if plan.sets_groups {
+        sys::set_groups(&plan.user.groups).at(Step::Groups)?;
+    }
     set_thread_res_gid(gid, gid, gid).at(Step::Groups)?;
 
     // Installing a filter needs CAP_SYS_ADMIN, unless no new privileges can be had anyway.

@@ -18,6 +18,7 @@ use rustix::termios::Winsize;
 use super::fs::{FsError, NewFs, clone_of, open_path};
 use super::{Attachment, Place, Source};
 use crate::cgroup::{DeviceKind, DeviceRule, MKNOD, READ, WRITE};
+use crate::ids::{Ids, Shift};
 use crate::spec::Device;
 
 /// What keeps the container from devices it was not given.
@@ -60,6 +61,9 @@ const LINKS: [(&CStr, &CStr); 6] = [
     (c"/proc/kcore", c"core"),
     (c"pts/ptmx", c"ptmx"),
 ];
+
+/// The group of terminals.
+const TTY: u32 = 5;
 
 const PLACE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
@@ -152,12 +156,15 @@ fn copy_nodes(entries: fs::ReadDir, dev: &OwnedFd) {
 }
 
 /// A new, empty instance of devpts, attached nowhere.
-pub(crate) fn devpts() -> Result<OwnedFd, FsError> {
+pub(crate) fn devpts(shift: Option<Shift>) -> Result<OwnedFd, FsError> {
     let fs = NewFs::open(c"devpts")?;
     fs.set(c"source", "devpts")?;
     fs.flag(c"newinstance")?;
-    for (key, value) in [(c"ptmxmode", "0666"), (c"mode", "0620"), (c"gid", "5")] {
+    for (key, value) in [(c"ptmxmode", "0666"), (c"mode", "0620")] {
         fs.set(key, value)?;
+    }
+    if Ids::own().has_group(TTY) {
+        fs.set(c"gid", shift.map_or(TTY, |shift| shift.outside(TTY)))?;
     }
     fs.mount(MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC)
 }

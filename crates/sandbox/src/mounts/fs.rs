@@ -8,8 +8,8 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen, open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_fd,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, open_tree,
 };
 
 use crate::spec::Propagation;
@@ -51,6 +51,11 @@ impl NewFs {
         fsconfig_set_string(&self.0, key, path).map_err(|e| self.error(e))
     }
 
+    /// Sets an open directory.
+    pub(crate) fn set_directory(&self, key: &CStr, dir: impl AsFd) -> Result<(), FsError> {
+        fsconfig_set_fd(&self.0, key, dir).map_err(|e| self.error(e))
+    }
+
     pub(crate) fn flag(&self, key: &CStr) -> Result<(), FsError> {
         fsconfig_set_flag(&self.0, key).map_err(|e| self.error(e))
     }
@@ -89,6 +94,27 @@ pub(crate) fn tmpfs(
         fs.set(key, value)?;
     }
     fs.mount(attributes)
+}
+
+/// A filesystem that needs to be told nothing.
+pub(crate) fn plain(kind: &CStr, attributes: MountAttrFlags) -> Result<OwnedFd, FsError> {
+    let fs = NewFs::open(kind)?;
+    fs.set(c"source", kind.to_string_lossy())?;
+    fs.mount(attributes)
+}
+
+/// Makes a mount that shows the network namespace `network`.
+pub(crate) fn in_network(
+    network: &OwnedFd,
+    make: impl FnOnce() -> Result<OwnedFd, FsError> + Send,
+) -> Result<OwnedFd, FsError> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            sys::enter_namespaces(network, libc::CLONE_NEWNET)?;
+            make()
+        });
+        thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread has ended").into()))
+    })
 }
 
 /// The same file or directory once more, as a mount of its own that shares no events with the

@@ -32,9 +32,10 @@ use rustix::fs::{
 use rustix::mount::MountAttrFlags;
 
 use self::fs::{FsError, clone_of, clone_with, open_path, tmpfs};
-use self::tree::{Missing, Tree};
+use self::tree::{FileOwner, Missing, Tree};
 use crate::error::SandboxError;
-use crate::spec::{Mount, MountKind, Root, Spec, Stdio};
+use crate::ids::{Ids, Shift};
+use crate::spec::{Mount, MountKind, Network, Root, Spec, Stdio};
 use crate::sys;
 
 /// One mount the child makes.
@@ -97,8 +98,12 @@ pub(crate) const WHOLE: &CStr = c"whole";
 ///
 /// # Errors
 /// The mount that failed. Mount points that were made by then are removed.
-pub(crate) fn prepare(spec: &Spec, control: DeviceControl) -> Result<Prepared, SandboxError> {
-    let mut builder = Builder::new(spec, control)?;
+pub(crate) fn prepare(
+    spec: &Spec,
+    control: DeviceControl,
+    users: Option<OwnedFd>,
+) -> Result<Prepared, SandboxError> {
+    let mut builder = Builder::new(spec, control, users)?;
     match builder.build(spec) {
         Ok(terminal) => builder.finish(spec, terminal),
         Err(e) => {
@@ -110,6 +115,9 @@ pub(crate) fn prepare(spec: &Spec, control: DeviceControl) -> Result<Prepared, S
 
 struct Builder {
     control: DeviceControl,
+    /// The container's users, where they are not the host's: as a namespace, and by number.
+    users: Option<OwnedFd>,
+    shift: Option<Shift>,
     root: Arc<OwnedFd>,
     scratch: Arc<OwnedFd>,
     dev: Arc<OwnedFd>,
@@ -128,9 +136,17 @@ fn failed<E: Into<FsError>>(what: &str, target: &str) -> impl FnOnce(E) -> Sandb
 }
 
 impl Builder {
-    fn new(spec: &Spec, control: DeviceControl) -> Result<Self, SandboxError> {
-        let root = overlay::mount(&spec.root, control.attribute())
+    fn new(
+        spec: &Spec,
+        control: DeviceControl,
+        users: Option<OwnedFd>,
+    ) -> Result<Self, SandboxError> {
+        // What overlayfs makes for itself belongs to whoever mounts it.
+        let owning = spec.ids.map(FileOwner::root_of).transpose();
+        let owning = owning.map_err(failed("root filesystem", "/"))?;
+        let root = overlay::mount(&spec.root, control.attribute(), users.as_ref())
             .map_err(failed("root filesystem", "/"))?;
+        drop(owning);
         let root = Arc::new(root);
         let stubs = match &spec.root {
             Root::Overlay { upper, .. } => {
@@ -138,15 +154,19 @@ impl Builder {
             }
             Root::ReadOnly { .. } | Root::Dir(_) => None,
         };
-        let options = [(c"mode", "0755"), (c"size", "65536k")];
+        let owner = spec.ids.map_or(0, |shift| shift.outside(0)).to_string();
+        let options =
+            [(c"mode", "0755"), (c"size", "65536k"), (c"uid", &*owner), (c"gid", &*owner)];
         let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
             | MountAttrFlags::MOUNT_ATTR_STRICTATIME
             | control.attribute();
         let dev = tmpfs(&options, attributes).map_err(failed("tmpfs", "/dev"))?;
-        let scratch = scratch().map_err(failed("tmpfs", "files"))?;
+        let scratch = scratch(&owner).map_err(failed("tmpfs", "files"))?;
         Ok(Self {
             control,
-            tree: Tree::new(Arc::clone(&root), stubs),
+            users,
+            shift: spec.ids,
+            tree: Tree::new(Arc::clone(&root), stubs, spec.ids),
             root,
             scratch: Arc::new(scratch),
             dev: Arc::new(dev),
@@ -158,9 +178,20 @@ impl Builder {
     fn build(&mut self, spec: &Spec) -> Result<Option<Terminal>, SandboxError> {
         let sys =
             if spec.privileged { HARMLESS } else { HARMLESS | MountAttrFlags::MOUNT_ATTR_RDONLY };
-        self.own(c"proc", "proc", "/proc", HARMLESS)?;
+        self.own(c"proc", "proc", "/proc", HARMLESS, spec.host_pid)?;
         let terminal = self.dev(spec)?;
-        self.own(c"sysfs", "sysfs", "/sys", sys)?;
+        match &spec.network {
+            Network::Namespace(network) if self.shift.is_some() => {
+                let mount = fs::in_network(network, || fs::plain(c"sysfs", sys));
+                let source = Source::Ready(mount.map_err(failed("sysfs", "/sys"))?.into());
+                let at = self.attach(source, "sysfs", "/sys", Missing::Directory)?;
+                Self::plain(&at, "sysfs", "/sys")?;
+            }
+            network => {
+                let is_hosts = matches!(network, Network::Host);
+                self.own(c"sysfs", "sysfs", "/sys", sys, is_hosts)?;
+            }
+        }
         cgroupfs::attach(sys, &mut self.attachments).map_err(failed("cgroup", "/sys/fs/cgroup"))?;
 
         let files = [
@@ -192,16 +223,30 @@ impl Builder {
         Ok(terminal)
     }
 
-    /// Attaches a filesystem of the container's own namespaces at a directory of its own.
+    /// The host's id of one of the container's.
+    fn outside(&self, id: u32) -> u32 {
+        self.shift.map_or(id, |shift| shift.outside(id))
+    }
+
+    /// Attaches a filesystem that shows the container's namespaces at a directory of its own. That of a
+    /// namespace that `is_hosts` can be mounted by the host's root only: others get the host's mount.
     fn own(
         &mut self,
         kind: &'static CStr,
         what: &'static str,
         target: &str,
         attributes: MountAttrFlags,
+        is_hosts: bool,
     ) -> Result<(), SandboxError> {
-        let options = vec![(c"source".to_owned(), Some(kind.to_owned()))];
-        let source = Source::New { kind, options, attributes };
+        let source = if is_hosts && !Ids::own().are_all() {
+            let mount = open_path(Path::new(target))
+                .map_err(FsError::from)
+                .and_then(|mount| clone_of(mount, attributes, true));
+            Source::Ready(mount.map_err(failed(what, target))?.into())
+        } else {
+            let options = vec![(c"source".to_owned(), Some(kind.to_owned()))];
+            Source::New { kind, options, attributes }
+        };
         let at = self.attach(source, what, target, Missing::Directory)?;
         Self::plain(&at, what, target)
     }
@@ -246,13 +291,16 @@ impl Builder {
         let source = Source::Ready(Arc::clone(&self.dev));
         let at = self.attach(source, "tmpfs", "/dev", Missing::Directory)?;
         Self::plain(&at, "tmpfs", "/dev")?;
+        let owning = self.shift.map(FileOwner::root_of).transpose();
+        let owning = owning.map_err(failed("devices", "/dev"))?;
         dev::fill(&self.dev, self.control, &mut self.attachments)
             .map_err(failed("devices", "/dev"))?;
+        drop(owning);
         if spec.privileged {
             dev::fill_with_host_devices(&self.dev);
         }
 
-        let pts = Arc::new(dev::devpts().map_err(failed("devpts", "/dev/pts"))?);
+        let pts = Arc::new(dev::devpts(self.shift).map_err(failed("devpts", "/dev/pts"))?);
         let source = Source::Ready(Arc::clone(&pts));
         self.attach(source, "devpts", "/dev/pts", Missing::Directory)?;
         let shm = if spec.host_ipc {
@@ -261,17 +309,25 @@ impl Builder {
                 .and_then(|shm| clone_of(shm, HARMLESS, false))
         } else {
             let size = spec.shm_size.to_string();
-            tmpfs(&[(c"source", "shm"), (c"mode", "1777"), (c"size", &size)], HARMLESS)
+            let owner = self.outside(0).to_string();
+            let options = [
+                (c"source", "shm"),
+                (c"mode", "1777"),
+                (c"size", &*size),
+                (c"uid", &*owner),
+                (c"gid", &*owner),
+            ];
+            tmpfs(&options, HARMLESS)
         };
         let shm = shm.map_err(failed("shm", "/dev/shm"))?;
         self.attach(Source::Ready(shm.into()), "shm", "/dev/shm", Missing::Directory)?;
-        self.own(c"mqueue", "mqueue", "/dev/mqueue", HARMLESS)?;
+        self.own(c"mqueue", "mqueue", "/dev/mqueue", HARMLESS, spec.host_ipc)?;
 
         let Stdio::Terminal { rows, columns } = spec.stdio else { return Ok(None) };
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let terminal = openat(&pts, c"ptmx", flags, Mode::empty())
             .map_err(io::Error::from)
-            .and_then(|ptmx| open_terminal(ptmx, rows, columns, spec.user.uid))
+            .and_then(|ptmx| open_terminal(ptmx, rows, columns, self.outside(spec.user.uid)))
             .map_err(failed("terminal", "/dev/pts"))?;
         let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
         let source = Source::Copy { dir: pts, name: terminal.name.clone(), attributes };
@@ -282,7 +338,7 @@ impl Builder {
     fn mount(&mut self, mount: &Mount) -> Result<(), SandboxError> {
         let target = &mount.target;
         match &mount.kind {
-            MountKind::Bind { source, read_only, recursive, propagation } => {
+            MountKind::Bind { source, read_only, recursive, propagation, own } => {
                 let mut attributes = self.control.attribute();
                 if *read_only {
                     attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
@@ -291,7 +347,11 @@ impl Builder {
                     let fd = open_path(source)?;
                     propagation::check(&fd, source, *propagation)?;
                     let kind = FileType::from_raw_mode(fstat(&fd)?.st_mode);
-                    Ok((clone_with(fd, attributes, *recursive, *propagation)?, kind))
+                    let mount = clone_with(fd, attributes, *recursive, *propagation)?;
+                    if let Some(users) = self.users.as_ref().filter(|_| *own) {
+                        sys::map_mount(&mount, users)?;
+                    }
+                    Ok((mount, kind))
                 };
                 let what = source.display().to_string();
                 let (fd, kind) = bind().map_err(failed(&what, target))?;
@@ -304,6 +364,7 @@ impl Builder {
             }
             MountKind::Tmpfs { size, mode, uid, gid, no_exec, read_only } => {
                 let size = size.map(|size| size.to_string());
+                let (uid, gid) = Ids::own().owner(self.outside(*uid), self.outside(*gid));
                 let (mode, uid, gid) = (format!("{mode:o}"), uid.to_string(), gid.to_string());
                 let mut options = vec![(c"mode", &*mode), (c"uid", &*uid), (c"gid", &*gid)];
                 options.extend(size.as_deref().map(|size| (c"size", size)));
@@ -328,8 +389,8 @@ impl Builder {
         target: &str,
     ) -> Result<(), SandboxError> {
         let root = Root::ReadOnly { lowers: lowers.to_vec() };
-        let filesystem =
-            overlay::mount(&root, self.control.attribute()).map_err(failed("image", target))?;
+        let filesystem = overlay::mount(&root, self.control.attribute(), self.users.as_ref())
+            .map_err(failed("image", target))?;
         let Some(path) = path else {
             let source = Source::Ready(filesystem.into());
             self.attach(source, "image", target, Missing::Directory)?;
@@ -355,6 +416,7 @@ impl Builder {
         gid: u32,
         read_only: bool,
     ) -> Result<(), SandboxError> {
+        let (uid, gid) = (self.outside(uid), self.outside(gid));
         let name = CString::new(format!("file{}", self.files)).unwrap_or_default();
         self.files += 1;
         let write = || -> io::Result<()> {
@@ -362,6 +424,7 @@ impl Builder {
             let fd = openat(&self.scratch, &name, flags, Mode::empty())?;
             let mut file = std::fs::File::from(fd);
             io::Write::write_all(&mut file, contents)?;
+            let (uid, gid) = Ids::own().owner(uid, gid);
             fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
             Ok(fchmod(&file, Mode::from_raw_mode(mode))?)
         };
@@ -417,8 +480,10 @@ pub(crate) fn open_within(root: impl AsFd, path: &CStr) -> rustix::io::Result<Ow
     openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), inside)
 }
 
-fn scratch() -> Result<OwnedFd, FsError> {
-    let fd = tmpfs(&[(c"mode", "0700")], MountAttrFlags::MOUNT_ATTR_NOSUID)?;
+/// Nobody but the `owner` looks into it.
+fn scratch(owner: &str) -> Result<OwnedFd, FsError> {
+    let options = [(c"mode", "0700"), (c"uid", owner), (c"gid", owner)];
+    let fd = tmpfs(&options, MountAttrFlags::MOUNT_ATTR_NOSUID)?;
     mkdirat(&fd, EMPTY, Mode::from_raw_mode(0o555))?;
     mkdirat(&fd, WHOLE, Mode::from_raw_mode(0o555))?;
     Ok(fd)

@@ -4,33 +4,48 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
 use super::fs::{FsError, NewFs, clone_of, open_path};
+use crate::ids::Ids;
 use crate::spec::Root;
+use crate::sys;
 
 /// What fsconfig(2) takes as a string, the null byte included.
 const STRING_MAX: usize = 256;
 
-/// Mounts the root filesystem, attached nowhere.
-pub(crate) fn mount(root: &Root, attributes: MountAttrFlags) -> Result<OwnedFd, FsError> {
+/// Mounts the root filesystem, attached nowhere. Its files are owned by the users of the namespace
+/// `users`, where there is one.
+pub(crate) fn mount(
+    root: &Root,
+    attributes: MountAttrFlags,
+    users: Option<&OwnedFd>,
+) -> Result<OwnedFd, FsError> {
+    let single = |dir: &Path, recursive, attributes| {
+        let mount = clone_of(open_path(dir)?, attributes, recursive)?;
+        if let Some(users) = users {
+            sys::map_mount(&mount, users)?;
+        }
+        Ok(mount)
+    };
     match root {
-        Root::Dir(dir) => clone_of(open_path(dir)?, attributes, true),
+        Root::Dir(dir) => single(dir, users.is_none(), attributes),
         Root::ReadOnly { lowers } => {
             let attributes = attributes | MountAttrFlags::MOUNT_ATTR_RDONLY;
             match lowers.as_slice() {
                 // An overlay needs at least two.
-                [only] => clone_of(open_path(only)?, attributes, false),
-                lowers => overlay(lowers, None, false, attributes),
+                [only] => single(only, false, attributes),
+                lowers => overlay(lowers, None, false, attributes, users),
             }
         }
         Root::Overlay { lowers, upper, work, volatile } => {
             if lowers.is_empty() {
                 // The upper directory alone; an overlay needs something below it.
-                return clone_of(open_path(upper)?, attributes, false);
+                return single(upper, false, attributes);
             }
-            overlay(lowers, Some((upper, work)), *volatile, attributes)
+            overlay(lowers, Some((upper, work)), *volatile, attributes, users)
         }
     }
 }
@@ -47,7 +62,37 @@ fn overlay(
     writable: Option<(&Path, &Path)>,
     volatile: bool,
     attributes: MountAttrFlags,
+    users: Option<&OwnedFd>,
 ) -> Result<OwnedFd, FsError> {
+    let fs = NewFs::open(c"overlay")?;
+    fs.set(c"source", "overlay")?;
+    // Some of it is looked at only when the mount is made.
+    let _held = match users {
+        Some(users) => mapped_layers(&fs, lowers, writable, users)?,
+        None => layers(&fs, lowers, writable)?,
+    };
+    if writable.is_some() && volatile {
+        fs.flag(c"volatile")?;
+    }
+    if Ids::own().are_all() {
+        // Distributions differ in their defaults. With any of these on, an upper directory holds
+        // references instead of files, and is no layer of an image any more.
+        for option in [c"redirect_dir", c"metacopy", c"index"] {
+            fs.set(option, "off")?;
+        }
+    } else {
+        // In a user namespace there are no `trusted.` attributes, and so none of these either.
+        fs.flag(c"userxattr")?;
+    }
+    fs.mount(attributes)
+}
+
+/// Names the layers by their paths. Gives what has to stay open.
+fn layers(
+    fs: &NewFs,
+    lowers: &[PathBuf],
+    writable: Option<(&Path, &Path)>,
+) -> Result<Vec<OwnedFd>, FsError> {
     // References to directories whose paths are too long for an option.
     let mut held = Vec::new();
     let mut short = |path: &Path| -> Result<PathBuf, FsError> {
@@ -59,9 +104,6 @@ fn overlay(
         held.push(fd);
         Ok(link)
     };
-
-    let fs = NewFs::open(c"overlay")?;
-    fs.set(c"source", "overlay")?;
     // One option for each layer has no limit of length; before Linux 6.7 there was only the list.
     let mut one_by_one = true;
     for (n, lower) in lowers.iter().rev().enumerate() {
@@ -91,14 +133,41 @@ fn overlay(
     if let Some((upper, work)) = writable {
         fs.set_path(c"upperdir", &short(upper)?)?;
         fs.set_path(c"workdir", &short(work)?)?;
-        if volatile {
-            fs.flag(c"volatile")?;
+    }
+    Ok(held)
+}
+
+/// Gives the layers as mounts whose files belong to the users of the namespace `users`. Takes Linux 6.15.
+fn mapped_layers(
+    fs: &NewFs,
+    lowers: &[PathBuf],
+    writable: Option<(&Path, &Path)>,
+    users: &OwnedFd,
+) -> Result<Vec<OwnedFd>, FsError> {
+    let mapped = |dir: &Path| -> Result<OwnedFd, FsError> {
+        let mount = clone_of(open_path(dir)?, MountAttrFlags::empty(), false)?;
+        sys::map_mount(&mount, users)?;
+        Ok(mount)
+    };
+    // A mount that is attached nowhere ends with its descriptor.
+    let mut held = Vec::new();
+    for lower in lowers.iter().rev() {
+        let mount = mapped(lower)?;
+        fs.set_directory(c"lowerdir+", &mount)?;
+        held.push(mount);
+    }
+    if let Some((upper, work)) = writable {
+        // They have to be on one and the same mount.
+        let above = upper.ancestors().find(|above| work.starts_with(above));
+        let above = above.unwrap_or(Path::new("/"));
+        let mount = mapped(above)?;
+        for (key, dir) in [(c"upperdir", upper), (c"workdir", work)] {
+            let below = dir.strip_prefix(above).unwrap_or(dir);
+            let below = if below.as_os_str().is_empty() { Path::new(".") } else { below };
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            fs.set_directory(key, openat(&mount, below, flags, Mode::empty())?)?;
         }
+        held.push(mount);
     }
-    // Distributions differ in their defaults. With any of these on, an upper directory holds
-    // references instead of files, and is no layer of an image any more.
-    for option in [c"redirect_dir", c"metacopy", c"index"] {
-        fs.set(option, "off")?;
-    }
-    fs.mount(attributes)
+    Ok(held)
 }

@@ -21,8 +21,11 @@ use std::sync::Arc;
 
 use rustix::fs::{FileType, Mode, OFlags, fchmod, fstat, mkdirat, mknodat, openat, readlinkat};
 use rustix::io::Errno;
+use rustix::thread::{capabilities, set_capabilities};
 
 use super::stubs::Stubs;
+use crate::ids::Shift;
+use crate::sys;
 
 /// As many links as the kernel follows, see path_resolution(7).
 const MAX_LINKS: usize = 40;
@@ -62,6 +65,8 @@ pub(crate) struct Tree {
     /// In the order they are made; the first is the root filesystem.
     mounts: Vec<Mounted>,
     stubs: Option<Stubs>,
+    /// Whose root what is made belongs to.
+    shift: Option<Shift>,
 }
 
 /// A directory on the way.
@@ -73,8 +78,8 @@ struct Step {
 
 impl Tree {
     /// The tree with nothing but the root filesystem, and the record for what is made in it.
-    pub(crate) fn new(root: Arc<OwnedFd>, stubs: Option<Stubs>) -> Self {
-        Self { mounts: vec![Mounted { at: PathBuf::from("/"), root: Some(root) }], stubs }
+    pub(crate) fn new(root: Arc<OwnedFd>, stubs: Option<Stubs>, shift: Option<Shift>) -> Self {
+        Self { mounts: vec![Mounted { at: PathBuf::from("/"), root: Some(root) }], stubs, shift }
     }
 
     /// Takes note of a mount at `at`, as [`find`](Self::find) gave it. Without a root it is one that
@@ -179,6 +184,7 @@ impl Tree {
         if let Some(stubs) = record {
             stubs.before(path, dir)?;
         }
+        let _owner = self.shift.map(FileOwner::root_of).transpose()?;
         let made = match what {
             Missing::File => {
                 mknodat(dir, name, FileType::RegularFile, Mode::from_raw_mode(0o644), 0)
@@ -198,6 +204,27 @@ impl Tree {
             Err(Errno::EXIST) if mount != 0 => Ok(()),
             result => Ok(result?),
         }
+    }
+}
+
+/// While this lives, what this thread makes belongs to a container's root, without fewer rights.
+pub(super) struct FileOwner;
+
+impl FileOwner {
+    pub(super) fn root_of(shift: Shift) -> io::Result<Self> {
+        let rights = capabilities(None)?;
+        sys::set_file_owner(shift.outside(0), shift.outside(0))?;
+        let owner = Self;
+        // Those over files went with that.
+        set_capabilities(None, rights)?;
+        Ok(owner)
+    }
+}
+
+impl Drop for FileOwner {
+    fn drop(&mut self) {
+        // Nobody is refused to become himself.
+        let _back = sys::set_file_owner(0, 0);
     }
 }
 

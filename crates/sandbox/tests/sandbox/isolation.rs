@@ -169,6 +169,7 @@ fn setuid_programs_stay_within_the_bounding_set() {
             read_only: true,
             recursive: false,
             propagation: Propagation::Private,
+            own: false,
         };
         spec.mounts = vec![Mount { kind, target: "/tmp/cat".into() }];
         spec.user = User { uid: 1000, gid: 1000, groups: vec![] };

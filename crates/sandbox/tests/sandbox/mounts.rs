@@ -16,6 +16,7 @@ fn bind(source: &Path, target: &str) -> Mount {
         read_only: false,
         recursive: true,
         propagation: Propagation::Private,
+        own: false,
     };
     Mount { kind, target: target.into() }
 }

@@ -137,6 +137,7 @@ impl ContainerEdits {
                     read_only: asked("ro"),
                     recursive: asked("rbind"),
                     propagation: Propagation::Private,
+                    own: false,
                 },
                 target: mount.container_path.clone(),
             });

@@ -6,6 +6,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use bld_graph::{Input, MountKind, MountOp, Op, Sharing};
+use bld_layer::owner;
 use bld_store::{CacheAccess, CacheHold, CacheName};
 
 use super::mounts::io;
@@ -145,6 +146,7 @@ impl<'a> Caches<'a> {
                 (mode, uid, gid) = (meta.mode, meta.uid, meta.gid);
             }
         }
+        let (uid, gid) = owner(uid, gid);
         fs::set_permissions(&path, fs::Permissions::from_mode(mode))
             .and_then(|()| chown(&path, Some(uid), Some(gid)))
             .map_err(io("create", &path))?;

@@ -6,8 +6,8 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use bld_graph::{ExecOp, Input, MountKind, MountOp};
-use bld_layer::View;
 use bld_layer::copy::{CopyRequest, Item, Sharing as Shared, copy_sharing};
+use bld_layer::{View, owner};
 use bld_sandbox::{Mount, Propagation};
 use bld_store::Active;
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
@@ -125,7 +125,8 @@ impl<'a> Mounts<'a> {
                 let door = Door::open(agent.clone(), &socket)
                     .and_then(|door| {
                         fs::set_permissions(&socket, fs::Permissions::from_mode(*mode))?;
-                        chown(&socket, Some(*uid), Some(*gid)).map(|()| door)
+                        let (uid, gid) = owner(*uid, *gid);
+                        chown(&socket, Some(uid), Some(gid)).map(|()| door)
                     })
                     .map_err(io("open", &socket))?;
                 self.doors.push(door);
@@ -141,6 +142,7 @@ impl<'a> Mounts<'a> {
             read_only,
             recursive: false,
             propagation: Propagation::Private,
+            own: false,
         };
         self.prepared.push(Mount { kind, target: target.to_owned() });
     }
@@ -176,6 +178,7 @@ impl<'a> Mounts<'a> {
         dir.push(at.strip_prefix("/").unwrap_or(at));
         if item.node.meta.is_dir() {
             let (uid, gid) = tree.owner().unwrap_or((item.node.meta.uid, item.node.meta.gid));
+            let (uid, gid) = owner(uid, gid);
             chown(&dir, Some(uid), Some(gid))
                 .and_then(|()| {
                     fs::set_permissions(&dir, fs::Permissions::from_mode(item.node.meta.mode))

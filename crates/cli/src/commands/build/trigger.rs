@@ -3,6 +3,8 @@
 use bld_engine::history::Trigger;
 use nix::unistd::{Uid, User};
 
+use crate::rootless;
+
 /// The command line of this process, where it runs, and for whom.
 pub(super) fn trigger() -> Trigger {
     let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
@@ -14,7 +16,7 @@ pub(super) fn trigger() -> Trigger {
 
 /// Who works here: behind sudo, who called it.
 fn user() -> String {
-    let uid = Uid::current();
+    let uid = Uid::from_raw(rootless::user());
     let before = std::env::var("SUDO_USER").ok().filter(|name| uid.is_root() && !name.is_empty());
     before.unwrap_or_else(|| match User::from_uid(uid) {
         Ok(Some(user)) => user.name,

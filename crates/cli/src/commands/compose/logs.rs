@@ -1,12 +1,13 @@
 //! `compose logs`, and what `compose up` does while it stays.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::ops::ControlFlow;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bld_compose::Project;
 use bld_engine::EngineError;
@@ -187,7 +188,12 @@ pub(super) struct Ends<'a> {
     pub(super) code_from: Option<&'a str>,
     /// Seconds that a container has to end in.
     pub(super) timeout: Option<i64>,
+    /// Others may come in the place of those that end, until a signal says that it is enough.
+    pub(super) replaced: bool,
 }
+
+/// How often those are looked for.
+const MOMENT: Duration = Duration::from_millis(300);
 
 /// Shows what the containers write until all have ended, or a signal stops them.
 pub(super) fn attend(
@@ -195,11 +201,15 @@ pub(super) fn attend(
     project: &Project,
     order: &[String],
     interrupts: &Interrupts,
-    &Ends { aborts, code_from, timeout }: &Ends<'_>,
+    &Ends { aborts, code_from, timeout, replaced }: &Ends<'_>,
 ) -> Outcome {
     let name = &project.name;
-    let mut present = members(session, name, order)?;
-    present.retain(|member| !member.one_off);
+    let current = || -> Result<Vec<Member>, Failure> {
+        let mut present = members(session, name, order)?;
+        present.retain(|member| !member.one_off);
+        Ok(present)
+    };
+    let present = current()?;
     let look = Look::of(&present, name);
     let (tell_end, ends) = mpsc::channel::<End>();
     interrupts.listen(tell_end.clone());
@@ -209,40 +219,54 @@ pub(super) fn attend(
     let query = LogQuery { follow: true, ..LogQuery::default() };
     let out = Mutex::new(());
     thread::scope(|scope| {
-        for (index, member) in present.iter().enumerate() {
-            let front = look.in_front(&member.prefix(name), index);
-            let (query, out, tell_end) = (&query, &out, tell_end.clone());
-            scope.spawn(move || {
-                if let Err(failure) = show(session, &member.container.id, query, look, &front, out)
-                {
-                    failure.print("Error: ");
+        let mut known = BTreeSet::new();
+        let mut left = 0_usize;
+        let mut attach = |members: &[Member], left: &mut usize| {
+            for member in members {
+                let id = member.container.id.clone();
+                if !known.insert(id.clone()) {
+                    continue;
                 }
-                let _gone = tell_end.send(Some(member.container.id.clone()));
-            });
-        }
-        let mut left = present.len();
-        while left > 0 {
-            match ends.recv() {
-                Ok(Some(id)) => {
+                *left += 1;
+                let front = look.in_front(&member.prefix(name), known.len() - 1);
+                let (query, out, tell_end) = (&query, &out, tell_end.clone());
+                scope.spawn(move || {
+                    if let Err(failure) = show(session, &id, query, look, &front, out) {
+                        failure.print("Error: ");
+                    }
+                    let _gone = tell_end.send(Some(id));
+                });
+            }
+        };
+        attach(&present, &mut left);
+        while left > 0 || (replaced && !stops) {
+            let end = if replaced { ends.recv_timeout(MOMENT).ok() } else { ends.recv().ok() };
+            match end {
+                Some(Some(id)) => {
                     left -= 1;
                     say_end(session, &id)?;
                     if aborts && left > 0 {
                         session.tell("Aborting on container exit...");
-                        stop_all(session, &present, timeout)?;
+                        stop_all(session, &current()?, timeout)?;
                     }
                 }
-                Ok(None) if !std::mem::replace(&mut stops, true) => {
+                Some(None) if !std::mem::replace(&mut stops, true) => {
                     session.tell("Gracefully stopping... (press Ctrl+C again to force)");
+                    let present = current()?;
                     // Beside us, so that the next signal is heard.
-                    let present = &present;
                     scope.spawn(move || {
-                        if let Err(failure) = stop_all(session, present, timeout) {
+                        if let Err(failure) = stop_all(session, &present, timeout) {
                             failure.print("Error: ");
                         }
                     });
                 }
-                Ok(None) => kill_all(session, &present)?,
-                Err(_) => break,
+                Some(None) => kill_all(session, &current()?)?,
+                None if replaced => {
+                    let mut new = current()?;
+                    new.retain(|member| member.container.state.is_running());
+                    attach(&new, &mut left);
+                }
+                None => break,
             }
         }
         Ok::<_, Failure>(())

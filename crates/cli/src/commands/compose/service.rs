@@ -201,6 +201,7 @@ fn words(
         ("dns-search", &service.dns_search),
         ("add-host", &service.extra_hosts),
         ("expose", &service.expose),
+        ("group-add", &service.group_add),
         ("security-opt", &service.security_opt),
         ("tmpfs", &service.tmpfs),
     ];
@@ -212,7 +213,13 @@ fn words(
     let limits = &service.deploy.resources.limits;
     let reserved = &service.deploy.resources.reservations;
     let texts = [
+        ("blkio-weight", service.blkio_config.weight.as_ref()),
         ("cpu-shares", service.cpu_shares.as_ref()),
+        ("cpuset-cpus", service.cpuset.as_ref()),
+        ("domainname", service.domainname.as_ref()),
+        ("memory-swap", service.memswap_limit.as_ref()),
+        ("userns", service.userns_mode.as_ref()),
+        ("uts", service.uts.as_ref()),
         ("oom-score-adj", service.oom_score_adj.as_ref()),
         ("cpus", service.cpus.as_ref().or(limits.cpus.as_ref())),
         ("hostname", service.hostname.as_ref()),
@@ -234,8 +241,46 @@ fn words(
     if let Some(period) = &service.stop_grace_period {
         add("stop-timeout", &parse_duration(period).map_err(Failure::new)?.as_secs().to_string());
     }
-    for (key, value) in &service.sysctls.0 {
-        add("sysctl", &format!("{key}={}", value.as_deref().unwrap_or_default()));
+    let mappings = [("annotation", &service.annotations), ("sysctl", &service.sysctls)];
+    for (flag, mapping) in mappings {
+        for (key, value) in &mapping.0 {
+            add(flag, &format!("{key}={}", value.as_deref().unwrap_or_default()));
+        }
+    }
+    for (flag, time) in [("cpu-period", &service.cpu_period), ("cpu-quota", &service.cpu_quota)] {
+        if let Some(time) = time {
+            add(flag, &microseconds(time)?);
+        }
+    }
+    let blkio = &service.blkio_config;
+    let rates = [
+        ("device-read-bps", &blkio.device_read_bps),
+        ("device-read-iops", &blkio.device_read_iops),
+        ("device-write-bps", &blkio.device_write_bps),
+        ("device-write-iops", &blkio.device_write_iops),
+    ];
+    for (flag, devices) in rates {
+        for device in devices {
+            add(flag, &format!("{}:{}", device.path, device.rate.as_deref().unwrap_or_default()));
+        }
+    }
+    for file in &service.label_file {
+        add("label-file", &project.directory.join(file).display().to_string());
+    }
+    for (flag, mode) in [("ipc", &service.ipc), ("pid", &service.pid)] {
+        if let Some(mode) = mode {
+            add(flag, &shared(project, mode));
+        }
+    }
+    for from in &service.volumes_from {
+        let (other, mode) = match from.strip_prefix("container:") {
+            Some(container) => (container.to_owned(), ""),
+            None => match from.split_once(':') {
+                Some((service, mode)) => (first_container(project, service), mode),
+                None => (first_container(project, from), ""),
+            },
+        };
+        add("volumes-from", &[other.as_str(), mode].join(if mode.is_empty() { "" } else { ":" }));
     }
     if let Some(logging) = &service.logging {
         if let Some(driver) = &logging.driver {
@@ -301,6 +346,28 @@ fn words(
     Ok(words)
 }
 
+/// What is shared with another service is shared with its first container.
+fn shared(project: &Project, mode: &str) -> String {
+    match mode.strip_prefix("service:") {
+        Some(other) => format!("container:{}", first_container(project, other)),
+        None => mode.to_owned(),
+    }
+}
+
+/// What the first container of a service is called.
+fn first_container(project: &Project, service: &str) -> String {
+    let chosen = project.services.get(service).and_then(|service| service.container_name.clone());
+    chosen.unwrap_or_else(|| project.container_name(service, 1))
+}
+
+/// A number of microseconds, which may be said as a duration.
+fn microseconds(text: &str) -> Result<String, Failure> {
+    if text.chars().all(|char| char.is_ascii_digit()) {
+        return Ok(text.to_owned());
+    }
+    Ok(parse_duration(text).map_err(Failure::new)?.as_micros().to_string())
+}
+
 fn ending(read_only: bool) -> &'static str {
     if read_only { ":ro" } else { "" }
 }
@@ -313,11 +380,7 @@ fn networks(
     add: &mut dyn FnMut(&str, &str),
 ) -> Result<(), Failure> {
     if let Some(mode) = &service.network_mode {
-        let mode = match mode.strip_prefix("service:") {
-            Some(other) => format!("container:{}", project.container_name(other, 1)),
-            None => mode.clone(),
-        };
-        add("network", &mode);
+        add("network", &shared(project, mode));
         return Ok(());
     }
     let mut networks: Vec<(&String, &Membership)> = service.networks.iter().collect();

@@ -12,7 +12,7 @@ use bld_engine::networks::NetworkRequest;
 use super::Place;
 use super::project::{self, HASH, Member, NETWORK, PROJECT, VERSION, VOLUME, members, tell};
 use super::service::{self, Which, hash, image};
-use super::{build, down, logs};
+use super::{build, down, logs, watch};
 use crate::error::Failure;
 use crate::session::{Outcome, Session};
 
@@ -70,6 +70,9 @@ pub(super) struct Args {
     /// Maximum duration in seconds to wait for the project to be running|healthy
     #[arg(long, value_name = "int")]
     wait_timeout: Option<u64>,
+    /// Watch source code and rebuild/refresh containers when files are updated
+    #[arg(short, long, conflicts_with_all = ["detach", "wait", "no_start"])]
+    watch: bool,
     #[arg(value_name = "SERVICE")]
     services: Vec<String>,
 }
@@ -100,6 +103,9 @@ pub(super) fn run(args: &Args, place: &Place, session: &Session) -> Outcome {
     let stays = !args.detach && !args.wait;
     let interrupts = stays.then(logs::Interrupts::watch).transpose()?;
     let mut project = project::read(place, &args.services, session)?;
+    if args.watch {
+        watch::check(&project, &args.services)?;
+    }
     scale(&mut project, &args.scale)?;
     let order = order(&project, &args.services, args.no_deps)?;
     prepare(session, &project, &order)?;
@@ -142,10 +148,14 @@ pub(super) fn run(args: &Args, place: &Place, session: &Session) -> Outcome {
         await_all(session, &project, &order, patience)?;
     }
     let Some(interrupts) = interrupts else { return Ok(0) };
+    if args.watch {
+        watch::beside(place, session, &args.services);
+    }
     let ends = logs::Ends {
         aborts: args.abort_on_container_exit || args.exit_code_from.is_some(),
         code_from: args.exit_code_from.as_deref(),
         timeout: args.timeout,
+        replaced: args.watch,
     };
     logs::attend(session, &project, &order, &interrupts, &ends)
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use bld_compose::{Action, Hook, Project, Service, Trigger};
 use bld_dockerfile::ignore::{IgnoreError, Patterns};
@@ -96,6 +97,25 @@ pub(super) fn run(args: &Args, place: &Place, session: &Session) -> Outcome {
         }
         attend(session, place, &project, args, work);
     }
+}
+
+/// Whether there is anything to watch.
+///
+/// # Errors
+/// There is not, or it says what can't be.
+pub(super) fn check(project: &Project, services: &[String]) -> Result<(), Failure> {
+    triggers(project, services).map(drop)
+}
+
+/// Watches on a thread of its own, until the process ends.
+pub(super) fn beside(place: &Place, session: &Session, services: &[String]) {
+    let args = Args { no_up: true, prune: true, quiet: false, services: services.to_vec() };
+    let (place, session) = (place.clone(), session.another());
+    thread::spawn(move || {
+        if let Err(failure) = run(&args, &place, &session) {
+            failure.print("Error: ");
+        }
+    });
 }
 
 /// Does what is to be done; what fails is said, and may work after the next change.

@@ -156,9 +156,13 @@ pub(super) fn sysctl(word: &str) -> Result<String, String> {
     }
 }
 
-/// There is one user namespace, that of `bld`, which docker calls the host's.
-pub(super) fn userns(word: &str) -> Result<(), String> {
-    if matches!(word, "" | "host") { Ok(()) } else { Err("invalid USER mode".to_owned()) }
+/// Whether it has one of its own: docker's word for that, or podman's.
+pub(super) fn userns(word: &str) -> Result<bool, String> {
+    match word {
+        "" | "host" => Ok(false),
+        "private" | "auto" => Ok(true),
+        _ => Err("invalid USER mode".to_owned()),
+    }
 }
 
 /// `SOURCE[:TARGET[:PERMISSIONS]]`.
