@@ -39,6 +39,7 @@ mod merge;
 mod meta;
 mod names;
 mod owner;
+mod order;
 mod pack;
 mod sys;
 mod upper;

@@ -13,6 +13,7 @@ use crate::archive::encode::{self, Entry};
 use crate::archive::padding;
 use crate::beginnings::{Beginnings, Hashing};
 use crate::error::Context;
+use crate::order::oldest_first;
 use crate::view::Walk;
 use crate::xattr::{self, Xattrs};
 use crate::{Kind, LayerError, Node, Result, View, WriteBehind, sys};
@@ -39,9 +40,9 @@ pub struct LayerStats {
 /// Writes the changes in an overlayfs upper directory as the uncompressed tar of a layer
 /// (image-spec, layer.md).
 ///
-/// The form is canonical: the same tree gives the same bytes on every machine. Entries are sorted
-/// component by component by the bytes of their names; a directory comes before its contents;
-/// headers are ustar, with PAX records only for what does not fit; times are whole seconds; there
+/// The form is canonical: the same tree gives the same bytes on every machine. What changed last comes
+/// last, so that a layer begins like the one before a change; what changed in the same second is sorted
+/// component by component by the bytes of its names; a directory comes before its contents; headers are ustar, with PAX records only for what does not fit; times are whole seconds; there
 /// are no user and group names, no access and change times, no inode numbers. The first name of a
 /// file in that order carries its contents, the other ones are hard links to it. Holes are
 /// written out. Sockets are left out, and so is the root, which belongs to no layer.
@@ -55,8 +56,8 @@ pub fn write_layer(upper: &Path, out: &mut dyn Write, options: &TarOptions) -> R
     Packer::new(View::plain(upper), &mut Plain::new(out), options, true).run()
 }
 
-/// Writes all files of a view as one tar in the same canonical form: a root filesystem, in which
-/// nothing is deleted and names that begin with `.wh.` mean nothing.
+/// Writes all files of a view as one tar, sorted by their names and else in the same canonical form: a
+/// root filesystem, in which nothing is deleted and names that begin with `.wh.` mean nothing.
 ///
 /// # Errors
 /// As [`write_layer`].
@@ -258,7 +259,14 @@ impl<'a> Packer<'a> {
 
     fn walk(&mut self) -> Result<()> {
         let view = self.view.clone();
-        view.walk("/", &mut |node| self.pack(node).map(|()| Walk::Into))
+        if !self.whiteouts {
+            return view.walk("/", &mut |node| self.pack(node).map(|()| Walk::Into));
+        }
+        let nodes = view.lookup("/")?.map(|root| view.tree(&root)).transpose()?;
+        // When something was deleted is no part of the tree.
+        let mtime = |node: &Node| if node.meta.is_whiteout() { i64::MIN } else { self.mtime(node) };
+        let nodes = oldest_first(nodes.unwrap_or_default(), mtime);
+        nodes.iter().try_for_each(|node| self.pack(node))
     }
 
     fn end(mut self) -> Result<LayerStats> {
@@ -333,8 +341,6 @@ impl<'a> Packer<'a> {
         if kind == EntryType::Directory {
             name.push(b'/');
         }
-        let clamp = self.options.clamp_mtime.unwrap_or(i64::MAX);
-        let mtime = self.options.mtime.unwrap_or(node.meta.mtime).min(clamp);
         self.write_entry(&Entry {
             name: &name,
             kind,
@@ -342,11 +348,17 @@ impl<'a> Packer<'a> {
             uid: node.meta.uid,
             gid: node.meta.gid,
             size: if kind == EntryType::Regular { node.meta.size } else { 0 },
-            mtime: (mtime, if self.is_exact { node.meta.mtime_ns } else { 0 }),
+            mtime: (self.mtime(node), if self.is_exact { node.meta.mtime_ns } else { 0 }),
             link: link.as_os_str().as_bytes(),
             rdev: node.meta.rdev,
             xattrs,
         })
+    }
+
+    /// The time that is recorded, in seconds since the epoch.
+    fn mtime(&self, node: &Node) -> i64 {
+        let clamp = self.options.clamp_mtime.unwrap_or(i64::MAX);
+        self.options.mtime.unwrap_or(node.meta.mtime).min(clamp)
     }
 
     /// An entry that deletes. When something was deleted is no part of the tree.

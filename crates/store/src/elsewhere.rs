@@ -20,7 +20,7 @@ use crate::db::{self, bytes};
 use crate::error::{Result, StoreError};
 use crate::flock::Lock;
 use crate::gc::Seized;
-use crate::snapshot::{Ancestor, line};
+use crate::line::Ancestor;
 use crate::store::Inner;
 use crate::{Active, LayerBlob, SnapshotId, Store, list, remove};
 
@@ -98,7 +98,7 @@ impl Store {
 
     /// The layers of a snapshot, and of all it lies on, whose files are not here, lowest first.
     pub fn absent_layers(&self, id: SnapshotId) -> Result<Vec<AbsentLayer>> {
-        let line = self.inner().db.with(|db| line(db, id))?;
+        let line = self.inner().line(id)?;
         let absent = |step: Ancestor| Some(AbsentLayer { id: step.id, diff_id: step.absent? });
         Ok(line.into_iter().filter_map(absent).collect())
     }

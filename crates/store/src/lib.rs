@@ -110,6 +110,7 @@ mod image;
 mod journal;
 mod layer_blob;
 mod layout;
+mod line;
 mod list;
 mod listing;
 mod lock;

@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
 
 use crate::error::Result;
-use crate::snapshot::ids;
+use crate::line::ids;
 use crate::store::Inner;
 use crate::{Scratch, SnapshotId, Store, layout, list, remove};
 

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Transaction};
 use crate::db::{self, bytes};
 use crate::error::{Result, StoreError};
 use crate::flock::Lock;
+use crate::line::{Ancestor, ids};
 use crate::store::Inner;
 use crate::{SnapshotId, Store, layout};
 
@@ -81,7 +82,7 @@ impl Store {
 
     /// The same, with which of them have no files here.
     pub(crate) fn line(&self, id: SnapshotId) -> Result<Vec<Ancestor>> {
-        match self.inner().db.with(|db| line(db, id))? {
+        match self.inner().line(id)? {
             none if none.is_empty() => Err(StoreError::MissingSnapshot { id }),
             line => Ok(line),
         }
@@ -203,32 +204,4 @@ impl Inner {
             Ok(db.prepare_cached("SELECT 1 FROM snapshots WHERE id = ?1")?.exists((id,))?)
         })
     }
-}
-
-/// A snapshot of a line.
-pub(crate) struct Ancestor {
-    pub(crate) id: SnapshotId,
-    /// Digest of its layer's uncompressed archive, if its files are not here.
-    pub(crate) absent: Option<Digest>,
-}
-
-pub(crate) fn ids(line: &[Ancestor]) -> Vec<SnapshotId> {
-    line.iter().map(|step| step.id).collect()
-}
-
-/// A snapshot and all it lies on, lowest first; nothing if there is no such snapshot.
-pub(crate) fn line(db: &Connection, id: SnapshotId) -> Result<Vec<Ancestor>> {
-    let mut select = db.prepare_cached(
-        "WITH RECURSIVE line (id, parent, depth, absent) AS (
-             SELECT id, parent, 0, CASE WHEN absent THEN diff_id END FROM snapshots WHERE id = ?1
-             UNION ALL
-             SELECT above.id, above.parent, depth + 1, CASE WHEN above.absent THEN above.diff_id END
-             FROM line JOIN snapshots AS above ON above.id = line.parent
-         )
-         SELECT id, absent FROM line ORDER BY depth DESC",
-    )?;
-    let rows = select.query_map((id,), |row| {
-        Ok(Ancestor { id: row.get(0)?, absent: db::optional_digest(row, 1)? })
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
 }

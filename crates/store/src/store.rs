@@ -11,6 +11,7 @@ use crate::epoch;
 use crate::error::Result;
 use crate::hold::Held;
 use crate::layout;
+use crate::line::Parents;
 use crate::root::Root;
 use crate::session::{Abandoned, Session};
 use crate::write_out::WriteOut;
@@ -33,6 +34,8 @@ pub(crate) struct Inner {
     pub(crate) fresh: Held,
     /// Cache records that were hit and whose time of use is to be written.
     pub(crate) touched: Mutex<Vec<i64>>,
+    /// What is known of how snapshots lie on each other.
+    pub(crate) parents: Parents,
     /// Blobs that were read and are not what their name says.
     pub(crate) damaged: Mutex<BTreeSet<Digest>>,
     session: OnceLock<Session>,
@@ -60,6 +63,7 @@ impl Store {
             db,
             boot: epoch::boot()?,
             fresh: Held::default(),
+            parents: Parents::default(),
             touched: Mutex::default(),
             damaged: Mutex::default(),
             session: OnceLock::new(),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bld_layer::{Beginnings, FileStamp, TarOptions, diff_id, diff_id_after};
 use bld_oci::Digest;
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
 /// What is known, and how many states were there when asked for.
 #[derive(Default)]
@@ -66,6 +67,16 @@ fn layer(dir: &Path) {
         fs::write(dir.join(format!("f{index:02}")), vec![index; MIB + usize::from(index)]).unwrap();
         symlink("f", dir.join(format!("f{index:02}.link"))).unwrap();
     }
+    for path in files(dir) {
+        age(&path);
+    }
+}
+
+/// Makes a file old.
+fn age(path: &Path) {
+    let time = Timespec { tv_sec: 1_000_000_000, tv_nsec: 0 };
+    let times = Timestamps { last_access: time, last_modification: time };
+    utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 
 #[test]
@@ -94,14 +105,31 @@ fn a_layer_is_hashed_from_where_it_parts() {
     for (name, expected) in [("f87", 5), ("f40", 2), ("f00", 0)] {
         let saved = (known.states.clone(), fs::read(dir.join(name)).unwrap());
         fs::write(dir.join(name), "changed").unwrap();
+        age(&dir.join(name));
         known.learn(&dir);
         let (digest, hits) = known.digest(&dir);
         assert_ne!(digest, first);
         assert_eq!(hits, expected, "{name}");
         fs::write(dir.join(name), saved.1).unwrap();
+        age(&dir.join(name));
         known.learn(&dir);
         known.states = saved.0;
     }
+}
+
+#[test]
+fn what_changes_again_and_again_comes_last() {
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = temporary.path().join("layer");
+    layer(&dir);
+    let mut known = Known::default();
+    fs::write(dir.join("f00"), "changed").unwrap();
+    known.learn(&dir);
+    known.digest(&dir);
+    let states = known.states.len();
+    fs::write(dir.join("f00"), "changed again").unwrap();
+    known.learn(&dir);
+    assert_eq!(known.digest(&dir).1, states);
 }
 
 #[test]

@@ -93,6 +93,20 @@ fn no_parent_no_snapshot() {
 }
 
 #[test]
+fn what_somebody_else_removed_is_missing() {
+    let place = Place::new();
+    let (store, other) = (place.open(), place.open());
+    let base = snapshot(&other, None, "base");
+    let top = snapshot(&other, Some(base), "top");
+    drop(other);
+    assert_eq!(store.ancestry(top).unwrap(), [base, top]);
+    let other = place.open();
+    other.remove_snapshot(top).unwrap();
+    assert!(matches!(store.ancestry(top), Err(StoreError::MissingSnapshot { id }) if id == top));
+    assert_eq!(store.ancestry(base).unwrap(), [base]);
+}
+
+#[test]
 fn a_snapshot_in_use_stays() {
     let place = Place::new();
     let (store, other) = (place.open(), place.open());
