@@ -1,23 +1,23 @@
 // A store with something in it, a server, and a browser; all of it goes when the tests end.
 import { execFileSync, spawn } from "node:child_process";
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { chromium } from "playwright-core";
 
-const program = process.env.BLD ?? "../target/release/bld";
+const program = resolve(process.env.BLD ?? "../target/release/bld");
 
 export const home = mkdtempSync(join(tmpdir(), "bld-page-"));
 const env = { ...process.env, BLD_ROOT: process.env.E2E_ROOT ?? join(home, "store"), HOME: home };
 
 /** Runs bld to its end; what it printed. */
 export function bld(...args) {
-  return execFileSync(program, args, { env, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+  return execFileSync(program, args, { env, cwd: home, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
 }
 
 /** Starts bld; a promise of its exit code. */
 export function start(...args) {
-  const child = spawn(program, args, { env, stdio: "ignore" });
+  const child = spawn(program, args, { env, cwd: home, stdio: "ignore" });
   return { child, ended: new Promise((resolve) => child.on("exit", resolve)) };
 }
 
@@ -61,11 +61,13 @@ export function stop() {
   return ended;
 }
 
-/** Of the server: the memory that it has to itself, in bytes, and its threads. */
+/** Of the server: the memory that it has to itself, in bytes, and its threads but for those that wait for calls. */
 export function weight(index = 0) {
   const status = readFileSync(`/proc/${servers[index].pid}/status`, "utf8");
+  const tasks = `/proc/${servers[index].pid}/task`;
+  const threads = readdirSync(tasks).filter((task) => !readFileSync(`${tasks}/${task}/comm`, "utf8").startsWith("tokio")).length;
   const number = (name) => Number(new RegExp(`${name}:\\s*(\\d+)`).exec(status)[1]);
-  return { memory: number("RssAnon") * 1024, whole: number("VmRSS") * 1024, threads: number("Threads") };
+  return { memory: number("RssAnon") * 1024, whole: number("VmRSS") * 1024, threads };
 }
 
 export const browser = await chromium.launch({

@@ -47,6 +47,8 @@ export function spans(line: string): Span[] {
 
 /** A line without any escapes. */
 export function plain(line: string): string {
+  // Most lines are.
+  if (line.search(CONTROL) < 0) return line;
   return spans(line)
     .map((span) => span.text)
     .join("");

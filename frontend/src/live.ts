@@ -22,6 +22,33 @@ export function watch() {
   return listen("/events", Object.fromEntries(kinds.map((kind) => [kind, bump(kind)])), anew, lost);
 }
 
+/** Documents that came before anything was drawn; each serves once. */
+const early = new Map<string, unknown>();
+
+/** Milliseconds after which the page is drawn without them. */
+const PATIENCE = 150;
+
+/** Waits for the first documents of a view, which the browser fetches while it reads the page: drawn once is drawn sooner. */
+export async function comeEarly(paths: string[]) {
+  const come = Promise.all(
+    paths.map((path) =>
+      get(path).then(
+        (data) => early.set(path, data),
+        () => {},
+      ),
+    ),
+  );
+  await Promise.race([come, new Promise((resolve) => setTimeout(resolve, PATIENCE))]);
+}
+
+/** The document, if it came early, for whoever asks for it first. */
+function take<T>(path: string | null): T | null {
+  if (path === null || !early.has(path)) return null;
+  const data = early.get(path) as T;
+  early.delete(path);
+  return data;
+}
+
 export interface Loaded<T> {
   data: T | null;
   error: ApiError | null;
@@ -45,11 +72,12 @@ export function useClock(on: boolean): number {
  * `keep` also when it is another one that is asked for.
  */
 export function useDocument<T>(path: string | null, kind?: string, keep = false): Loaded<T> {
-  const [state, setState] = useState<{ path: string | null; data: T | null; error: ApiError | null }>({
+  const [state, setState] = useState<{ path: string | null; data: T | null; error: ApiError | null }>(() => ({
     path,
-    data: null,
+    data: take<T>(path),
     error: null,
-  });
+  }));
+  const fresh = useRef(state.data !== null);
   const [round, setRound] = useState(0);
   const change = kind ? (changes.value[kind] ?? 0) : 0;
   const ask = useRef<() => void>(() => {});
@@ -62,6 +90,10 @@ export function useDocument<T>(path: string | null, kind?: string, keep = false)
     // One question at a time: what changes meanwhile is asked for afterwards, and the harder a question is to
     // answer the less often.
     ask.current = () => {
+      if (fresh.current) {
+        fresh.current = false;
+        return;
+      }
       if (busy) {
         missed = true;
         return;

@@ -21,8 +21,10 @@ export function BuildPage({ parts, query, readOnly }: ViewProps) {
 }
 
 function One({ record, query, readOnly }: { record: Build; query: URLSearchParams; readOnly: boolean }) {
-  const { model, version, ended, now } = useBuild(record.ref);
-  const build = ended ?? record;
+  const { model, version, ended, now } = useBuild(record.ref, record.status !== "running");
+  // The end is told once everything before it was: what is shown is of one moment.
+  const opened = useRef(record.status).current;
+  const build = ended ?? { ...record, status: opened };
   const all = [...model.steps.values()];
   const steps = model.real();
   const critical = criticalPath(all);

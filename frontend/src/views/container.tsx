@@ -7,6 +7,7 @@ import { bytes, short, when } from "../format";
 import { language, t, type Word } from "../i18n";
 import { useDocument } from "../live";
 import { LogView } from "../log";
+import { Pace } from "../pace";
 import { Action, Badge, Facts, Panel, Ready, Tabs } from "../parts";
 import { go, set } from "../router";
 
@@ -106,21 +107,15 @@ function Output({ container }: { container: Container }) {
       lines.current = [];
     };
     anew();
-    let frame = 0;
-    const draw = () => {
-      frame ||= requestAnimationFrame(() => {
-        frame = 0;
-        redraw(undefined);
-      });
-    };
+    const pace = new Pace(() => redraw(undefined));
     const line = ({ text }: { text: string }) => {
       lines.current.push(text.replace(/\r?\n$/, ""));
-      draw();
+      pace.ask();
     };
     const close = listen(`/containers/${part(container.id)}/logs`, { line }, anew);
     return () => {
       close();
-      cancelAnimationFrame(frame);
+      pace.stop();
     };
   }, [container.id]);
   return <LogView lines={lines.current} version={version} label={t("output")} live={isRunning(container)} end />;
