@@ -145,6 +145,7 @@ fn config(global: &Global) -> EngineConfig {
     config.actions_token = crate::commands::build::gha::token();
     config.tls_verify = global.tls_verify;
     config.certificate_dirs = certificate_dirs(home.as_deref());
+    config.registries_conf = registries_conf(home.as_deref(), is_root);
     config.auth_files = auth_files(global, home);
     if let Some(bridge) = std::env::var_os("BLD_BRIDGE").and_then(|name| name.into_string().ok()) {
         config.bridge.table.clone_from(&bridge);
@@ -194,6 +195,36 @@ fn certificate_dirs(home: Option<&Path>) -> Vec<PathBuf> {
     });
     let system = NAMES.map(|name| Path::new("/etc").join(name).join("certs.d"));
     own.into_iter().flatten().chain(system).collect()
+}
+
+/// Where it is said where images are and what their short names mean: a file of ours, else what podman, buildah
+/// and skopeo read, in their order.
+fn registries_conf(home: Option<&Path>, is_root: bool) -> Vec<PathBuf> {
+    const FILE: &str = "registries.conf";
+    const MORE: &str = "registries.conf.d";
+    // What people chose when they were asked.
+    const CHOSEN: &str = "containers/short-name-aliases.conf";
+    let ours = certificate_dirs(home);
+    let ours = ours.iter().filter_map(|dir| dir.parent()).filter(|dir| dir.ends_with("bld"));
+    if let Some(file) = ours.map(|dir| dir.join(FILE)).find(|file| file.exists()) {
+        return vec![file];
+    }
+    let system = Path::new("/etc/containers");
+    let own = home.map(|home| home.join(".config/containers"));
+    let named = ["CONTAINERS_REGISTRIES_CONF", "REGISTRIES_CONFIG_PATH"];
+    let named = named.iter().find_map(std::env::var_os).filter(|name| !name.is_empty());
+    let own_file = own.as_ref().map(|own| own.join(FILE)).filter(|file| file.exists());
+    let mut places = match (named, own_file) {
+        (Some(named), _) => vec![named.into(), system.join(MORE)],
+        (None, Some(own_file)) => vec![own_file],
+        (None, None) => vec![system.join(FILE), system.join(MORE)],
+    };
+    places.extend(own.map(|own| own.join(MORE)));
+    let cache = home.map(|home| home.join(".cache"));
+    places.extend(
+        if is_root { Some("/var/cache".into()) } else { cache }.map(|dir| dir.join(CHOSEN)),
+    );
+    places
 }
 
 /// Docker's configuration, then that of podman and skopeo.

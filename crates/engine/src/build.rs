@@ -47,7 +47,7 @@ pub use request::{
 pub use verify::{UnfixedTimes, Verification};
 
 use crate::containers::spec::limits;
-use crate::share::{self, Bringer, Imports};
+use crate::share::{Bringer, Importing, Imports};
 use crate::{Engine, EngineError, attest};
 use contexts::Files;
 use definition::Definition;
@@ -69,6 +69,8 @@ pub struct PlannedBuild {
     wanted: Vec<Wanted>,
     contexts: BTreeMap<String, Files>,
     found: Found,
+    /// What others have made.
+    imports: Importing,
 }
 
 impl PlannedBuild {
@@ -126,6 +128,8 @@ impl Engine {
             diagnostics.extend(parsed.diagnostics.iter().cloned());
             return Err(refused(diagnostics));
         }
+        // While the registry is asked for the base images.
+        let imports = Importing::start(self, &request.cache_from, events, cancel)?;
         let found = Found::default();
         let mut resolver = self.resolver(request, &definition, (events, cancel), &found);
         let platforms: Vec<Option<&Platform>> = match request.platforms.as_slice() {
@@ -144,7 +148,7 @@ impl Engine {
             }
         }
         let Definition { source, vertex, contexts } = definition;
-        Ok(PlannedBuild { source, plans, vertex, begun, wanted, contexts, found })
+        Ok(PlannedBuild { source, plans, vertex, begun, wanted, contexts, found, imports })
     }
 
     fn resolver<'a>(
@@ -186,7 +190,8 @@ impl Engine {
         events: &Events,
         cancel: &Cancel,
     ) -> Result<BuildResult, BuildError> {
-        let PlannedBuild { source, mut plans, begun, wanted, contexts, found, .. } = planned;
+        let PlannedBuild { source, mut plans, begun, wanted, contexts, found, imports, .. } =
+            planned;
         let remote = self.remote(request, cancel)?;
         for plan in &mut plans {
             let resolved = remotes::resolve(plan, &remote, request.policy.as_ref(), events);
@@ -199,7 +204,8 @@ impl Engine {
             plans.iter().flat_map(attest::materials).chain(brought).collect();
         materials.sort();
         materials.dedup();
-        let outside = Outside::of(self, request, contexts, found, remote, (events, cancel))?;
+        let outside = (contexts, found, remote, imports);
+        let outside = Outside::of(self, request, outside, (events, cancel))?;
         for attempt in 0.. {
             let solved = bld_solve::solve(&plans, &source.text, outside.environment()?)
                 .map_err(|error| of_solver(error, &source))?;
@@ -253,12 +259,15 @@ impl<'a> Outside<'a> {
     fn of(
         engine: &'a Engine,
         request: &'a BuildRequest,
-        contexts: BTreeMap<String, Files>,
-        found: Found,
-        remote: RemoteSources,
+        (contexts, found, remote, imports): (
+            BTreeMap<String, Files>,
+            Found,
+            RemoteSources,
+            Importing,
+        ),
         (events, cancel): (&'a Events, &'a Cancel),
     ) -> Result<Self, BuildError> {
-        let caches = share::import(engine, &request.cache_from, events);
+        let caches = imports.finish();
         let bringer = engine.bringer(events)?.offering(&caches);
         let shared = Arc::new(Imports::new(caches, bringer.clone()));
         let lease = Arc::new(engine.store()?.lease());

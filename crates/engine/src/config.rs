@@ -29,6 +29,9 @@ pub struct EngineConfig {
     /// `*.cert` with `*.key` of ours. The first `hosts.toml` for a registry counts. Those that do not
     /// exist count as empty.
     pub certificate_dirs: Vec<PathBuf>,
+    /// Files in the form of containers' `registries.conf`, and directories of such files (`*.conf`): what a
+    /// later one says counts. Those that do not exist count as empty.
+    pub registries_conf: Vec<PathBuf>,
     /// Registries (`host:port`) whose certificates are not verified, and that may speak plain HTTP.
     pub insecure_registries: Vec<String>,
     /// Files with the keys of known SSH hosts, for git.
@@ -59,6 +62,7 @@ impl EngineConfig {
             aws: Surroundings::default(),
             actions_token: None,
             certificate_dirs: Vec::new(),
+            registries_conf: Vec::new(),
             insecure_registries: Vec::new(),
             known_hosts: Vec::new(),
             ssh_agent: None,

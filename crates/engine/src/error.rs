@@ -63,6 +63,14 @@ pub enum EngineError {
     /// The image cannot be removed as things are.
     #[error(transparent)]
     ImageInUse(#[from] Conflict),
+    /// A name without a registry is at none of those that may be meant.
+    #[error("pull {name}: {}", refused.join("; "))]
+    Nowhere {
+        /// The name.
+        name: String,
+        /// What each of them said.
+        refused: Vec<String>,
+    },
     /// A layer exists neither unpacked nor as a blob.
     #[error("layer {diff_id} of image {image} is not in the store")]
     MissingLayer {

@@ -37,7 +37,7 @@ pub use diff::{
 pub use import::ImportRequest;
 pub use list::{ImageFilter, ImageSummary};
 pub use load::Loaded;
-pub use pull::Pulled;
+pub use pull::{PullOptions, Pulled};
 pub use record::config;
 pub use remove::{Conflict, Removed};
 pub use unpack::ensure_unpacked;

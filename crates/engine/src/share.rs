@@ -24,5 +24,5 @@ pub(crate) use bring::Bringer;
 pub(crate) use bucket::Buckets;
 pub(crate) use export::{Exporter, inline, lenders, providing};
 pub(crate) use gha::Services;
-pub(crate) use import::{Imports, import};
+pub(crate) use import::{Importing, Imports};
 pub use request::{CacheOptions, CacheSource, CacheTarget, ExportMode, LocalTarget, S3Target};

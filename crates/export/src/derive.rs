@@ -4,13 +4,15 @@
 //! What was derived is remembered for as long as it is in the store, so that a build in which
 //! nothing changed derives nothing.
 
-use std::io::{self, PipeReader, PipeWriter};
+use std::io::{self, PipeWriter, Read};
 use std::path::Path;
 use std::thread;
 
-use bld_layer::{ApplyOptions, LayerError, TarOptions, View, Walk};
-use bld_oci::{Digest, HashingReader};
-use bld_store::{Lease, SnapshotId, SnapshotInfo, Store};
+use bld_layer::{
+    ApplyOptions, Compression, Encoder, LayerError, TarOptions, View, Walk, WriteBehind, decoder,
+};
+use bld_oci::{Digest, HashingReader, media_type};
+use bld_store::{LayerBlob, Lease, SnapshotId, SnapshotInfo, Store};
 
 use crate::error::ExportError;
 use crate::image::layers;
@@ -25,12 +27,17 @@ pub struct Derivation {
     pub squash: bool,
     /// No file in them is newer than this, in seconds since 1970.
     pub clamp: Option<i64>,
+    /// They are made readable in parts, which adds files to them: the level of eStargz.
+    pub estargz: Option<u32>,
 }
 
 impl Derivation {
     fn key(self, top: SnapshotId, base: usize) -> String {
         let clamp = self.clamp.map_or_else(String::new, |clamp| format!(" clamp={clamp}"));
-        format!("{top} base={base} squash={}{clamp}", self.squash)
+        let estargz =
+            self.estargz.map(|level| format!(" {}", Compression::Estargz { level }.key()));
+        let estargz = estargz.unwrap_or_default();
+        format!("{top} base={base} squash={}{clamp}{estargz}", self.squash)
     }
 }
 
@@ -67,6 +74,9 @@ pub fn derive(
     }
     if let Some(epoch) = derivation.clamp {
         derived = clamp_all(store, derived, base, epoch)?;
+    }
+    if let Some(level) = derivation.estargz {
+        derived = estargz_all(store, derived, base, level)?;
     }
     held.hold(derived)?;
     store.put(BUCKET, &key, derived.to_string().as_bytes())?;
@@ -115,6 +125,44 @@ fn clamp_all(
     Ok(parent.unwrap_or(top))
 }
 
+/// The same layers in eStargz, but for the lowest `base`. Their blobs are written with them: what is in their
+/// tables follows from the compressed bytes.
+fn estargz_all(
+    store: &Store,
+    top: SnapshotId,
+    base: usize,
+    level: u32,
+) -> Result<SnapshotId, ExportError> {
+    let compression = Compression::Estargz { level };
+    let (mut parent, held) = (None, store.lease());
+    for (index, layer) in layers(store, Some(top))?.into_iter().enumerate() {
+        if index < base {
+            parent = Some(layer.id);
+            continue;
+        }
+        let out = WriteBehind::new(store.blob_writer()?);
+        let mut encoder = Encoder::new(out, &compression)?;
+        bld_layer::write_layer(&store.layer(layer.id), &mut encoder, &TarOptions::default())?;
+        let (digest, size) = encoder.finish()?.finish()?.commit(None)?;
+        held.hold_blob(&digest)?;
+        let path = store.blob_path(&digest);
+        let tar = decoder(store.open_blob(&digest)?).map_err(ExportError::io("read", &path))?;
+        let active = store.prepare(parent)?;
+        let lower = View::new(active.layers().to_vec());
+        let (diff_id, diff_size) = unpack(tar, active.upper(), lower)?;
+        let snapshot = active.commit()?;
+        store.set_diff_id(snapshot, &diff_id, diff_size)?;
+        let media_type = media_type::OCI_LAYER_GZIP.to_owned();
+        store.set_layer_blob(
+            &diff_id,
+            &compression.key(),
+            &LayerBlob { digest, size, media_type },
+        )?;
+        parent = Some(snapshot);
+    }
+    Ok(parent.unwrap_or(top))
+}
+
 /// Whether anything in the layer `dir` is newer than `epoch`. Whiteouts have no time.
 fn is_newer(dir: &Path, epoch: i64) -> Result<bool, ExportError> {
     let mut found = false;
@@ -157,7 +205,7 @@ fn pack(dir: &Path, mut out: PipeWriter, options: &TarOptions) -> Result<(), Lay
     bld_layer::write_layer(dir, &mut out, options).map(drop)
 }
 
-fn unpack(archive: PipeReader, target: &Path, lower: View) -> Result<(Digest, u64), LayerError> {
+fn unpack(archive: impl Read, target: &Path, lower: View) -> Result<(Digest, u64), LayerError> {
     let mut archive = HashingReader::new(archive);
     let options = ApplyOptions { lower: Some(lower), ..ApplyOptions::default() };
     bld_layer::apply(&mut archive, target, &options)?;

@@ -1,9 +1,9 @@
 //! An index over the images of several platforms, see image-index.md of the OCI image specification.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use bld_oci::document::{new_index, to_bytes};
-use bld_oci::{Descriptor, Digest, Platform, descriptor, media_type};
+use bld_oci::document::{new_index, parse_index, to_bytes};
+use bld_oci::{Descriptor, DescriptorExt, Digest, Platform, descriptor, media_type};
 use bld_store::Store;
 
 use crate::error::ExportError;
@@ -52,6 +52,30 @@ impl Index {
         let digest = store.put_blob(&bytes)?;
         let manifests = entries.iter().map(|entry| entry.manifest.clone()).collect();
         Ok(Self { digest, bytes, media_type: media_type.to_owned(), manifests })
+    }
+
+    /// An index as somebody else has written it, which lists `entries` and nothing else; `None` if it does
+    /// not.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn as_it_came(
+        store: &Store,
+        bytes: &[u8],
+        entries: &[IndexEntry],
+    ) -> Result<Option<Self>, ExportError> {
+        let Ok(index) = parse_index(bytes) else { return Ok(None) };
+        let listed: Result<BTreeSet<Digest>, _> =
+            index.manifests().iter().map(DescriptorExt::sha256).collect();
+        let given: BTreeSet<Digest> = entries.iter().map(|entry| entry.manifest.digest).collect();
+        if listed.ok() != Some(given) {
+            return Ok(None);
+        }
+        let stated = index.media_type().as_ref().map(ToString::to_string);
+        let media_type = stated.unwrap_or_else(|| media_type::OCI_INDEX.to_owned());
+        let digest = store.put_blob(bytes)?;
+        let manifests = entries.iter().map(|entry| entry.manifest.clone()).collect();
+        Ok(Some(Self { digest, bytes: bytes.to_vec(), media_type, manifests }))
     }
 }
 

@@ -82,6 +82,43 @@ impl Manifest {
         Self::write(store, media_type::OCI_MANIFEST, (config, layers), &BTreeMap::new(), held)
     }
 
+    /// A manifest as somebody else has written it, with the blobs it names, its configuration first; all of
+    /// it is put into the store.
+    ///
+    /// # Errors
+    /// [`ExportError::Malformed`] when they are not those that it names, and what the store says.
+    pub fn as_it_came(
+        store: &Store,
+        media_type: &str,
+        bytes: &[u8],
+        blobs: &[&[u8]],
+    ) -> Result<Self, ExportError> {
+        let malformed = |problem: &dyn std::fmt::Display| {
+            ExportError::malformed("a manifest that came", problem)
+        };
+        let document = document::parse_manifest(bytes).map_err(|error| malformed(&error))?;
+        let held = store.lease();
+        for bytes in blobs.iter().chain([&bytes]) {
+            held.hold_blob(&store.put_blob(bytes)?)?;
+        }
+        let named = [document.config()].into_iter().chain(document.layers()).map(blob);
+        let named: Option<Vec<Blob>> = named.collect();
+        let named = named.ok_or_else(|| malformed(&"it has a digest of an unknown kind"))?;
+        if !named.iter().map(|blob| blob.digest).eq(blobs.iter().map(|bytes| Digest::of(bytes))) {
+            return Err(malformed(&"it names other blobs"));
+        }
+        let (config, layers) = (named[0].clone(), named[1..].to_vec());
+        let (digest, media_type) = (Digest::of(bytes), media_type.to_owned());
+        Ok(Self {
+            digest,
+            bytes: bytes.to_vec(),
+            media_type,
+            config,
+            layers,
+            _held: Arc::new(held),
+        })
+    }
+
     /// Puts the manifest of blobs that `held` keeps into the store.
     fn write(
         store: &Store,
@@ -173,7 +210,7 @@ pub fn manifest(
     let is_zstd = |blob: &LayerBlob| {
         media_type::layer_compression(&blob.media_type) == Some(LayerCompression::Zstd)
     };
-    let docker = options.docker_types && !blobs.iter().any(is_zstd);
+    let docker = options.docker_types && !blobs.iter().any(is_zstd) && !has_table(options);
     let (media_type, config_type) = if docker {
         (media_type::DOCKER_MANIFEST, media_type::DOCKER_CONFIG)
     } else {
@@ -185,17 +222,40 @@ pub fn manifest(
         size: config_size,
         annotations: BTreeMap::new(),
     };
-    let layers: Vec<Blob> = blobs
-        .into_iter()
-        .enumerate()
-        .map(|(index, LayerBlob { digest, size, media_type })| {
-            let media_type = translate(&media_type, docker).to_owned();
-            let rewritten = options.rewritten.filter(|(first, _)| index >= *first);
-            let annotations = rewritten.map(|(_, epoch)| (REWRITTEN.to_owned(), epoch.to_string()));
-            Blob { media_type, digest, size, annotations: annotations.into_iter().collect() }
-        })
-        .collect();
+    let mut layers = Vec::with_capacity(blobs.len());
+    for (index, (blob, diff_id)) in blobs.into_iter().zip(&image.layers).enumerate() {
+        let mut annotations = table_of(store, diff_id, &blob, options)?;
+        let rewritten = options.rewritten.filter(|(first, _)| index >= *first);
+        annotations.extend(rewritten.map(|(_, epoch)| (REWRITTEN.to_owned(), epoch.to_string())));
+        let LayerBlob { digest, size, media_type } = blob;
+        let media_type = translate(&media_type, docker).to_owned();
+        layers.push(Blob { media_type, digest, size, annotations });
+    }
     Manifest::write(store, media_type, (config, layers), &options.annotations, held)
+}
+
+/// Whether layers are written that have tables, which annotations lead to.
+fn has_table(options: &ManifestOptions) -> bool {
+    matches!(options.compression, Compression::ZstdChunked { .. } | Compression::Estargz { .. })
+}
+
+/// What is said of a layer in zstd:chunked or eStargz that was written here, so that its table is found.
+fn table_of(
+    store: &Store,
+    diff_id: &Digest,
+    blob: &LayerBlob,
+    options: &ManifestOptions,
+) -> Result<BTreeMap<String, String>, ExportError> {
+    if !has_table(options) {
+        return Ok(BTreeMap::new());
+    }
+    let written = store.layer_blob(diff_id, &options.compression.key())?;
+    if written.is_none_or(|written| written.digest != blob.digest) {
+        return Ok(BTreeMap::new());
+    }
+    let path = store.blob_path(&blob.digest);
+    let mut file = store.open_blob(&blob.digest)?;
+    bld_layer::positions(&mut file).map_err(ExportError::io("read", &path))
 }
 
 /// The manifest that `image` came with or was given, if it is in the store with all it names.
@@ -247,7 +307,9 @@ pub(crate) fn known(
     {
         return Ok(Some(blob));
     }
-    if !options.force_compression
+    // Layers in eStargz are other layers, which have their blobs when they are made.
+    let force = options.force_compression && options.compression.faithful() == options.compression;
+    if !force
         && let Some(blob) = store.any_layer_blob(diff_id)?
         && held.hold_blob(&blob.digest)?
     {
@@ -281,7 +343,7 @@ fn packed_again(
             store.verify_blob(&other.digest)?;
             Err(error)
         })?;
-    store.set_layer_blob(diff_id, &options.compression.key(), &packed)?;
+    store.set_layer_blob(diff_id, &options.compression.faithful().key(), &packed)?;
     Ok(Some(packed))
 }
 
@@ -321,7 +383,7 @@ pub(crate) fn write_blob(
         // Under this name, it would be served to whoever asks for the layer.
         return Err(ExportError::ChangedLayer { diff_id: *diff_id, path: dir.to_owned() });
     }
-    store.set_layer_blob(diff_id, &options.compression.key(), &packed.blob)?;
+    store.set_layer_blob(diff_id, &options.compression.faithful().key(), &packed.blob)?;
     Ok(packed.blob)
 }
 

@@ -53,7 +53,8 @@ fn pack(
     let dir = store.layer(layer.id);
     let packed = Packed::write(store, &dir, options.compression, &options.cancel)?;
     store.set_diff_id(layer.id, &packed.diff_id, packed.diff_size)?;
-    store.set_layer_blob(&packed.diff_id, &options.compression.key(), &packed.blob)?;
+    let key = options.compression.faithful().key();
+    store.set_layer_blob(&packed.diff_id, &key, &packed.blob)?;
     Ok(packed)
 }
 
@@ -130,6 +131,7 @@ impl Packed {
         cancel: &Cancel,
         write: impl FnOnce(&mut dyn Write) -> Result<(), ExportError>,
     ) -> Result<Self, ExportError> {
+        let compression = compression.faithful();
         let blob = WriteBehind::new(store.blob_writer()?);
         let encoder = Encoder::new(blob, &compression)?;
         let mut tar = WriteBehind::new(HashingWriter::new(encoder));
@@ -144,7 +146,7 @@ impl Packed {
 fn oci_layer_type(compression: Compression) -> &'static str {
     match compression {
         Compression::None => media_type::OCI_LAYER,
-        Compression::Gzip { .. } => media_type::OCI_LAYER_GZIP,
-        Compression::Zstd { .. } => media_type::OCI_LAYER_ZSTD,
+        Compression::Gzip { .. } | Compression::Estargz { .. } => media_type::OCI_LAYER_GZIP,
+        Compression::Zstd { .. } | Compression::ZstdChunked { .. } => media_type::OCI_LAYER_ZSTD,
     }
 }

@@ -32,12 +32,12 @@ use std::rc::Rc;
 
 use bld_dockerfile::expand::Expander;
 use bld_dockerfile::{Diagnostic, Dockerfile, Spanned};
-use bld_oci::{Platform, Reference};
+use bld_oci::Platform;
 use petgraph::graph::NodeIndex;
 
 use crate::options::LowerOptions;
 use crate::plan::Plan;
-use crate::resolve::{NamedContext, ResolvedImage, Resolver};
+use crate::resolve::{ImageRequest, NamedContext, ResolvedImage, Resolver};
 pub use outline::outline;
 pub use remote::Remote;
 
@@ -117,7 +117,7 @@ struct Lowering<'a> {
     /// The stages that are lowered, by index.
     stages: Vec<Option<Stage>>,
     /// Answers of the resolver, so that nothing is asked twice.
-    images: HashMap<(Reference, Platform), Rc<ResolvedImage>>,
+    images: HashMap<ImageRequest, Rc<ResolvedImage>>,
     contexts: HashMap<(String, Platform), Option<NamedContext>>,
     /// The vertices of the build context, and of other trees by name as written.
     context: Option<NodeIndex>,

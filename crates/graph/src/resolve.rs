@@ -1,6 +1,6 @@
 //! What the caller of [`lower`](crate::lower()) must be able to answer: the only way out.
 
-use bld_oci::{Digest, ImageConfig, Platform, Reference};
+use bld_oci::{Digest, ImageConfig, Platform, Reference, ReferenceError};
 
 use crate::op::Op;
 
@@ -9,8 +9,22 @@ use crate::op::Op;
 pub struct ImageRequest {
     /// Its name.
     pub reference: Reference,
+    /// Whether the name as written says no registry, and was completed.
+    pub is_short: bool,
     /// The platform wanted.
     pub platform: Platform,
+}
+
+impl ImageRequest {
+    /// For the image `name`, as written, and `platform`.
+    ///
+    /// # Errors
+    /// What is wrong with the name.
+    pub fn new(name: &str, platform: &Platform) -> Result<Self, ReferenceError> {
+        let reference = Reference::parse(name)?;
+        let is_short = Reference::is_short(name);
+        Ok(Self { reference, is_short, platform: platform.clone() })
+    }
 }
 
 /// What is known of an image once its name is resolved. Layers need not be present.

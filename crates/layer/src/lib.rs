@@ -55,7 +55,7 @@ pub use apply::{Applied, ApplyOptions, Whiteouts, apply};
 pub use archive::{comment, is_tar};
 pub use beginnings::Beginnings;
 pub use behind::WriteBehind;
-pub use compress::{Compression, Encoder, Format, decoder, detect};
+pub use compress::{Compression, Encoder, Format, decoder, detect, positions};
 pub use diff::{Aspect, Change, Difference, Times, changes, differences};
 pub use digest::{FileStamp, Known, StatCache, tree_digest};
 pub use error::{LayerError, Result};

@@ -65,6 +65,12 @@ impl Reference {
         }
     }
 
+    /// Whether `text` names no registry, so that something has to be put in front of it.
+    pub fn is_short(text: &str) -> bool {
+        let first = text.split_once('/').map(|(first, _)| first);
+        !first.is_some_and(names_registry)
+    }
+
     /// The registry, with its port if it has one: `docker.io`, `localhost:5000`.
     pub fn domain(&self) -> &str {
         &self.domain
@@ -155,10 +161,15 @@ impl Reference {
     }
 }
 
+/// Whether the first part of a path is a registry.
+fn names_registry(first: &str) -> bool {
+    first.contains(['.', ':']) || first == "localhost"
+}
+
 /// Splits a name into its registry and the completed path.
 fn split_domain(name: &str) -> (String, String) {
     let (domain, path) = match name.split_once('/') {
-        Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => (first, rest),
+        Some((first, rest)) if names_registry(first) => (first, rest),
         _ => (DEFAULT_DOMAIN, name),
     };
     let domain = if domain == "index.docker.io" { DEFAULT_DOMAIN } else { domain };

@@ -12,6 +12,7 @@ use crate::config::{Config, Mirror, RegistryConfig};
 use crate::endpoint::Endpoint;
 use crate::error::RegistryError;
 use crate::repository::{Access, Repository};
+use crate::rules::{Rule, RuleMirror};
 use crate::sync::lock;
 
 /// Speaks to registries. Cloning is cheap; clones share connections and tokens.
@@ -26,9 +27,22 @@ struct Inner {
     dead: Mutex<HashSet<Key>>,
 }
 
-/// What tells endpoints apart: a registry, or a mirror with settings of its own by its number and the
-/// registry that it is one of.
-type Key = (String, Option<usize>);
+/// What tells endpoints apart.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    /// The registry.
+    registry: String,
+    /// Of a mirror with settings of its own: its number. The registry is then the one that it is a mirror of.
+    mirror: Option<usize>,
+    /// Whether a rule says that it may be spoken to without certificates.
+    insecure: bool,
+}
+
+impl Key {
+    fn of(registry: &str, insecure: bool) -> Self {
+        Self { registry: registry.to_owned(), mirror: None, insecure }
+    }
+}
 
 /// What is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +101,7 @@ impl Client {
     /// # Errors
     /// [`RegistryError::NotAccepted`] when it does not, and whatever keeps from asking.
     pub async fn login(&self, registry: &str) -> Result<(), RegistryError> {
-        let endpoint = self.endpoint(&(registry.to_owned(), None), registry, None).await?;
+        let endpoint = self.endpoint(&self.key(registry, registry)?, registry, None).await?;
         let target = Target { repository: String::new(), scopes: Vec::new() };
         let root = endpoint.base.clone();
         let repository =
@@ -114,19 +128,30 @@ impl Client {
         };
         let default = RegistryConfig::default();
         let settings = settings.or_else(|| self.config().of(registry)).unwrap_or(&default);
+        let lenient = key.insecure.then(|| RegistryConfig { insecure: true, ..settings.clone() });
+        let settings = lenient.as_ref().unwrap_or(settings);
         let connect =
             || async { Ok(Arc::new(Endpoint::connect(registry, settings, self.config()).await?)) };
         cell.get_or_try_init(connect).await.cloned()
     }
 
-    /// The repository that `reference` names, to write to, with blobs from `mount_from`.
+    /// How `registry` is spoken to about the repository or registry `name`, by the rules.
+    fn key(&self, registry: &str, name: &str) -> Result<Key, RegistryError> {
+        let rule = Rule::of_name(&self.config().rules, name);
+        rule.map_or(Ok(()), |rule| rule.check(name))?;
+        Ok(Key::of(registry, rule.is_some_and(|rule| rule.insecure)))
+    }
+
+    /// The repository that `reference` names, to write to, with blobs from `mount_from`. It is where the name
+    /// says: a rule that moves what is read moves no writing.
     pub(crate) async fn destination(
         &self,
         reference: &Reference,
         mount_from: &[String],
     ) -> Result<Repository, RegistryError> {
         let registry = reference.domain();
-        let endpoint = self.endpoint(&(registry.to_owned(), None), registry, None).await?;
+        let key = self.key(registry, &reference.name())?;
+        let endpoint = self.endpoint(&key, registry, None).await?;
         let retry = self.config().retry;
         Ok(Repository::new(endpoint, reference.path(), Access::Push, mount_from, retry))
     }
@@ -143,7 +168,7 @@ impl Client {
     where
         F: Future<Output = Result<T, RegistryError>>,
     {
-        for mirror in self.mirrors(reference, need) {
+        for mirror in self.mirrors(reference, need)? {
             if lock(&self.0.dead).contains(&mirror.key) {
                 continue;
             }
@@ -164,9 +189,19 @@ impl Client {
     }
 
     /// Where else what is needed of `reference` can be had, in the order of the settings.
-    fn mirrors<'a>(&'a self, reference: &Reference, need: Need) -> Vec<Source<'a>> {
+    fn mirrors<'a>(
+        &'a self,
+        reference: &Reference,
+        need: Need,
+    ) -> Result<Vec<Source<'a>>, RegistryError> {
         let registry = reference.domain();
-        let Some(settings) = self.config().of(registry) else { return Vec::new() };
+        if let Some(rule) = Rule::of(&self.config().rules, reference) {
+            rule.check(&reference.name())?;
+            if rule.location.is_some() || !rule.mirrors.is_empty() {
+                return ruled(rule, reference, need);
+            }
+        }
+        let Some(settings) = self.config().of(registry) else { return Ok(Vec::new()) };
         // Nobody can say whether there are other mirrors, so none is asked.
         let mirrors = settings.mirrors.iter().enumerate().filter(|_| settings.fault.is_none());
         let able = mirrors.filter(|(_, mirror)| match need {
@@ -179,20 +214,25 @@ impl Client {
             let slash = if prefix.is_empty() { "" } else { "/" };
             let settings = mirror.settings.as_deref();
             let key = match settings {
-                Some(_) => (registry.to_owned(), Some(number)),
-                None => (host.to_owned(), None),
+                Some(_) => Key { mirror: Some(number), ..Key::of(registry, false) },
+                None => Key::of(host, false),
             };
             let path = format!("{prefix}{slash}{}", reference.path());
             let mirrored = Some(registry.to_owned());
             Source { key, registry: host.to_owned(), path, settings, mirrored }
         };
-        able.map(source).collect()
+        Ok(able.map(source).collect())
     }
 
     /// The repository that `reference` names, to read from; mirrors do not count.
     pub(crate) async fn origin(&self, reference: &Reference) -> Result<Repository, RegistryError> {
-        let (registry, path) = (reference.domain().to_owned(), reference.path().to_owned());
-        let key = (registry.clone(), None);
+        let name = reference.name();
+        let rule = Rule::of(&self.config().rules, reference);
+        let moved = rule.and_then(|rule| Some((rule, rule.location.as_deref()?)));
+        let moved = moved.map(|(rule, location)| rule.moved(reference, location)).transpose()?;
+        let place = moved.as_ref().unwrap_or(reference);
+        let (registry, path) = (place.domain().to_owned(), place.path().to_owned());
+        let key = self.key(&registry, &name)?;
         self.open(&Source { key, registry, path, settings: None, mirrored: None }).await
     }
 
@@ -203,6 +243,25 @@ impl Client {
         let repository = Repository::new(endpoint, &source.path, Access::Pull, &[], retry);
         Ok(Repository { mirrored: source.mirrored.clone(), ..repository })
     }
+}
+
+/// The mirrors of a rule that have what is needed of `reference`.
+fn ruled<'a>(
+    rule: &Rule,
+    reference: &Reference,
+    need: Need,
+) -> Result<Vec<Source<'a>>, RegistryError> {
+    let able = rule.mirrors.iter().filter(|mirror| match need {
+        Need::Tag => mirror.tags,
+        Need::Content => mirror.digests,
+    });
+    let source = |mirror: &RuleMirror| {
+        let place = rule.moved(reference, &mirror.location)?;
+        let (registry, path) = (place.domain().to_owned(), place.path().to_owned());
+        let key = Key::of(&registry, mirror.insecure);
+        Ok(Source { key, registry, path, settings: None, mirrored: None })
+    };
+    able.map(source).collect()
 }
 
 /// A place where the content of a reference can be had.
@@ -230,7 +289,7 @@ mod tests {
         let registries = [("docker.io".to_owned(), settings)].into();
         let client = Client::new(Config { registries, ..Config::default() }).unwrap();
         let mirrors = |reference: &str, need: Need| -> Vec<_> {
-            let sources = client.mirrors(&Reference::parse(reference).unwrap(), need);
+            let sources = client.mirrors(&Reference::parse(reference).unwrap(), need).unwrap();
             sources
                 .into_iter()
                 .map(|source| format!("{} {}", source.registry, source.path))

@@ -9,6 +9,7 @@ use bld_http::header::HeaderMap;
 use bld_http::{Identity, Url};
 
 use crate::auth::{Anonymous, Credentials};
+use crate::rules::Rule;
 
 /// Settings of a [`Client`](crate::Client).
 #[derive(Clone)]
@@ -18,6 +19,9 @@ pub struct Config {
     /// Settings per registry, by its name as it stands in references: `docker.io`, `host:port`; those
     /// for all that have none are called [`ALL_OTHERS`].
     pub registries: BTreeMap<String, RegistryConfig>,
+    /// Rules for parts of registries. Settings of a registry that say where it is or which mirrors it has
+    /// count before them.
+    pub rules: Vec<Rule>,
     /// Whether certificates are verified and plain HTTP is refused. `false` makes every registry
     /// [`insecure`](RegistryConfig::insecure).
     pub tls_verify: bool,
@@ -43,6 +47,7 @@ impl Default for Config {
         Self {
             credentials: Arc::new(Anonymous),
             registries: BTreeMap::new(),
+            rules: Vec::new(),
             tls_verify: true,
             authorities: Vec::new(),
             concurrency: 4,
@@ -58,6 +63,7 @@ impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
             .field("registries", &self.registries)
+            .field("rules", &self.rules)
             .field("tls_verify", &self.tls_verify)
             .field("concurrency", &self.concurrency)
             .field("chunk_size", &self.chunk_size)

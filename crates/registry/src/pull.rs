@@ -26,6 +26,8 @@ pub struct PulledImage {
     pub reference: Reference,
     /// What the reference names: the index, if it names one, else the manifest.
     pub digest: Digest,
+    /// The index that lists the manifest, if it was found by way of one.
+    pub index: Option<Manifest>,
     /// The manifest of the image.
     pub manifest: Manifest,
     /// The image's id: the digest of the configuration.
@@ -63,7 +65,7 @@ impl Client {
         let lease = store.lease();
         let named = self.resolve(reference).await?;
         let digest = named.digest;
-        let manifest = self.choose(reference, platform, named).await?;
+        let (manifest, index) = self.choose(reference, platform, named).await?;
         let document = parse_manifest(&manifest.bytes)
             .map_err(|error| RegistryError::document(format!("manifest of {reference}"), &error))?;
         let kind = document.config().media_type();
@@ -92,6 +94,7 @@ impl Client {
         Ok(PulledImage {
             reference: reference.clone(),
             digest,
+            index,
             manifest,
             id,
             config,
@@ -149,17 +152,17 @@ impl Client {
             .await
     }
 
-    /// Follows an index to the manifest for `platform`.
+    /// Follows an index to the manifest for `platform`; that, and the index that lists it.
     async fn choose(
         &self,
         reference: &Reference,
         platform: &Platform,
         named: Manifest,
-    ) -> Result<Manifest, RegistryError> {
-        let mut manifest = named;
+    ) -> Result<(Manifest, Option<Manifest>), RegistryError> {
+        let (mut manifest, mut listing) = (named, None);
         for _ in 0..DEPTH_MAX {
             if !manifest.is_index() {
-                return Ok(manifest);
+                return Ok((manifest, listing));
             }
             let index = parse_index(&manifest.bytes).map_err(|error| {
                 RegistryError::document(format!("index of {reference}"), &error)
@@ -174,7 +177,8 @@ impl Client {
                 what: format!("index of {reference}"),
                 reason: error.to_string(),
             })?;
-            manifest = self.manifest(reference, digest).await?;
+            listing =
+                Some(std::mem::replace(&mut manifest, self.manifest(reference, digest).await?));
         }
         Err(RegistryError::Malformed {
             what: format!("index of {reference}"),

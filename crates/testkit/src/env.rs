@@ -145,6 +145,8 @@ impl TestEnv {
             .env_remove("ACTIONS_CACHE_SERVICE_V2")
             .env_remove("ACTIONS_RUNTIME_TOKEN")
             .env_remove("BLD_CONFIG")
+            .env_remove("CONTAINERS_REGISTRIES_CONF")
+            .env_remove("REGISTRIES_CONFIG_PATH")
             .env_remove("BUILDKIT_PROGRESS")
             .env_remove("SOURCE_DATE_EPOCH")
             .env_remove("NO_COLOR")

@@ -16,6 +16,7 @@
 //! - [`Tarball`]: archives of what no shell can make.
 //! - [`read_tree`]: everything about the files below a directory.
 //! - [`Docker`]: the real docker, with a daemon of its own.
+//! - [`BuildKit`]: the real BuildKit, with a daemon of its own.
 //! - [`peer`]: other container tools.
 //! - [`User`]: who is not root.
 //! - [`Terminal`]: a program on a terminal.
@@ -25,6 +26,7 @@
 
 mod actions;
 mod archive;
+mod buildkit;
 mod command;
 mod docker;
 mod env;
@@ -45,6 +47,7 @@ mod user;
 
 pub use actions::ActionsCache;
 pub use archive::{Archive, Entry, Kind, write_archive};
+pub use buildkit::BuildKit;
 pub use command::{Cmd, Output};
 pub use docker::Docker;
 pub use env::TestEnv;

@@ -1,7 +1,7 @@
 //! `bld pull`
 
 use bld_engine::EngineError;
-use bld_engine::images::Pulled;
+use bld_engine::images::{PullOptions, Pulled};
 use bld_engine::steps::looks_like_id;
 use bld_event::Events;
 use bld_oci::{Platform, Reference};
@@ -17,6 +17,9 @@ pub(crate) struct Args {
     /// Download all tagged images in the repository
     #[arg(short, long)]
     all_tags: bool,
+    /// Keep attestations that refer to the image, too; those in an index with it are kept anyway
+    #[arg(long)]
+    attestations: bool,
     /// Skip image verification (there is none to skip)
     #[arg(long)]
     disable_content_trust: bool,
@@ -43,18 +46,19 @@ pub(crate) enum Policy {
 
 pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
     let platform = platform(args.platform.as_deref())?;
+    let options = PullOptions { platform, referrers: args.attestations };
     let pulled = if args.all_tags {
-        let pull = |events: &Events| session.engine.pull_all(&args.name, platform.as_ref(), events);
+        let pull = |events: &Events| session.engine.pull_all(&args.name, &options, events);
         shown(Stdio::Out, args.quiet, pull)?
     } else {
         if !args.quiet {
             announce(session, &args.name)?;
         }
-        let pull =
-            |events: &Events| session.engine.pull_image(&args.name, platform.as_ref(), events);
+        let pull = |events: &Events| session.engine.pull_image(&args.name, &options, events);
         vec![shown(Stdio::Out, args.quiet, pull)?]
     };
     for pulled in &pulled {
+        warn(session, pulled);
         if !args.quiet {
             session.print(&summary(pulled))?;
         }
@@ -69,11 +73,18 @@ pub(super) fn platform(text: Option<&str>) -> Result<Option<Platform>, Failure> 
 }
 
 fn announce(session: &Session, name: &str) -> Result<(), Failure> {
-    let Ok(reference) = Reference::parse(name) else { return Ok(()) };
+    let Ok(reference) = session.engine.likeliest_image(name) else { return Ok(()) };
     if !name.contains('@') && reference.tag() == Some("latest") && !name.ends_with(":latest") {
         session.say("Using default tag: latest")?;
     }
     session.say(&pulling(&reference))
+}
+
+/// What is not as it was at the registry.
+fn warn(session: &Session, pulled: &Pulled) {
+    if let Some(warning) = &pulled.warning {
+        session.tell(&format!("Warning: {warning}"));
+    }
 }
 
 fn pulling(reference: &Reference) -> String {
@@ -168,13 +179,15 @@ pub(super) fn for_container(
             Err(error) => return Err(error.into()),
         }
     }
-    let pull = |events: &Events| session.engine.pull_image(image, platform.as_ref(), events);
+    let wanted = PullOptions { platform, referrers: false };
+    let pull = |events: &Events| session.engine.pull_image(image, &wanted, events);
     if !options.quiet
-        && let Ok(reference) = Reference::parse(image)
+        && let Ok(reference) = session.engine.likeliest_image(image)
     {
         session.tell(&pulling(&reference));
     }
     let pulled = shown(Stdio::Err, options.quiet, pull)?;
+    warn(session, &pulled);
     if !options.quiet {
         session.tell(summary(&pulled).trim_end());
     }

@@ -128,8 +128,7 @@ impl<W: Write + Send> Reader for Plain<W> {
             EventKind::Log { .. } if steps.get(event.id).is_some_and(|s| s.fresh.is_empty()) => {
                 return Ok(());
             }
-            // What is wrong with the Dockerfile is listed when all is over.
-            EventKind::Warning { .. } if steps.get(event.id).is_some_and(|s| s.vertex.internal) => {
+            EventKind::Warning { .. } if steps.get(event.id).is_some_and(|s| s.reads_file) => {
                 return Ok(());
             }
             EventKind::Warning { message, .. } => {

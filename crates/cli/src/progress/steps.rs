@@ -48,6 +48,8 @@ pub(super) struct Step {
     pub(super) progress: BTreeMap<String, Progress>,
     /// Why its result was known, or was not.
     pub(super) why: Option<Why>,
+    /// It reads the Dockerfile: what is wrong with that is listed when all is over.
+    pub(super) reads_file: bool,
     /// Lines that the reader has not shown yet.
     pub(super) fresh: Vec<LogLine>,
     streams: [Lines; 2],
@@ -66,6 +68,7 @@ impl Step {
             ended: None,
             progress: BTreeMap::new(),
             why: None,
+            reads_file: false,
             fresh: Vec::new(),
             streams: <[Lines; 2]>::default(),
             log: VecDeque::new(),
@@ -155,7 +158,8 @@ impl Steps {
                 self.failed.push(event.id);
             }
             EventKind::Canceled => step.end(at, End::Canceled),
-            EventKind::Planned(_) | EventKind::Dockerfile { .. } | EventKind::Warning { .. } => {}
+            EventKind::Dockerfile { .. } => step.reads_file = true,
+            EventKind::Planned(_) | EventKind::Warning { .. } => {}
         }
     }
 

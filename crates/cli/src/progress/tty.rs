@@ -65,7 +65,7 @@ impl Reader for Tty {
     fn event(&mut self, event: &Event, steps: &mut Steps) -> io::Result<()> {
         let Some(step) = steps.get_mut(event.id) else { return Ok(()) };
         let fresh = std::mem::take(&mut step.fresh);
-        let internal = step.vertex.internal;
+        let reads_file = step.reads_file;
         let (name, label) = (step.vertex.name.replace('\n', " "), label(&step.vertex.name));
         for line in fresh {
             self.say(&format!("{label} {}", harmless(&line.text)))?;
@@ -77,8 +77,7 @@ impl Reader for Tty {
                 bar.set_prefix(name);
                 self.running.insert(event.id, bar);
             }
-            // What is wrong with the Dockerfile is listed when all is over.
-            EventKind::Warning { .. } if internal => {}
+            EventKind::Warning { .. } if reads_file => {}
             EventKind::Warning { message, .. } => self.say(&format!("WARN: {message}"))?,
             EventKind::Cached(_)
             | EventKind::Done

@@ -68,7 +68,7 @@ fn jobs_share_a_cache_by_both_protocols() {
         let words = format!("{},mode=max", protocol.words(&service));
         let first = machine();
         let built = build(&first, &farm.dockerfile, &["--cache-to", &words, "-o", OUT]).ok();
-        assert_eq!(ran(&built), 17, "{built}");
+        assert_eq!(ran(&built), 20, "{built}");
         let written = "exporting cache to GitHub Actions Cache";
         let built = built.expect_text(written);
         // The names are those of BuildKit: the document is that of the branch that may be written.

@@ -217,3 +217,159 @@ fn pushed_by_digest_an_image_has_no_tag() {
     assert!(!env.bld(["images"]).ok().stdout.contains(&format!("{name}2")));
     env.bld(["pull", &other]).ok();
 }
+
+/// Layers that can be fetched in parts are ordinary zstd for all who fetch them whole.
+#[test]
+fn layers_of_zstd_chunked_are_layers_as_any_others() {
+    let env = env();
+    let registry = Registry::start().unwrap();
+    let name = format!("{}/f:chunked", registry.host());
+    env.write("ctx/file", "file\n");
+    let chunked =
+        "type=registry,compression=zstd:chunked,force-compression=true,oci-mediatypes=true";
+    let _ = env.build(&name, DOCKERFILE, ["-o", chunked]).expect_code(0);
+    let raw = |name: &str| -> Value {
+        let inspect = ["inspect", "--raw", "--tls-verify=false"];
+        let raw = Cmd::new("skopeo").args(inspect).arg(format!("docker://{name}")).ok();
+        serde_json::from_str(&raw.stdout).unwrap()
+    };
+    let manifest = raw(&name);
+    for layer in manifest["layers"].as_array().unwrap() {
+        assert_eq!(layer["mediaType"], "application/vnd.oci.image.layer.v1.tar+zstd");
+        for key in ["manifest-checksum", "manifest-position", "tarsplit-position"] {
+            let key = format!("io.github.containers.zstd-chunked.{key}");
+            assert!(layer["annotations"][&key].is_string(), "{layer}");
+        }
+    }
+    // The image is the same, and so are other stores' blobs.
+    let id = env.bld(["build", "-q", "--label=x=y", "-f", "-", "ctx"]);
+    id.stdin(DOCKERFILE).ok();
+    let other = TestEnv::new(crate::BLD);
+    other.bld(["pull", "-q", &name]).ok();
+    let ids = [&env, &other].map(|env| {
+        let id = env.bld(["images", "--no-trunc", "--format", "{{.ID}}", &name]).ok();
+        id.text().to_owned()
+    });
+    assert_eq!(ids[0], ids[1]);
+    assert_eq!(other.bld(["run", "--rm", "--network=none", &name]).ok().stdout, "two\n");
+    let again = format!("{}/f:again", registry.host());
+    other.bld(["tag", &name, &again]).ok();
+    other.bld(["push", "-q", &again]).ok();
+    assert_eq!(raw(&again), manifest);
+    let converted = format!("{}/f:converted", registry.host());
+    env.bld(["image", "convert", "--compression", "zstd:chunked", &name, &converted]).ok();
+    env.bld(["push", "-q", &converted]).ok();
+    assert_eq!(raw(&converted), manifest);
+
+    // Podman fetches them whole, and in parts where it is told to.
+    assert_eq!(crate::podman(&env, &format!("docker://{name}")), "two\n");
+    let conf = env.write(
+        "storage.conf",
+        format!(
+            "[storage]\ndriver = \"overlay\"\ngraphroot = \"{0}/parts/root\"\nrunroot = \"{0}/parts/run\"\n\
+             [storage.options]\npull_options = {{enable_partial_images = \"true\"}}\n",
+            env.path("").display()
+        ),
+    );
+    let mut podman = bld_testkit::peer("podman");
+    podman.env("CONTAINERS_STORAGE_CONF", &conf);
+    podman.args(["--log-level=debug", "run", "--rm", "--network=none", "--tls-verify=false"]);
+    podman.args(bld_testkit::PODMAN_LIMITS).arg(format!("docker://{name}"));
+    let ran = Cmd::from(podman).ok();
+    assert_eq!(ran.stdout, "two\n");
+    assert!(ran.stderr.contains("Retrieved partial blob"), "{ran}");
+}
+
+/// eStargz: the table leads to every file, and the layers are gzip for all others.
+#[test]
+fn layers_of_estargz_have_a_table_of_their_files() {
+    let env = env();
+    let registry = Registry::start().unwrap();
+    let name = format!("{}/f:estargz", registry.host());
+    env.write("ctx/file", "file\n");
+    let output = "type=registry,compression=estargz,force-compression=true,oci-mediatypes=true";
+    let _ = env.build(&name, DOCKERFILE, ["-o", output]).expect_code(0);
+    let layout = env.path("layout");
+    let copy = ["copy", "--quiet", "--insecure-policy", "--src-tls-verify=false"];
+    let to = format!("oci:{}:f", layout.display());
+    Cmd::new("skopeo").args(copy).args([&format!("docker://{name}"), &to]).ok();
+    let manifest = index(&layout)["manifests"][0]["digest"].as_str().unwrap().replace(':', "/");
+    let manifest = fs::read(layout.join("blobs").join(manifest)).unwrap();
+    let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+    let layers = manifest["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), 4);
+    for layer in layers {
+        assert_eq!(layer["mediaType"], "application/vnd.oci.image.layer.v1.tar+gzip");
+        let digest = layer["digest"].as_str().unwrap().replace(':', "/");
+        let blob = fs::read(layout.join("blobs").join(digest)).unwrap();
+        let table = estargz_table(&blob);
+        let said = &layer["annotations"]["containerd.io/snapshot/stargz/toc.digest"];
+        assert_eq!(*said, bld_oci::Digest::of(&table).to_string());
+        let table: Value = serde_json::from_slice(&table).unwrap();
+        let entries = table["entries"].as_array().unwrap();
+        assert_eq!(entries[0]["name"], ".no.prefetch.landmark");
+        for entry in entries.iter().filter(|entry| entry["size"].is_u64()) {
+            let at = entry["offset"].as_u64().unwrap() as usize;
+            let mut file = Vec::new();
+            let mut reader = flate2::read::GzDecoder::new(&blob[at..]);
+            std::io::Read::read_to_end(&mut reader, &mut file).unwrap();
+            assert_eq!(entry["size"], file.len(), "{entry}");
+            for key in ["digest", "chunkDigest"] {
+                assert_eq!(entry[key], bld_oci::Digest::of(&file).to_string());
+            }
+        }
+    }
+    // To all others these are layers of gzip, with two more files.
+    assert_eq!(crate::podman(&env, &format!("docker://{name}")), "two\n");
+    let bundle = env.path("bundle");
+    let unpack = ["unpack", "--image", &format!("{}:f", layout.display())];
+    Cmd::new("umoci").args(unpack).arg(&bundle).ok();
+    assert!(bundle.join("rootfs/stargz.index.json").exists());
+    assert_eq!(fs::read_to_string(bundle.join("rootfs/d/again")).unwrap(), "two\n");
+    assert!(!bundle.join("rootfs/one").exists());
+    let other = TestEnv::new(crate::BLD);
+    other.bld(["pull", "-q", &name]).ok();
+    assert_eq!(other.bld(["run", "--rm", "--network=none", &name]).ok().stdout, "two\n");
+
+    // Another store makes the same; what is kept here goes out again as it is.
+    let id = |env: &TestEnv, name: &str| -> String {
+        let output = "type=image,compression=estargz";
+        let built = env.build(name, SAME, ["--reproducible", "-o", output]);
+        let _ = built.expect_code(0);
+        env.bld(["images", "--no-trunc", "-q", name]).ok().text().to_owned()
+    };
+    assert_eq!(id(&env, "e:1"), id(&crate::env(), "e:1"));
+    let again = format!("{}/f:again", registry.host());
+    env.bld(["tag", "e:1", &again]).ok();
+    env.bld(["push", "-q", &again]).ok();
+    assert_eq!(
+        env.bld(["run", "--rm", "--network=none", "e:1", "cat", "/same"]).ok().stdout,
+        "same\n"
+    );
+    let raw = ["inspect", "--raw", "--tls-verify=false"];
+    let raw = Cmd::new("skopeo").args(raw).arg(format!("docker://{again}")).ok();
+    assert!(raw.stdout.contains("containerd.io/snapshot/stargz/toc.digest"), "{raw}");
+    let converted = env.bld(["image", "convert", "--compression=estargz", "e:1", "e:2"]).run();
+    let _ = converted.expect_code(1).expect_text("eStargz makes other layers");
+}
+
+const SAME: &str = "FROM busybox\nRUN echo same > /same\nRUN echo more >> /more\n";
+
+/// The table of an eStargz blob, found as its specification says.
+fn estargz_table(blob: &[u8]) -> Vec<u8> {
+    let footer = &blob[blob.len() - 51..];
+    assert_eq!(footer[..4], [0x1f, 0x8b, 8, 4]);
+    assert_eq!(footer[10..16], [26, 0, b'S', b'G', 22, 0]);
+    assert_eq!(&footer[32..38], b"STARGZ");
+    let mut empty = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(footer), &mut empty).unwrap();
+    assert!(empty.is_empty());
+    let at = usize::from_str_radix(std::str::from_utf8(&footer[16..32]).unwrap(), 16).unwrap();
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(&blob[at..]));
+    let mut entries = archive.entries().unwrap();
+    let mut entry = entries.next().unwrap().unwrap();
+    assert_eq!(entry.path().unwrap().to_str(), Some("stargz.index.json"));
+    let mut table = Vec::new();
+    std::io::Read::read_to_end(&mut entry, &mut table).unwrap();
+    table
+}

@@ -4,6 +4,8 @@
 //! image stays what it is. BuildKit's older form, an index with the image and a manifest for no
 //! platform, is written on request and into archives, and both are read.
 
+mod arrive;
+pub(crate) mod came;
 mod kept;
 mod layout;
 mod provenance;

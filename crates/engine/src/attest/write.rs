@@ -1,5 +1,7 @@
 //! Writing attestations: beside images in an index, and as artifacts that refer to images.
 
+use std::collections::BTreeMap;
+
 use bld_export::{Document, IndexEntry, Manifest as Packed};
 use bld_oci::document::{new_manifest, parse_index, parse_manifest, to_bytes};
 use bld_oci::{Descriptor, DescriptorExt as _, Digest, Platform, Reference, describe, media_type};
@@ -7,6 +9,7 @@ use bld_registry::{Manifest, RegistryError};
 use bld_store::Store;
 use serde_json::{Value, json};
 
+use super::came::Came;
 use super::{
     ARTIFACT, Claim, Claims, IN_TOTO, PREDICATE_TYPE, REFERENCE_DIGEST, REFERENCE_TYPE, provenance,
 };
@@ -35,12 +38,20 @@ pub(crate) fn beside(
         "rootfs": { "type": "layers", "diff_ids": diff_ids },
     });
     let manifest = Packed::of_documents(store, config.to_string().as_bytes(), documents)?;
+    let annotations = entry_annotations(image.digest);
+    Ok(IndexEntry { manifest, platform: nowhere(), annotations })
+}
+
+/// The platform that an index gives for what is no image.
+pub(super) fn nowhere() -> Platform {
     let unknown = || "unknown".to_owned();
-    let platform =
-        Platform { os: unknown(), architecture: unknown(), variant: None, os_version: None };
+    Platform { os: unknown(), architecture: unknown(), variant: None, os_version: None }
+}
+
+/// The annotations of what an index says about the manifest `subject`.
+pub(super) fn entry_annotations(subject: Digest) -> BTreeMap<String, String> {
     let kind = (REFERENCE_TYPE.to_owned(), "attestation-manifest".to_owned());
-    let subject = (REFERENCE_DIGEST.to_owned(), image.digest.to_string());
-    Ok(IndexEntry { manifest, platform, annotations: [kind, subject].into() })
+    [kind, (REFERENCE_DIGEST.to_owned(), subject.to_string())].into()
 }
 
 impl Engine {
@@ -81,6 +92,37 @@ impl Engine {
         }
         let provenance: Vec<_> = claims.provenance.iter().collect();
         self.refer(name, top, &Platform::host(), &provenance)
+    }
+
+    /// What can be referred to of what was pushed as `top`: it, and if it is an index what that lists.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(super) fn subjects(&self, top: &Descriptor) -> Result<Vec<Digest>> {
+        let digest = top.sha256().map_err(|error| malformed(&error))?;
+        let mut subjects = vec![digest];
+        if media_type::is_index(top.media_type().as_ref()) {
+            let index = parse_index(&self.store()?.read_blob(&digest)?);
+            let index = index.map_err(|error| malformed(&error))?;
+            subjects.extend(index.manifests().iter().filter_map(|entry| entry.sha256().ok()));
+        }
+        Ok(subjects)
+    }
+
+    /// Pushes an artifact that came from a registry, whose subject is in the repository of `name`.
+    ///
+    /// # Errors
+    /// What the registry answers.
+    pub(super) fn refer_again(&self, name: &Reference, came: &Came) -> Result<()> {
+        let (store, client) = (self.store()?, self.client()?);
+        let packed = came.packed(store)?;
+        let manifest = Manifest::new(&packed.media_type, packed.bytes.clone())?;
+        let mut described = manifest.descriptor();
+        let document = parse_manifest(&packed.bytes).map_err(|error| malformed(&error))?;
+        described.set_artifact_type(document.artifact_type().clone());
+        let push = client.push_referrer(store, name, came.subject, &manifest, described);
+        self.block_on(push)??;
+        Ok(())
     }
 
     /// Pushes an artifact with `claims` that refers to `subject`, if there are any.

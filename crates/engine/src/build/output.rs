@@ -147,6 +147,10 @@ struct Variant {
     epoch: Option<i64>,
     /// No file is newer than that.
     rewrite: bool,
+    /// Its layers are in eStargz of this level.
+    estargz: Option<u32>,
+    /// Those of the base, too.
+    whole: bool,
 }
 
 /// The result of a build for one platform, and what outputs make of it.
@@ -349,7 +353,11 @@ impl<'a> Made<'a> {
     fn variant(&self, options: &ImageOptions) -> Variant {
         let epoch = options.epoch.or(self.plan.epoch);
         let rewrite = (options.rewrite_timestamp || self.reproducible) && epoch.is_some();
-        Variant { epoch, rewrite }
+        let estargz = match options.compression {
+            Compression::Estargz { level } => Some(level),
+            _ => None,
+        };
+        Variant { epoch, rewrite, estargz, whole: estargz.is_some() && options.force_compression }
     }
 
     /// Number of layers that come from the base image.
@@ -361,12 +369,15 @@ impl<'a> Made<'a> {
     fn top(&self, variant: Variant, task: &Task) -> Result<Option<SnapshotId>, BuildError> {
         let Some(top) = self.snapshot else { return Ok(None) };
         let clamp = variant.epoch.filter(|_| variant.rewrite);
-        let derivation = Derivation { squash: self.squash, clamp };
-        if self.squash || clamp.is_some() {
+        let derivation = Derivation { squash: self.squash, clamp, estargz: None };
+        let parts = Derivation { estargz: variant.estargz, ..Derivation::default() };
+        if derivation != parts || variant.estargz.is_some() {
             self.bring(task)?;
         }
         let base = self.base_layers();
-        Ok(Some(bld_export::derive(self.store, top, base, derivation, &self.held)?))
+        let top = bld_export::derive(self.store, top, base, derivation, &self.held)?;
+        let base = if variant.whole { 0 } else { base };
+        Ok(Some(bld_export::derive(self.store, top, base, parts, &self.held)?))
     }
 
     /// The image, which is not in the store for that: an archive must not wait until all it is made

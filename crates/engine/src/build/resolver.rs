@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use bld_event::{Cancel, Events, VertexId};
 use bld_graph::{
@@ -25,6 +27,9 @@ use crate::{Engine, EngineError, images};
 /// The images a build resolved, by the identity their operations have.
 pub(super) type Found = Arc<Mutex<HashMap<Digest, ImageRecord>>>;
 
+/// Images that registries are asked for at the same time.
+const AT_ONCE: usize = 8;
+
 /// Resolves the names of one build.
 pub(super) struct BuildResolver<'a> {
     pub(super) engine: &'a Engine,
@@ -36,30 +41,94 @@ pub(super) struct BuildResolver<'a> {
     pub(super) files: &'a BTreeMap<String, Files>,
     pub(super) found: Found,
     /// What was asked for before.
-    pub(super) known: HashMap<(String, String), Result<ResolvedImage, ResolveError>>,
+    pub(super) known: HashMap<ImageRequest, Result<ResolvedImage, ResolveError>>,
 }
 
 impl BuildResolver<'_> {
-    fn resolve(&self, request: &ImageRequest) -> Result<ResolvedImage, EngineError> {
+    fn resolve(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<ResolvedImage, EngineError> {
         let store = self.engine.store()?;
         if !self.request.pull
-            && let Some(image) = variant(store, &request.reference.to_string(), &request.platform)?
+            && let Some(image) = variant(store, &reference.to_string(), platform)?
         {
             let config = config(store, &image)?;
-            return Ok(self.remember(request.reference.clone(), image, config));
+            return Ok(self.remember(reference.clone(), image, config));
         }
         if !self.request.pull
-            && let Some(id) = local(store, &request.reference)?
+            && let Some(id) = local(store, reference)?
             && let Some(image) = store.image(&id)?
         {
             let config = config(store, &image)?;
-            if config.platform().satisfies(&request.platform) {
-                return Ok(self.remember(request.reference.clone(), image, config));
+            if config.platform().satisfies(platform) {
+                return Ok(self.remember(reference.clone(), image, config));
             }
         }
-        let image = self.engine.find_remote(&request.reference, &request.platform, self.events)?;
+        let image = self.engine.find_remote(reference, platform, self.events)?;
         let config = config(store, &image)?;
-        Ok(self.remember(request.reference.clone(), image, config))
+        Ok(self.remember(reference.clone(), image, config))
+    }
+
+    /// Whether a registry will be asked for an image, as far as can be told.
+    fn is_far(&self, request: &ImageRequest) -> bool {
+        let name = context_name(&request.reference.familiar());
+        let is_context =
+            |context: &String| context_name(context.split("::").next().unwrap_or_default()) == name;
+        if self.known.contains_key(request) || self.request.named_contexts.keys().any(is_context) {
+            return false;
+        }
+        let is_here =
+            || Ok::<_, EngineError>(local(self.engine.store()?, &request.reference)?.is_some());
+        self.request.pull || !is_here().unwrap_or(true)
+    }
+
+    /// What an image turns out to be: the first of those that may be meant.
+    fn answer(&self, request: &ImageRequest) -> Result<ResolvedImage, ResolveError> {
+        let mut refused: Option<ResolveError> = None;
+        for reference in self.meant(request).map_err(|error| failed(&error))? {
+            match self.image_called(reference, &request.platform) {
+                Ok(image) => return Ok(image),
+                Err(error) => {
+                    refused = Some(match refused {
+                        None => error,
+                        Some(before) => ResolveError {
+                            message: format!("{}; {}", before.message, error.message),
+                            help: before.help.or(error.help),
+                        },
+                    });
+                }
+            }
+        }
+        Err(refused.unwrap_or(ResolveError { message: "it means nothing".to_owned(), help: None }))
+    }
+
+    /// The images that may be meant, the likeliest first; at least one.
+    fn meant(&self, request: &ImageRequest) -> Result<Vec<Reference>, EngineError> {
+        let own = || vec![request.reference.clone()];
+        if !request.is_short {
+            return Ok(own());
+        }
+        if !self.request.pull && local(self.engine.store()?, &request.reference)?.is_some() {
+            return Ok(own());
+        }
+        let meant = self.engine.meant(&request.reference.familiar())?;
+        Ok(if meant.is_empty() { own() } else { meant })
+    }
+
+    /// The image of this name and no other.
+    fn image_called(
+        &self,
+        reference: Reference,
+        platform: &Platform,
+    ) -> Result<ResolvedImage, ResolveError> {
+        let reference = match &self.request.policy {
+            Some(policy) => policy.image(&reference).map_err(|error| denied(&error))?,
+            None => reference,
+        };
+        let task = self.events.task(format!("[internal] load metadata for {reference}"));
+        task.finish(self.resolve(&reference, platform)).map_err(|error| failed(&error))
     }
 
     fn remember(
@@ -94,19 +163,37 @@ impl BuildResolver<'_> {
 }
 
 impl Resolver for BuildResolver<'_> {
+    fn prefetch(&mut self, requests: &[ImageRequest]) {
+        let mut far: Vec<&ImageRequest> =
+            requests.iter().filter(|request| self.is_far(request)).collect();
+        far.dedup_by(|one, other| {
+            one.reference == other.reference && one.platform == other.platform
+        });
+        // One is asked for when it is needed.
+        if far.len() < 2 {
+            return;
+        }
+        let this = &*self;
+        let mut known = Vec::with_capacity(far.len());
+        for some in far.chunks(AT_ONCE) {
+            thread::scope(|scope| {
+                let ask = |request| scope.spawn(move || this.answer(request));
+                let asked: Vec<_> = some.iter().map(|request| ask(*request)).collect();
+                for (request, asked) in some.iter().zip(asked) {
+                    let answer = asked.join().unwrap_or_else(|panic| resume_unwind(panic));
+                    known.push(((*request).clone(), answer));
+                }
+            });
+        }
+        self.known.extend(known);
+    }
+
     fn image(&mut self, request: &ImageRequest) -> Result<ResolvedImage, ResolveError> {
-        let key = (request.reference.to_string(), request.platform.to_string());
-        if let Some(known) = self.known.get(&key) {
+        if let Some(known) = self.known.get(request) {
             return known.clone();
         }
-        let allowed = match &self.request.policy {
-            Some(policy) => policy.image(&request.reference).map_err(|error| denied(&error))?,
-            None => request.reference.clone(),
-        };
-        let request = ImageRequest { reference: allowed, platform: request.platform.clone() };
-        let task = self.events.task(format!("[internal] load metadata for {}", request.reference));
-        let resolved = task.finish(self.resolve(&request)).map_err(|error| failed(&error));
-        self.known.insert(key, resolved.clone());
+        let resolved = self.answer(request);
+        self.known.insert(request.clone(), resolved.clone());
         resolved
     }
 
@@ -151,8 +238,7 @@ impl Resolver for BuildResolver<'_> {
             // The file's own names are looked up before anybody is asked.
             NamedContext::Stage(_) => return Ok(None),
             NamedContext::Image(image) => {
-                let reference = Reference::parse(image).map_err(|error| failed(&error))?;
-                let request = ImageRequest { reference, platform: platform.clone() };
+                let request = ImageRequest::new(image, platform).map_err(|error| failed(&error))?;
                 Resolved::Image(Box::new(self.image(&request)?))
             }
             NamedContext::OciLayout { path, selector } => {

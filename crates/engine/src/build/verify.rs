@@ -187,7 +187,7 @@ impl Engine {
         events: &Events,
     ) -> Result<Option<Digest>, EngineError> {
         let names = [reference.to_string()];
-        let Ok(found) = find::find(self.store()?, &names[0]) else { return Ok(None) };
+        let Ok(found) = find::find(self, &names[0]) else { return Ok(None) };
         if self.unpack_image(&found.record, events).is_err() {
             return Ok(None);
         }

@@ -103,7 +103,7 @@ impl Engine {
         let mut fitting = Vec::new();
         for name in names {
             let store = self.store()?;
-            let base = match images::find::find(store, name) {
+            let base = match images::find::find(self, name) {
                 Ok(found) => found.record,
                 Err(EngineError::NoSuchImage { .. }) => continue,
                 Err(error) => return Err(error),

@@ -41,13 +41,18 @@ impl Engine {
             return Err(EngineError::TagWithDigest { reference: target.to_owned() });
         }
         if conversion.docker_types
-            && matches!(conversion.compression, Some(Compression::Zstd { .. }))
+            && conversion.compression.is_some_and(|compression| compression.is_zstd())
         {
             let problem = "docker's format has no media type for zstd: use OCI's".to_owned();
             return Err(EngineError::Conversion { problem });
         }
+        if matches!(conversion.compression, Some(Compression::Estargz { .. })) {
+            let problem =
+                "eStargz makes other layers, so it is for `bld build`; zstd:chunked does not";
+            return Err(EngineError::Conversion { problem: problem.to_owned() });
+        }
         let store = self.store()?;
-        let mut image = find::find(store, source)?.record;
+        let mut image = find::find(self, source)?.record;
         if conversion.squash {
             image = self.squashed(image, events)?;
         }
@@ -66,7 +71,7 @@ impl Engine {
         let store = self.store()?;
         let held = store.lease();
         let snapshot = self.unpack_image(&image, events)?;
-        let derivation = Derivation { squash: true, clamp: None };
+        let derivation = Derivation { squash: true, ..Derivation::default() };
         let snapshot = derive(store, snapshot, 0, derivation, &held)?;
         let mut config = images::config(store, &image.id)?;
         for entry in &mut config.history {

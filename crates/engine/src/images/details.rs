@@ -45,7 +45,7 @@ impl Engine {
     /// Everything that is known of the image `name`.
     pub fn image_details(&self, name: &str) -> Result<ImageDetails> {
         let store = self.store()?;
-        let record = find::find(store, name)?.record;
+        let record = find::find(self, name)?.record;
         let tags = store.tags_of(&record.id)?;
         let layer_dirs = match record.snapshot {
             Some(snapshot) if store.is_here(snapshot)? => store.ancestry(snapshot)?,
@@ -65,7 +65,7 @@ impl Engine {
     /// What the image `name` was made by, newest first.
     pub fn image_history(&self, name: &str) -> Result<Vec<HistoryEntry>> {
         let store = self.store()?;
-        let record = find::find(store, name)?.record;
+        let record = find::find(self, name)?.record;
         let config = config(store, &record.id)?;
         let mut sizes = layer_sizes(store, &record)?.into_iter();
         let mut history: Vec<_> = config

@@ -198,7 +198,7 @@ pub enum TextChange {
 impl Engine {
     /// The image `name` for [`diff_images`]. It is unpacked if it is not yet.
     pub fn image_contents(&self, name: &str, events: &Events) -> Result<ImageContents> {
-        let found = find::find(self.store()?, name)?;
+        let found = find::find(self, name)?;
         self.contents_of(found.record, found.reference, events)
     }
 

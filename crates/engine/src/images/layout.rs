@@ -172,18 +172,38 @@ fn missing(digest: &Digest) -> EngineError {
     EngineError::Archive { problem: format!("blob {digest} is missing") }
 }
 
-fn fetch_document(store: &Store, blobs: &dyn Blobs, digest: &Digest) -> Result<Vec<u8>> {
+/// What `descriptor` describes, if it is there and no larger than it says.
+pub(super) fn find(
+    store: &Store,
+    blobs: &dyn Blobs,
+    descriptor: &Descriptor,
+) -> Result<Option<Vec<u8>>> {
+    let digest = digest(descriptor)?;
+    if store.has_blob(&digest) {
+        return Ok(Some(store.read_blob(&digest)?));
+    }
+    let Some(reader) = blobs.open(&digest)? else { return Ok(None) };
+    let mut bytes = Vec::new();
+    reader.take(descriptor.size()).read_to_end(&mut bytes).at("read blob", digest.to_string())?;
+    verified(&digest, bytes).map(Some)
+}
+
+/// The index or manifest `digest`.
+pub(super) fn fetch_document(store: &Store, blobs: &dyn Blobs, digest: &Digest) -> Result<Vec<u8>> {
     if store.has_blob(digest) {
         return Ok(store.read_blob(digest)?);
     }
     let mut bytes = Vec::new();
     let mut reader = blobs.open(digest)?.ok_or_else(|| missing(digest))?.take(DOCUMENT_LIMIT);
     reader.read_to_end(&mut bytes).at("read blob", digest.to_string())?;
+    verified(digest, bytes)
+}
+
+fn verified(digest: &Digest, bytes: Vec<u8>) -> Result<Vec<u8>> {
     if Digest::of(&bytes) == *digest {
-        Ok(bytes)
-    } else {
-        Err(EngineError::Archive { problem: format!("blob {digest} is damaged") })
+        return Ok(bytes);
     }
+    Err(EngineError::Archive { problem: format!("blob {digest} is damaged") })
 }
 
 fn fetch(store: &Store, blobs: &dyn Blobs, digest: &Digest) -> Result<()> {

@@ -48,7 +48,7 @@ impl Engine {
     pub fn images(&self, filter: &ImageFilter) -> Result<Vec<ImageSummary>> {
         let store = self.store()?;
         let created_of = |name: &Option<String>| -> Result<Option<SystemTime>> {
-            name.as_ref().map(|name| Ok(find::find(store, name)?.record.created)).transpose()
+            name.as_ref().map(|name| Ok(find::find(self, name)?.record.created)).transpose()
         };
         let (before, since) = (created_of(&filter.before)?, created_of(&filter.since)?);
         let mut tags: HashMap<Digest, Vec<Reference>> = HashMap::new();

@@ -14,7 +14,7 @@ use bld_oci::{Descriptor, DescriptorExt as _, Digest, Platform, document, media_
 use bld_store::{ImageRecord, LayerBlob, Store};
 use serde::Deserialize;
 
-use super::layout::{self, InStore};
+use super::layout::{self, Blobs, InStore};
 use super::{ensure_unpacked, find, record};
 use crate::error::IoContext as _;
 use crate::{Engine, EngineError, Result};
@@ -47,7 +47,7 @@ impl Engine {
         let task = events.task("loading images");
         let contents = Contents::read(store, input);
         let images = contents.and_then(|contents| contents.images(store, platform));
-        let loaded = images.and_then(|images| enter(store, images, events, &task));
+        let loaded = images.and_then(|images| self.enter_loaded(&InStore, images, events, &task));
         Ok(self.announce_loaded(task.finish(loaded)?))
     }
 
@@ -65,9 +65,49 @@ impl Engine {
         let path = dir.join("index.json");
         let index = std::fs::read(&path).at("read", &path)?;
         let task = events.task("loading images");
-        let images = layout_images(store, &layout::Dir(dir), &index, platform);
-        let loaded = images.and_then(|images| enter(store, images, events, &task));
+        let dir = layout::Dir(dir);
+        let images = layout_images(store, &dir, &index, platform);
+        let loaded = images.and_then(|images| self.enter_loaded(&dir, images, events, &task));
         Ok(self.announce_loaded(task.finish(loaded)?))
+    }
+
+    /// Unpacks images and gives them their names.
+    fn enter_loaded(
+        &self,
+        blobs: &dyn Blobs,
+        images: Vec<Named>,
+        events: &Events,
+        task: &Task,
+    ) -> Result<Vec<Loaded>> {
+        let store = self.store()?;
+        let mut loaded = Vec::new();
+        let host = Platform::host();
+        let is_ours = |image: &&ImageRecord| {
+            Platform::parse(&image.platform).is_ok_and(|platform| platform.satisfies(&host))
+        };
+        for Named { images, names, index } in images {
+            for image in &images {
+                ensure_unpacked(store, image, events, task.id())?;
+            }
+            if let Some(index) = index {
+                let index = layout::fetch_document(store, blobs, &index)?;
+                let mut read = |descriptor: &Descriptor| layout::find(store, blobs, descriptor);
+                self.keep_enclosed(&index, &images, &mut read)?;
+            }
+            let Some(image) = images.iter().find(is_ours).or(images.first()) else { continue };
+            let ids: Vec<Digest> = images.iter().map(|image| image.id).collect();
+            let mut familiar = Vec::with_capacity(names.len());
+            for name in names {
+                let reference = find::parse(&name)?;
+                match ids.as_slice() {
+                    [_] => store.tag(&reference.to_string(), &image.id, None)?,
+                    all => store.tag_variants(&reference.to_string(), all, &image.id)?,
+                }
+                familiar.push(reference.familiar());
+            }
+            loaded.push(Loaded { id: image.id, names: familiar });
+        }
+        Ok(loaded)
     }
 
     fn announce_loaded(&self, loaded: Vec<Loaded>) -> Vec<Loaded> {
@@ -80,34 +120,12 @@ impl Engine {
     }
 }
 
-/// The images that have the same names, each for its platform, and the names.
-type Named = (Vec<ImageRecord>, Vec<String>);
-
-/// Unpacks images and gives them their names.
-fn enter(store: &Store, images: Vec<Named>, events: &Events, task: &Task) -> Result<Vec<Loaded>> {
-    let mut loaded = Vec::new();
-    let host = Platform::host();
-    let is_ours = |image: &&ImageRecord| {
-        Platform::parse(&image.platform).is_ok_and(|platform| platform.satisfies(&host))
-    };
-    for (images, names) in images {
-        for image in &images {
-            ensure_unpacked(store, image, events, task.id())?;
-        }
-        let Some(image) = images.iter().find(is_ours).or(images.first()) else { continue };
-        let ids: Vec<Digest> = images.iter().map(|image| image.id).collect();
-        let mut familiar = Vec::with_capacity(names.len());
-        for name in names {
-            let reference = find::parse(&name)?;
-            match ids.as_slice() {
-                [_] => store.tag(&reference.to_string(), &image.id, None)?,
-                all => store.tag_variants(&reference.to_string(), all, &image.id)?,
-            }
-            familiar.push(reference.familiar());
-        }
-        loaded.push(Loaded { id: image.id, names: familiar });
-    }
-    Ok(loaded)
+/// The images that have the same names, each for its platform.
+struct Named {
+    images: Vec<ImageRecord>,
+    names: Vec<String>,
+    /// The index that they came in.
+    index: Option<Digest>,
 }
 
 /// An entry of docker's `manifest.json`.
@@ -242,7 +260,8 @@ impl Contents {
                 media_type: layer_type(store, &digest)?.to_owned(),
             });
         }
-        Ok((vec![record::enter(store, &id, manifests.get(&id).copied(), &layers)?], names))
+        let images = vec![record::enter(store, &id, manifests.get(&id).copied(), &layers)?];
+        Ok(Named { images, names, index: None })
     }
 
     /// The blob of that name, behind any number of links.
@@ -264,14 +283,14 @@ impl Contents {
 /// Those of `images` that are for `platform`, if one was asked for; at least one.
 fn for_platform(mut images: Vec<Named>, platform: Option<&Platform>) -> Result<Vec<Named>> {
     let Some(wanted) = platform else { return Ok(images) };
-    let found: Vec<String> =
-        images.iter().flat_map(|(images, _)| images).map(|image| image.platform.clone()).collect();
-    for (images, _) in &mut images {
-        images.retain(|image| {
+    let found = images.iter().flat_map(|named| &named.images);
+    let found: Vec<String> = found.map(|image| image.platform.clone()).collect();
+    for named in &mut images {
+        named.images.retain(|image| {
             Platform::parse(&image.platform).is_ok_and(|platform| platform.satisfies(wanted))
         });
     }
-    images.retain(|(images, _)| !images.is_empty());
+    images.retain(|named| !named.images.is_empty());
     if images.is_empty() {
         let found = found.join(", ");
         return Err(problem(format!("no image in it is for {wanted}, only for {found}")));
@@ -282,7 +301,7 @@ fn for_platform(mut images: Vec<Named>, platform: Option<&Platform>) -> Result<V
 /// The images of an OCI layout, each with all its names.
 fn layout_images(
     store: &Store,
-    blobs: &dyn layout::Blobs,
+    blobs: &dyn Blobs,
     index: &[u8],
     platform: Option<&Platform>,
 ) -> Result<Vec<Named>> {
@@ -292,9 +311,14 @@ fn layout_images(
             Some(_) => vec![layout::import(store, blobs, &descriptor, platform)?],
             None => layout::import_all(store, blobs, &descriptor)?,
         };
-        match images.iter_mut().find(|(known, _)| *known == found) {
-            Some((_, names)) => names.extend(name),
-            None => images.push((found, name.into_iter().collect())),
+        let is_index = media_type::is_index(descriptor.media_type().as_ref());
+        let index = descriptor.sha256().ok().filter(|_| is_index);
+        match images.iter_mut().find(|known| known.images == found && known.index == index) {
+            Some(known) => known.names.extend(name),
+            None => {
+                let names = name.into_iter().collect();
+                images.push(Named { images: found, names, index });
+            }
         }
     }
     for_platform(images, platform)

@@ -8,14 +8,25 @@ use std::thread;
 use bld_cache::Place;
 use bld_event::{Events, Task};
 use bld_oci::{Digest, Platform, Reference};
-use bld_registry::{Client, PulledImage, Reporter, Tap};
+use bld_registry::{Client, Manifest, PulledImage, Reporter, Tap};
 use bld_store::{ImageRecord, LayerBlob, LayerElsewhere, SnapshotId, Store};
 use futures_util::future::try_join_all;
 use tokio::sync::Semaphore;
 
 use super::unpack::{Job, MissingLayer, Plan, plan, stack};
 use super::{find, record};
+use crate::error::in_one_line;
 use crate::{Engine, EngineError, Result};
+
+/// What is pulled of an image, and of what is said about it.
+#[derive(Debug, Clone, Default)]
+pub struct PullOptions {
+    /// The platform; the machine's own when absent.
+    pub platform: Option<Platform>,
+    /// Also keep attestations that refer to the image at the registry. Those that are in an index with it are
+    /// kept in any case.
+    pub referrers: bool,
+}
 
 /// An image that was pulled.
 #[derive(Debug, Clone)]
@@ -28,6 +39,8 @@ pub struct Pulled {
     pub digest: Digest,
     /// The store did not have it under this name before.
     pub is_new: bool,
+    /// Why what is said about it was not kept with it, if so.
+    pub warning: Option<String>,
 }
 
 impl Engine {
@@ -39,24 +52,39 @@ impl Engine {
         platform: Option<&Platform>,
         events: &Events,
     ) -> Result<ImageRecord> {
-        Ok(self.pull_reference(reference, platform, events)?.image)
+        Ok(self.pull_reference(reference, platform, events)?.0.image)
     }
 
-    /// As [`pull`](Self::pull), for a name as typed, with what there is to say about it.
-    pub fn pull_image(
-        &self,
-        name: &str,
-        platform: Option<&Platform>,
-        events: &Events,
-    ) -> Result<Pulled> {
-        self.pull_reference(&find::parse(name)?, platform, events)
+    /// As [`pull`](Self::pull), for a name as typed, with what there is to say about it. Its attestations
+    /// are kept with it; that they cannot be had fails nothing.
+    pub fn pull_image(&self, name: &str, options: &PullOptions, events: &Events) -> Result<Pulled> {
+        let own = find::parse(name)?;
+        let meant = self.meant(name)?;
+        let [others @ .., last] = meant.as_slice() else {
+            return self.pull_whole(&own, options, events);
+        };
+        let mut refused = Vec::new();
+        for reference in others {
+            match self.pull_whole(reference, options, events) {
+                Err(EngineError::Canceled) => return Err(EngineError::Canceled),
+                Err(error) => refused.push(format!("{reference}: {}", in_one_line(&error))),
+                pulled => return pulled,
+            }
+        }
+        self.pull_whole(last, options, events).map_err(|error| match refused.as_slice() {
+            [] => error,
+            _ => {
+                refused.push(format!("{last}: {}", in_one_line(&error)));
+                EngineError::Nowhere { name: name.to_owned(), refused }
+            }
+        })
     }
 
     /// As [`pull_image`](Self::pull_image), for every tag of the repository `name`.
     pub fn pull_all(
         &self,
         name: &str,
-        platform: Option<&Platform>,
+        options: &PullOptions,
         events: &Events,
     ) -> Result<Vec<Pulled>> {
         let repository = find::parse(name)?;
@@ -64,7 +92,27 @@ impl Engine {
         let mut pulled = Vec::with_capacity(tags.len());
         for tag in tags {
             let name = format!("{}:{tag}", repository.name());
-            pulled.push(self.pull_reference(&find::parse(&name)?, platform, events)?);
+            pulled.push(self.pull_whole(&find::parse(&name)?, options, events)?);
+        }
+        Ok(pulled)
+    }
+
+    /// An image, and what is said about it.
+    fn pull_whole(
+        &self,
+        reference: &Reference,
+        options: &PullOptions,
+        events: &Events,
+    ) -> Result<Pulled> {
+        let (mut pulled, index) =
+            self.pull_reference(reference, options.platform.as_ref(), events)?;
+        if index.is_none() && !options.referrers {
+            return Ok(pulled);
+        }
+        let (index, referrers) = (index.as_ref(), options.referrers);
+        if let Err(error) = self.keep_from_registry(reference, &pulled.image, index, referrers) {
+            let (name, why) = (reference.familiar(), in_one_line(&error));
+            pulled.warning = Some(format!("attestations of {name} were not kept: {why}"));
         }
         Ok(pulled)
     }
@@ -126,19 +174,19 @@ impl Engine {
         reference: &Reference,
         platform: Option<&Platform>,
         events: &Events,
-    ) -> Result<Pulled> {
+    ) -> Result<(Pulled, Option<Manifest>)> {
         let (store, client) = (self.store()?, self.client()?);
         let platform = platform.cloned().unwrap_or_else(Platform::host);
         let known = match reference.digest() {
             Some(digest) => store.find_repo_digest(&reference.name(), &digest)?,
             None => store.resolve(&reference.to_string())?,
         };
-        let (image, digest) = self.mending(events, || {
+        let (image, digest, index) = self.mending(events, || {
             let task = events.task(format!("pull {}", reference.familiar()));
             let fetched = self.block_on(fetch(store, client, reference, &platform, &task));
-            let brought = fetched.and_then(|fetched| fetched).and_then(|(image, digest)| {
+            let brought = fetched.and_then(|fetched| fetched).and_then(|(image, remote)| {
                 self.bringer(events)?.bring_image(&image, task.id())?;
-                Ok((store.image(&image.id)?.unwrap_or(image), digest))
+                Ok((store.image(&image.id)?.unwrap_or(image), remote.digest, remote.index))
             });
             task.finish(brought)
         })?;
@@ -149,7 +197,8 @@ impl Engine {
         }
         let is_new = known != Some(image.id);
         self.announce_image("pull", &image.id, &reference.familiar());
-        Ok(Pulled { image, reference: reference.clone(), digest, is_new })
+        let reference = reference.clone();
+        Ok((Pulled { image, reference, digest, is_new, warning: None }, index))
     }
 }
 
@@ -159,7 +208,7 @@ async fn fetch(
     reference: &Reference,
     platform: &Platform,
     task: &Task,
-) -> Result<(ImageRecord, Digest)> {
+) -> Result<(ImageRecord, PulledImage)> {
     let reporter = Reporter::from(task);
     // The configuration is no layer, and nobody waits for it.
     let remote = client.find_image(store, reference, platform, &Reporter::none()).await?;
@@ -171,7 +220,7 @@ async fn fetch(
     record::note_layers(store, &image, &blobs)?;
     let image =
         store.image(&image.id)?.unwrap_or(ImageRecord { snapshot: Some(snapshot), ..image });
-    Ok((image, remote.digest))
+    Ok((image, remote))
 }
 
 fn check_platform(remote: &PulledImage, reference: &Reference, platform: &Platform) -> Result<()> {

@@ -1,7 +1,5 @@
 //! Sending images to registries.
 
-use std::collections::BTreeMap;
-
 use bld_event::{EventKind, Events, Task, VertexId};
 use bld_export::{Index, ManifestOptions};
 use bld_oci::{Digest, Platform, Reference, media_type};
@@ -45,7 +43,7 @@ impl Engine {
     fn push_one(&self, reference: &Reference, image: &ImageRecord, task: &Task) -> Result<Pushed> {
         let store = self.store()?;
         let (events, vertex) = (task.events(), task.id());
-        let kept = self.kept_claims([&image.id])?;
+        let kept = self.kept_claims([&image.id])?.filter(|kept| !kept.is_silent());
         let enclosed = kept.as_ref().is_some_and(|kept| kept.form == AttestationForm::Index);
         let came = if enclosed { None } else { as_it_came(store, image)? };
         let pushed = match came {
@@ -68,7 +66,7 @@ impl Engine {
                 };
                 if let Some(kept) = kept.as_ref().filter(|_| enclosed) {
                     let names = std::slice::from_ref(reference);
-                    let index = self.index_with_claims(kept, names, image, manifest)?;
+                    let index = self.index_of_one(kept, names, image, manifest)?;
                     let images = std::slice::from_ref(image);
                     return self.push_index(reference, images, &index, events, vertex);
                 }
@@ -81,7 +79,7 @@ impl Engine {
         let (pushed, media_type) = pushed;
         if let Some(kept) = kept {
             let top = bld_oci::descriptor(&media_type, pushed.digest, pushed.size);
-            self.attest(reference, &top, &Platform::parse(&image.platform)?, &kept.claims)?;
+            self.attest_kept(reference, &top, &Platform::parse(&image.platform)?, &kept)?;
         }
         Ok(pushed)
     }
@@ -126,18 +124,15 @@ impl Engine {
     ) -> Result<Pushed> {
         let store = self.store()?;
         let images = records(store, variants)?;
-        let mut entries = index_entries(store, &images, task)?;
+        let entries = index_entries(store, &images, task)?;
         let kept = self.kept_claims(variants)?;
         let enclosed = kept.as_ref().filter(|kept| kept.form == AttestationForm::Index);
-        if let Some(kept) = enclosed {
-            let said = self.beside_all(kept, std::slice::from_ref(reference), &entries)?;
-            entries.extend(said);
-        }
-        let index = Index::write(store, &entries, &BTreeMap::new())?;
+        let names = std::slice::from_ref(reference);
+        let index = self.index_with_claims(enclosed, names, entries)?;
         let pushed = self.push_index(reference, &images, &index, task.events(), task.id())?;
         if let Some(kept) = kept.filter(|kept| kept.form == AttestationForm::Referrer) {
             let top = bld_oci::descriptor(&index.media_type, pushed.digest, pushed.size);
-            self.attest(reference, &top, &Platform::host(), &kept.claims)?;
+            self.attest_kept(reference, &top, &Platform::host(), &kept)?;
         }
         Ok(pushed)
     }

@@ -80,7 +80,7 @@ impl Engine {
 
     /// As [`remove_image`](Self::remove_image), with the bytes that were freed.
     pub(super) fn delete_image(&self, name: &str, force: bool) -> Result<(Vec<Removed>, u64)> {
-        let id = find::find(self.store()?, name)?.record.id;
+        let id = find::find(self, name)?.record.id;
         let done = self.take_image(name, force)?;
         self.announce(done.0.iter().map(|removed| match removed {
             Removed::Untagged(name) => Event::image("untag", &id, name),
@@ -91,7 +91,7 @@ impl Engine {
 
     fn take_image(&self, name: &str, force: bool) -> Result<(Vec<Removed>, u64)> {
         let store = self.store()?;
-        let found = find::find(store, name)?;
+        let found = find::find(self, name)?;
         let id = found.record.id;
         let users = self.users_of(&id)?;
         let tags = store.tags_of(&id)?;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use bld_event::Events;
 use bld_export::{
-    ArchiveImage, Index, IndexEntry, Manifest, ManifestOptions, write_archive, write_layout,
+    ArchiveImage, IndexEntry, Manifest, ManifestOptions, write_archive, write_layout,
 };
 use bld_oci::{Platform, Reference};
 use bld_store::{ImageRecord, Store};
@@ -76,7 +76,7 @@ impl Engine {
         // All names first: an archive that is cut short by a typo helps nobody.
         let mut found = Vec::with_capacity(names.len());
         for name in names {
-            let image = find::find_for(store, name, platform)?;
+            let image = find::find_for(self, name, platform)?;
             check_platform(name, &image.record, platform)?;
             found.push(image);
         }
@@ -104,17 +104,14 @@ impl Engine {
                     let called: Vec<_> = reference.iter().cloned().collect();
                     let index = match (records(store, &variants)?, kept) {
                         (none, None) if none.is_empty() => None,
+                        (none, Some(kept)) if none.is_empty() && kept.is_silent() => None,
                         (none, Some(kept)) if none.is_empty() => {
                             let (image, manifest) = (&image.record, manifest.clone());
-                            Some(self.index_with_claims(&kept, &called, image, manifest)?)
+                            Some(self.index_of_one(&kept, &called, image, manifest)?)
                         }
                         (images, kept) => {
-                            let mut entries = entries(store, &called, &images, events)?;
-                            if let Some(kept) = kept {
-                                let said = self.beside_all(&kept, &called, &entries)?;
-                                entries.extend(said);
-                            }
-                            Some(Index::write(store, &entries, &BTreeMap::new())?)
+                            let entries = entries(store, &called, &images, events)?;
+                            Some(self.index_with_claims(kept.as_ref(), &called, entries)?)
                         }
                     };
                     let (names, annotations) = (reference.into_iter().collect(), BTreeMap::new());

@@ -12,7 +12,7 @@ impl Engine {
             return Err(EngineError::TagWithDigest { reference: target.to_owned() });
         }
         let store = self.store()?;
-        let found = find::find(store, source)?;
+        let found = find::find(self, source)?;
         let source = found.reference.map(|reference| reference.to_string()).unwrap_or_default();
         let (name, id) = (reference.to_string(), found.record.id);
         match store.variants(&source)?.as_slice() {

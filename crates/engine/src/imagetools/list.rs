@@ -416,7 +416,7 @@ impl Engine {
         let (place, name) = source(image);
         if place != Place::Registry {
             let store = self.store()?;
-            match local(store, name, all) {
+            match local(self, name, all) {
                 Ok((name, images)) => {
                     let task = Events::none().task(name.clone());
                     return local_members(store, &name, &images, &task);
@@ -491,8 +491,9 @@ fn source(text: &str) -> (Place, &str) {
 }
 
 /// The images that `name` stands for in the store, and the name, complete.
-fn local(store: &Store, name: &str, all: bool) -> Result<(String, Vec<ImageRecord>)> {
-    let found = find::find_for(store, name, Some(&Platform::host()))?;
+fn local(engine: &Engine, name: &str, all: bool) -> Result<(String, Vec<ImageRecord>)> {
+    let store = engine.store()?;
+    let found = find::find_for(engine, name, Some(&Platform::host()))?;
     let Some(reference) = found.reference else {
         return Ok((found.record.id.to_string(), vec![found.record]));
     };

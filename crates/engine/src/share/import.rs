@@ -2,15 +2,16 @@
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use bld_cache::gha::GhaCache;
 use bld_cache::manifest::{self, Found};
 use bld_cache::s3::S3Cache;
 use bld_cache::{Cache, CacheError, MAX_SIZE, Parsed, Place, inline, layout};
-use bld_event::{EventKind, Events, Task, VertexId};
+use bld_event::{Cancel, CancelGuard, EventKind, Events, Task, VertexId};
 use bld_oci::{Descriptor, DescriptorExt as _, Digest, ImageConfig, Reference, chain_ids};
 use bld_registry::Reporter;
 use bld_solve::{Offer, Shared};
@@ -122,12 +123,57 @@ impl Shared for Imports {
     }
 }
 
+/// Caches that are read while the build is planned.
+#[derive(Debug)]
+pub(crate) struct Importing {
+    reading: Option<JoinHandle<Vec<Arc<Imported>>>>,
+    /// Ends it.
+    stop: Cancel,
+    _stopped_with: CancelGuard,
+}
+
+impl Importing {
+    /// Begins to read `sources`, until `cancel` is asked for.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(crate) fn start(
+        engine: &Engine,
+        sources: &[CacheSource],
+        events: &Events,
+        cancel: &Cancel,
+    ) -> Result<Self> {
+        let (stop, stopped_with) = cancel.child();
+        let mut reading = None;
+        if !sources.is_empty() {
+            // Both would open it.
+            engine.store()?;
+            let (engine, events) = (engine.stopped_by(&stop), events.clone());
+            let sources = sources.to_vec();
+            reading = Some(thread::spawn(move || import(&engine, &sources, &events)));
+        }
+        Ok(Self { reading, stop, _stopped_with: stopped_with })
+    }
+
+    /// What was read.
+    pub(crate) fn finish(mut self) -> Vec<Arc<Imported>> {
+        let read = self.reading.take().map(JoinHandle::join);
+        read.map_or_else(Vec::new, |read| read.unwrap_or_else(|panic| resume_unwind(panic)))
+    }
+}
+
+/// A build that comes to nothing does not wait for its caches.
+impl Drop for Importing {
+    fn drop(&mut self) {
+        if let Some(reading) = self.reading.take() {
+            self.stop.cancel();
+            let _of_no_use = reading.join();
+        }
+    }
+}
+
 /// Reads all `sources`, at the same time. What cannot be read is told, and does without.
-pub(crate) fn import(
-    engine: &Engine,
-    sources: &[CacheSource],
-    events: &Events,
-) -> Vec<Arc<Imported>> {
+fn import(engine: &Engine, sources: &[CacheSource], events: &Events) -> Vec<Arc<Imported>> {
     let found = Mutex::new(vec![Vec::new(); sources.len()]);
     let read = |(index, source): (usize, &CacheSource)| {
         let name = name_of(source);

@@ -1,6 +1,7 @@
 //! How registries are reached and which are trusted, by the settings of the engine: the same for all
 //! that speak to them.
 
+mod containers;
 mod hosts;
 
 use std::collections::BTreeSet;
@@ -9,10 +10,12 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use bld_registry::{Config, Identity, RegistryConfig};
+use bld_registry::{Config, Identity, RegistryConfig, RegistryError, Rule};
 
 use crate::error::IoContext as _;
 use crate::{EngineConfig, Result};
+
+pub(crate) use containers::ShortNames;
 
 /// How registries are spoken to, credentials apart.
 ///
@@ -46,6 +49,16 @@ pub(crate) fn registries(config: &EngineConfig) -> Result<Config> {
             }
         }
     }
+    let rules = containers::read(&config.registries_conf);
+    settings.rules = rules.map_err(|reason| RegistryError::Config { reason })?.rules;
+    for rule in &mut settings.rules {
+        // What hosts.toml says of a registry counts, but for what must not be used.
+        let host = rule.prefix.split('/').next().unwrap_or_default();
+        if described.contains(host) {
+            let (prefix, blocked) = (std::mem::take(&mut rule.prefix), rule.blocked);
+            *rule = Rule { prefix, blocked, ..Rule::default() };
+        }
+    }
     for name in &config.insecure_registries {
         // What counts for all others counts for this one, too.
         let default = settings.registries.get(bld_registry::ALL_OTHERS).cloned();
@@ -53,6 +66,14 @@ pub(crate) fn registries(config: &EngineConfig) -> Result<Config> {
         found.insecure = true;
     }
     Ok(settings)
+}
+
+/// What names without a registry stand for.
+///
+/// # Errors
+/// What is wrong with the files that say it.
+pub(crate) fn short_names(config: &EngineConfig) -> std::result::Result<ShortNames, String> {
+    Ok(containers::read(&config.registries_conf)?.names)
 }
 
 /// The registry that a directory called `name` is for. Some file systems have no colons in names.

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use bld_dockerfile::{Diagnostic, Span, Spanned, suggest};
-use bld_oci::{Platform, Reference};
+use bld_oci::Platform;
 use petgraph::graph::NodeIndex;
 
 use super::Lowering;
@@ -141,21 +141,19 @@ impl Lowering<'_> {
         platform: &Platform,
         span: Span,
     ) -> Result<Rc<ResolvedImage>, Diagnostic> {
-        let reference = Reference::parse(name).map_err(|error| {
+        let request = ImageRequest::new(name, platform).map_err(|error| {
             let message = format!("invalid image name {name:?}: {error}");
             self.suggest_source(name, Diagnostic::error(message, span))
         })?;
-        let key = (reference, platform.clone());
-        if let Some(known) = self.images.get(&key) {
+        if let Some(known) = self.images.get(&request) {
             return Ok(Rc::clone(known));
         }
-        let request = ImageRequest { reference: key.0.clone(), platform: platform.clone() };
         let image = self.resolver.image(&request).map_err(|error| {
             let message = format!("failed to resolve {}: {error}", request.reference);
             self.suggest_source(name, failure(message, error, span))
         })?;
         let image = Rc::new(image);
-        self.images.insert(key, Rc::clone(&image));
+        self.images.insert(request, Rc::clone(&image));
         Ok(image)
     }
 
@@ -203,9 +201,7 @@ impl Lowering<'_> {
         let target = self.options.target_platform();
         let mut requests = Vec::new();
         let mut add = |name: &str, platform: &Platform| {
-            if let Ok(reference) = Reference::parse(name) {
-                requests.push(ImageRequest { reference, platform: platform.clone() });
-            }
+            requests.extend(ImageRequest::new(name, platform));
         };
         for &index in stages {
             if self.replacement(index).is_some() {

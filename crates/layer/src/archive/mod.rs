@@ -5,7 +5,7 @@
 
 mod comment;
 pub(crate) mod encode;
-mod numeric;
+pub(crate) mod numeric;
 pub(crate) mod pax;
 pub(crate) mod read;
 mod sparse;

@@ -3,7 +3,7 @@
 /// The number in a header field: octal digits between blanks and NULs, nothing at all for zero, or
 /// what GNU tar writes where digits do not suffice, base 256 with the first bit set. `None` for
 /// anything else, and beyond 64 bits.
-pub(super) fn parse(field: &[u8]) -> Option<i64> {
+pub(crate) fn parse(field: &[u8]) -> Option<i64> {
     match field.first() {
         Some(first) if first & 0x80 != 0 => base_256(field),
         _ => octal(field),
@@ -11,7 +11,7 @@ pub(super) fn parse(field: &[u8]) -> Option<i64> {
 }
 
 /// The same for what cannot be negative.
-pub(super) fn parse_unsigned(field: &[u8]) -> Option<u64> {
+pub(crate) fn parse_unsigned(field: &[u8]) -> Option<u64> {
     parse(field).and_then(|number| u64::try_from(number).ok())
 }
 

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use zstd::zstd_safe::CParameter;
 
-use super::{Compression, gzip};
+use super::{Compression, chunked, gzip};
 
 /// Compresses what is written to it. The end of the stream is only written by
 /// [`finish`](Self::finish): an encoder that is dropped leaves a truncated stream behind.
@@ -17,6 +17,7 @@ enum Inner<W: Write> {
     Plain(W),
     Gzip(gzip::Encoder<W>),
     Zstd(zstd::stream::write::Encoder<'static, W>),
+    Chunked(Box<chunked::Encoder<W>>),
 }
 
 impl<W: Write> Encoder<W> {
@@ -30,6 +31,12 @@ impl<W: Write> Encoder<W> {
             Compression::None => Inner::Plain(out),
             Compression::Gzip { level } => Inner::Gzip(gzip::Encoder::new(out, level)?),
             Compression::Zstd { level } => Inner::Zstd(zstd_encoder(out, level)?),
+            Compression::ZstdChunked { level } => {
+                Inner::Chunked(Box::new(chunked::Encoder::new(out, chunked::Form::Zstd(level))?))
+            }
+            Compression::Estargz { level } => {
+                Inner::Chunked(Box::new(chunked::Encoder::new(out, chunked::Form::Estargz(level))?))
+            }
         }))
     }
 
@@ -42,6 +49,7 @@ impl<W: Write> Encoder<W> {
             Inner::Plain(out) => Ok(out),
             Inner::Gzip(encoder) => encoder.finish(),
             Inner::Zstd(encoder) => encoder.finish(),
+            Inner::Chunked(encoder) => encoder.finish(),
         }
     }
 }
@@ -81,6 +89,7 @@ impl<W: Write> Write for Encoder<W> {
             Inner::Plain(out) => out.write(bytes),
             Inner::Gzip(encoder) => encoder.write(bytes),
             Inner::Zstd(encoder) => encoder.write(bytes),
+            Inner::Chunked(encoder) => encoder.write(bytes),
         }
     }
 
@@ -88,7 +97,7 @@ impl<W: Write> Write for Encoder<W> {
     fn flush(&mut self) -> io::Result<()> {
         match &mut self.0 {
             Inner::Plain(out) => out.flush(),
-            Inner::Gzip(_) | Inner::Zstd(_) => Ok(()),
+            Inner::Gzip(_) | Inner::Zstd(_) | Inner::Chunked(_) => Ok(()),
         }
     }
 }

@@ -119,7 +119,7 @@ impl<W: Write> Write for Encoder<W> {
 
 /// Waits for a piece. On a thread of the pool it lends a hand instead of blocking: the job waited
 /// for may be queued behind this very thread.
-fn wait<T>(receiver: &Receiver<T>) -> Option<T> {
+pub(super) fn wait<T>(receiver: &Receiver<T>) -> Option<T> {
     loop {
         match receiver.try_recv() {
             Ok(value) => return Some(value),

@@ -4,6 +4,7 @@
 
 mod archive;
 mod beginnings;
+mod chunked;
 mod common;
 mod compress;
 mod copy;

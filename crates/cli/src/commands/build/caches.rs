@@ -238,6 +238,9 @@ fn options(words: &mut Words<'_>) -> Result<CacheOptions, Failure> {
     let (kind, level) = (words.take("compression"), words.take("compression-level"));
     let compression: Compression =
         compression(kind.as_deref(), level.as_deref()).map_err(|why| words.invalid(&why))?;
+    if compression != compression.faithful() {
+        return Err(words.invalid("compression=estargz makes other layers: use zstd:chunked"));
+    }
     Ok(CacheOptions {
         mode,
         form: CacheForm { image, oci },

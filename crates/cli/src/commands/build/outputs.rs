@@ -290,10 +290,15 @@ pub(in crate::commands) fn compression(
             None => Compression::default(),
         }),
         Some("zstd") => Ok(Compression::Zstd { level: level(22)?.unwrap_or(3) }),
+        Some("zstd:chunked") => Ok(Compression::ZstdChunked { level: level(22)?.unwrap_or(3) }),
         Some("uncompressed") => Ok(Compression::None),
-        Some(other) => {
-            Err(format!("compression {other:?} is not supported: use gzip, zstd or uncompressed"))
+        Some("estargz") => {
+            let level = level(9)?.map_or(5, i32::unsigned_abs);
+            Ok(Compression::Estargz { level })
         }
+        Some(other) => Err(format!(
+            "compression {other:?} is not supported: use gzip, zstd, zstd:chunked, estargz or uncompressed"
+        )),
     }
 }
 

@@ -31,7 +31,9 @@ pub(super) fn print(session: &Session, request: &BuildRequest, what: &str) -> Ou
             ));
         }
     };
-    match session.engine.plan(request, &Events::none(), &Cancel::new()) {
+    // Nothing is looked up, so no cache is read.
+    let request = BuildRequest { cache_from: Vec::new(), ..request.clone() };
+    match session.engine.plan(&request, &Events::none(), &Cancel::new()) {
         Ok(planned) => {
             planned.plans.iter().try_for_each(|plan| session.print(&graph(plan))).map(|()| 0)
         }
