@@ -47,6 +47,7 @@ const TEST: &[Package] = &[
     package("procps", "ps"),
     package("python3", "python3"),
     package("python3-venv", "python3"),
+    package("runc", "runc"),
     package("skopeo", "skopeo"),
     package("slirp4netns", "slirp4netns"),
     package("uidmap", "newuidmap"),

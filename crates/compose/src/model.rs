@@ -432,6 +432,9 @@ pub struct Membership {
     /// A certain address.
     #[serde(skip_serializing_if = "is_default")]
     pub ipv4_address: Option<String>,
+    /// A certain IPv6 address.
+    #[serde(skip_serializing_if = "is_default")]
+    pub ipv6_address: Option<String>,
     /// The larger one is first.
     #[serde(skip_serializing_if = "is_default")]
     pub priority: i32,
@@ -706,6 +709,9 @@ pub struct Network {
     /// Kept and shown.
     #[serde(deserialize_with = "forms::truth", skip_serializing_if = "is_default")]
     pub attachable: bool,
+    /// It has IPv6 addresses, too.
+    #[serde(deserialize_with = "forms::truth", skip_serializing_if = "is_default")]
+    pub enable_ipv6: bool,
     /// Labels.
     #[serde(skip_serializing_if = "is_default")]
     pub labels: Mapping,
@@ -718,7 +724,7 @@ pub struct Network {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Ipam {
-    /// One for each part; the first is used.
+    /// One for each part; the first of IPv4 and the first of IPv6 are used.
     #[serde(skip_serializing_if = "is_default")]
     pub config: Vec<Pool>,
 }

@@ -18,6 +18,7 @@ mod exec;
 mod exec_held;
 mod export;
 mod find;
+mod foreign;
 mod health;
 mod inhabitants;
 mod lifecycle;
@@ -43,7 +44,9 @@ mod top;
 mod update;
 
 pub use attach::{Departure, DetachKeys};
-pub use bld_network::{Endpoint, PortWish, Protocol, Published, Subnet, SubnetParseError};
+pub use bld_network::{
+    Endpoint, Mac, PortWish, Protocol, Published, Subnet, Subnet6, SubnetParseError,
+};
 pub use bld_sandbox::cgroup::weighs_io;
 pub use bld_sandbox::{Resource, is_namespaced};
 pub use commit::CommitRequest;
@@ -56,7 +59,7 @@ pub use health::{Health, HealthStatus, Probe};
 pub use logs::{LogEntry, LogQuery};
 pub use model::{
     Attachment, Container, DeviceMapping, HostConfig, IoKind, IoRate, Limits, LogDriver, Mount,
-    MountSource, NetworkMode, Propagation, RestartCondition, RestartPolicy, State, Status,
+    MountSource, NetworkMode, Propagation, RestartCondition, RestartPolicy, Sharing, State, Status,
 };
 pub use place::{PlacedContent, PlacedFile};
 pub use process::ProcessId;

@@ -328,7 +328,7 @@ pub enum EngineError {
     )]
     NetworkOverlap {
         /// The wanted subnet.
-        subnet: bld_network::Subnet,
+        subnet: String,
     },
     /// Containers that run are on the network.
     #[error(
@@ -366,9 +366,34 @@ pub enum EngineError {
         /// The network.
         network: String,
     },
-    /// The container whose network is to be shared does not run.
-    #[error("cannot join network of a non running container: {container}")]
+    /// The container whose network, processes or shared memory are to be shared does not run.
+    #[error("cannot join {what} of a non running container: {container}")]
     JoinStopped {
+        /// `network`, `PID` or `IPC`.
+        what: &'static str,
+        /// Its id.
+        container: String,
+    },
+    /// The OCI runtime of a container failed.
+    #[error("OCI runtime {program:?} failed: {message}")]
+    Runtime {
+        /// The runtime.
+        program: PathBuf,
+        /// What it said.
+        message: String,
+    },
+    /// What is wished for can only be had of our own runtime.
+    #[error("{what} is not possible with another runtime: leave out --runtime")]
+    RuntimeLacks {
+        /// What.
+        what: &'static str,
+    },
+    /// The container whose shared memory is to be shared keeps it to itself.
+    #[error(
+        "container {container}: non-shareable IPC (hint: use IpcMode:shareable for the donor \
+         container)"
+    )]
+    NotShareable {
         /// Its id.
         container: String,
     },
@@ -632,8 +657,30 @@ impl EngineError {
         match self {
             Self::Start { source } => source.exit_code().into(),
             Self::StartReported { code, .. } => *code,
+            Self::Runtime { message, .. } => runtime_code(message),
             _ => 125,
         }
+    }
+}
+
+/// The exit code that docker makes of what a runtime said.
+fn runtime_code(message: &str) -> i32 {
+    let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    if says(&[
+        "executable file not found",
+        "No such file or directory",
+        "no such file or directory",
+    ]) {
+        127
+    } else if says(&[
+        "permission denied",
+        "Permission denied",
+        "is a directory",
+        "open executable: Operation not permitted",
+    ]) {
+        126
+    } else {
+        125
     }
 }
 

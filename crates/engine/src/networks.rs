@@ -7,12 +7,12 @@
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write as _};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use bld_network::{Bridge, BridgeConfig, Subnet};
+use bld_network::{Bridge, BridgeConfig, Range6, Subnet, Subnet6};
 use bld_oci::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,8 @@ use crate::containers::{Attachment, Container, NetworkMode, names};
 use crate::error::IoContext as _;
 use crate::events::Event;
 use crate::{Engine, EngineError, Result};
+
+mod overlay;
 
 /// The option by which docker sets the longest packet.
 const MTU: &str = "com.docker.network.driver.mtu";
@@ -42,6 +44,12 @@ pub struct Network {
     pub gateway: Option<Ipv4Addr>,
     /// Where the addresses of containers are taken from.
     pub ip_range: Option<Subnet>,
+    /// Addresses that somebody else has, by what that is.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub auxiliary: BTreeMap<String, Ipv4Addr>,
+    /// Its IPv6 addresses, if it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub v6: Option<Range6>,
     /// There is no way out of it.
     pub internal: bool,
     /// Kept and shown; containers can always be attached by hand.
@@ -53,11 +61,14 @@ pub struct Network {
 }
 
 /// What a network is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Driver {
     /// A bridge.
+    #[default]
     Bridge,
+    /// A bridge that is one with those of other hosts.
+    Overlay,
     /// The host's own.
     Host,
     /// Nothing.
@@ -65,10 +76,21 @@ pub enum Driver {
 }
 
 impl Driver {
-    /// `bridge`, `host` or `null`.
+    /// The driver of that name that networks can be made with.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Bridge, Self::Overlay].into_iter().find(|driver| driver.name() == name)
+    }
+
+    /// Whether containers are plugged into it.
+    pub fn has_bridge(self) -> bool {
+        matches!(self, Self::Bridge | Self::Overlay)
+    }
+
+    /// `bridge`, `overlay`, `host` or `null`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Bridge => "bridge",
+            Self::Overlay => "overlay",
             Self::Host => "host",
             Self::Null => "null",
         }
@@ -80,12 +102,22 @@ impl Driver {
 pub struct NetworkRequest {
     /// Its name.
     pub name: String,
+    /// What it is made of: a bridge, alone or with those of other hosts.
+    pub driver: Driver,
     /// Its addresses; a free part of 10.88.0.0/16 to 10.127.0.0/16 when absent.
     pub subnet: Option<Subnet>,
     /// The bridge's own address; the first of the subnet when absent.
     pub gateway: Option<Ipv4Addr>,
     /// Where the addresses of containers are taken from; the whole subnet when absent.
     pub ip_range: Option<Subnet>,
+    /// Addresses that are not given out: somebody else has them.
+    pub auxiliary: BTreeMap<String, Ipv4Addr>,
+    /// It has IPv6 addresses, too.
+    pub ipv6: bool,
+    /// Those; a unique local network of 64 bits when absent.
+    pub subnet6: Option<Subnet6>,
+    /// The bridge's own; the first of the subnet when absent.
+    pub gateway6: Option<Ipv6Addr>,
     /// There is to be no way out of it.
     pub internal: bool,
     /// Kept and shown.
@@ -132,6 +164,8 @@ impl Engine {
                 subnet,
                 gateway: subnet.map(Subnet::gateway),
                 ip_range: None,
+                auxiliary: BTreeMap::new(),
+                v6: None,
                 internal: false,
                 attachable: false,
                 labels: BTreeMap::new(),
@@ -192,7 +226,7 @@ impl Engine {
     /// that if it is not yet.
     pub fn network_set_up(&self, name: &str) -> Result<Network> {
         let mut network = self.network(name)?;
-        if network.driver == Driver::Bridge && network.subnet.is_none() {
+        if network.driver.has_bridge() && network.subnet.is_none() {
             let bridge = self.bridge(&network)?;
             network.subnet = Some(bridge.subnet());
             network.gateway = Some(bridge.gateway());
@@ -221,21 +255,35 @@ impl Engine {
             id: names::id().at("read", "/dev/urandom")?,
             name: name.clone(),
             created: SystemTime::now(),
-            driver: Driver::Bridge,
+            driver: request.driver,
             subnet: request.subnet,
-            gateway: request.gateway,
+            gateway: request.gateway.or_else(|| own_gateway(request)),
             ip_range: request.ip_range,
+            auxiliary: request.auxiliary.clone(),
+            v6: None,
             internal: request.internal,
             attachable: request.attachable,
             labels: request.labels.clone(),
             options: request.options.clone(),
         };
-        let others: Vec<Subnet> =
-            self.networks()?.into_iter().filter_map(|network| network.subnet).collect();
+        if network.driver == Driver::Overlay {
+            overlay::of(&network)?;
+        }
+        let known = self.networks()?;
+        let others: Vec<Subnet> = known.iter().filter_map(|network| network.subnet).collect();
         if let Some(subnet) = request.subnet
             && others.iter().any(|other| other.overlaps(subnet))
         {
-            return Err(EngineError::NetworkOverlap { subnet });
+            return Err(EngineError::NetworkOverlap { subnet: subnet.to_string() });
+        }
+        if request.ipv6 || request.subnet6.is_some() {
+            let subnet = request.subnet6.unwrap_or_else(|| Subnet6::unique_local(&network.id));
+            let overlaps = |v6: Range6| v6.subnet.overlaps(subnet);
+            if known.iter().filter_map(|network| network.v6).any(overlaps) {
+                return Err(EngineError::NetworkOverlap { subnet: subnet.to_string() });
+            }
+            let gateway = request.gateway6.unwrap_or(subnet.host(1));
+            network.v6 = Some(Range6 { subnet, gateway });
         }
         let bridge = self.bridge_avoiding(&network, others)?;
         network.subnet = Some(bridge.subnet());
@@ -314,7 +362,7 @@ impl Engine {
     pub fn connect_network(&self, name: &str, container: &str, wish: Attachment) -> Result<()> {
         let network = self.network(name)?;
         let container = self.find_container(container)?;
-        if network.driver != Driver::Bridge || !container.host.network.is_bridged() {
+        if !network.driver.has_bridge() || !container.host.network.is_bridged() {
             let mode = match container.host.network {
                 NetworkMode::Bridge | NetworkMode::Named(_) => network.name,
                 other => other.name(),
@@ -325,7 +373,8 @@ impl Engine {
             let (container, network) = (container.name, network.name);
             return Err(EngineError::AlreadyConnected { container, network });
         }
-        let mut wish = Attachment { endpoint: None, ..wish };
+        let (internal, wide) = (network.internal, network.driver == Driver::Overlay);
+        let mut wish = Attachment { endpoint: None, internal, wide, ..wish };
         if let Some(netns) = container.netns()? {
             let others = container.networks.values().collect::<Vec<_>>();
             let endpoint = self.plug(&network, &container.id, &wish, &others, netns.as_fd())?;
@@ -352,9 +401,12 @@ impl Engine {
         if let Some(endpoint) = &attachment.endpoint {
             self.bridge(&network)?.detach(endpoint)?;
         }
-        self.update(&container.id, |container| {
+        let now = self.update(&container.id, |container| {
             container.networks.remove(&network.name);
         })?;
+        if let (Some(netns), Some(endpoint)) = (now.netns()?, now.main_endpoint()) {
+            Bridge::lead_out(netns.as_fd(), endpoint)?;
+        }
         self.announce_place(&container, "disconnect", &network);
         self.refresh(&container)
     }
@@ -388,8 +440,19 @@ impl Engine {
             internal: network.internal,
             avoid,
             mtu: network.options.get(MTU).and_then(|mtu| mtu.parse().ok()),
+            v6: network.v6,
+            overlay: match network.driver {
+                Driver::Overlay => overlay::of(network).ok(),
+                Driver::Bridge | Driver::Host | Driver::Null => None,
+            },
         }
     }
+}
+
+/// Of networks that several hosts share, each has a gateway of its own.
+fn own_gateway(request: &NetworkRequest) -> Option<Ipv4Addr> {
+    let range = request.ip_range.filter(|_| request.driver == Driver::Overlay);
+    range.map(Subnet::gateway)
 }
 
 /// Like names of containers, but one character is enough.
@@ -399,16 +462,34 @@ fn is_valid(name: &str) -> bool {
 
 fn check(request: &NetworkRequest) -> Result<()> {
     let invalid = |what: String| Err(EngineError::Invalid { what });
+    // A container has the same number in both networks.
+    let bits = 32 - request.subnet.map_or(16, Subnet::prefix);
+    match (request.subnet6, request.gateway6) {
+        (Some(subnet), _) if 128 - subnet.prefix() < bits => {
+            return invalid(format!("subnet {subnet} has to have 2^{bits} addresses at least"));
+        }
+        (Some(subnet), Some(gateway)) if !subnet.contains(gateway) => {
+            return invalid(format!("no matching subnet for gateway {gateway}"));
+        }
+        (None, Some(gateway)) => {
+            return invalid(format!("no matching subnet for gateway {gateway}"));
+        }
+        _ => {}
+    }
     let Some(subnet) = request.subnet else {
-        if request.gateway.is_some() || request.ip_range.is_some() {
+        let more = request.gateway.is_some() || request.ip_range.is_some();
+        if more || !request.auxiliary.is_empty() {
             return invalid(
-                "a gateway or a range of addresses needs a subnet: give --subnet".into(),
+                "a gateway, a range or other addresses need a subnet: give --subnet".into(),
             );
         }
         return Ok(());
     };
     if subnet.prefix() > 30 {
         return invalid(format!("subnet {subnet} has no room for a container"));
+    }
+    if let Some(ip) = request.auxiliary.values().find(|ip| !subnet.contains(**ip)) {
+        return invalid(format!("no matching subnet for aux-address {ip}"));
     }
     match (request.gateway, request.ip_range) {
         (Some(gateway), _) if !subnet.contains(gateway) => {

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     hash::{DefaultHasher, Hash, Hasher},
     io,
-    net::Ipv4Addr,
+    net::{Ipv4Addr, Ipv6Addr},
     os::fd::BorrowedFd,
     path::{Path, PathBuf},
 };
@@ -13,12 +13,14 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Endpoint, Mac, NetworkError, Subnet,
+    Endpoint, Endpoint6, Mac, NetworkError, Overlay, Subnet, Subnet6,
     firewall::{self, Rules},
     home::{self, at_home},
     link::{self, Cable},
     netlink::Socket,
     netns,
+    nftables::generation,
+    overlay::OVERHEAD,
 };
 
 const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
@@ -49,6 +51,20 @@ pub struct BridgeConfig {
     pub avoid: Vec<Subnet>,
     /// Bytes of the longest packet; what the host's default route takes when absent.
     pub mtu: Option<u32>,
+    /// Its IPv6 addresses; it has none when absent.
+    pub v6: Option<Range6>,
+    /// What joins it to bridges of other hosts; nothing when absent.
+    pub overlay: Option<Overlay>,
+}
+
+/// The IPv6 addresses of a bridge. Unless a container asks for a certain one, its has the number that its
+/// IPv4 address has, so there must be as many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Range6 {
+    /// The addresses to give out.
+    pub subnet: Subnet6,
+    /// The address of the bridge itself.
+    pub gateway: Ipv6Addr,
 }
 
 impl Default for BridgeConfig {
@@ -61,6 +77,8 @@ impl Default for BridgeConfig {
             internal: false,
             avoid: Vec::new(),
             mtu: None,
+            v6: None,
+            overlay: None,
         }
     }
 }
@@ -75,6 +93,8 @@ pub struct Bridge {
     gateway: Ipv4Addr,
     internal: bool,
     mtu: u32,
+    v6: Option<Range6>,
+    overlay: Option<Overlay>,
     state: PathBuf,
 }
 
@@ -85,8 +105,14 @@ pub struct Plug<'a> {
     pub id: &'a str,
     /// The address, if it has to be a certain one.
     pub ip: Option<Ipv4Addr>,
+    /// The IPv6 address, if it has to be a certain one.
+    pub ip6: Option<Ipv6Addr>,
+    /// The hardware address; one that goes with the IPv4 address when absent.
+    pub mac: Option<Mac>,
     /// Where addresses are taken from; the whole subnet when absent.
     pub range: Option<Subnet>,
+    /// Addresses that are not given out: somebody else has them.
+    pub taken: &'a [Ipv4Addr],
     /// Name of the interface, such as `eth0`.
     pub interface: &'a str,
     /// Whether what has no nearer route goes this way.
@@ -103,6 +129,10 @@ struct State {
     internal: bool,
     mtu: u32,
     table: String,
+    #[serde(default)]
+    v6: Option<Range6>,
+    #[serde(default)]
+    overlay: Option<Overlay>,
 }
 
 /// At this generation of the firewall the rules of all bridges with a note were in place.
@@ -147,6 +177,9 @@ impl Bridge {
         if fs::read(IP_FORWARD).map_err(NetworkError::io(IP_FORWARD))?.first() != Some(&b'1') {
             fs::write(IP_FORWARD, "1").map_err(NetworkError::io(IP_FORWARD))?;
         }
+        if bridge.v6.is_some() {
+            netns::forward_ipv6()?;
+        }
         let applied = bridge.rules().apply()?;
         // Where nobody else changed anything since, the rules of the other bridges are in place.
         if applied.map(|applied| applied.before) != known(state_dir) {
@@ -172,16 +205,26 @@ impl Bridge {
         let Ok(state) = serde_json::from_slice::<State>(&text) else { return Ok(None) };
         let wanted = config.table == state.table
             && config.internal == state.internal
+            && config.v6 == state.v6
+            && config.overlay == state.overlay
             && config.subnet.is_none_or(|subnet| subnet == state.subnet)
             && config.gateway.is_none_or(|gateway| gateway == state.gateway)
             && boot_id()? == state.boot_id
             && fs::read(IP_FORWARD).is_ok_and(|text| text.first() == Some(&b'1'))
-            && path.parent().and_then(known) == firewall::generation().ok();
+            && (config.v6.is_none() || netns::forwards_ipv6()?)
+            && path.parent().and_then(known) == generation().ok();
         if !wanted {
             return Ok(None);
         }
-        let found = link::by_name(socket, &config.name)
-            .map_err(NetworkError::netlink("look up", &config.name))?;
+        let look = |name: &str| {
+            link::by_name(socket, name).map_err(NetworkError::netlink("look up", name))
+        };
+        if let Some(overlay) = &config.overlay
+            && look(&overlay.link)?.is_none_or(|link| !link.up)
+        {
+            return Ok(None);
+        }
+        let found = look(&config.name)?;
         Ok(found.filter(|link| link.index == state.index && link.up).map(|link| Self {
             name: config.name.clone(),
             table: state.table,
@@ -190,6 +233,8 @@ impl Bridge {
             gateway: state.gateway,
             internal: state.internal,
             mtu: state.mtu,
+            v6: state.v6,
+            overlay: state.overlay,
             state: path.to_owned(),
         }))
     }
@@ -228,7 +273,10 @@ impl Bridge {
         } else {
             let mtu = match config.mtu {
                 Some(mtu) => mtu,
-                None => uplink_mtu(socket, &routes).map_err(failed("find the MTU for"))?,
+                None => {
+                    let mtu = uplink_mtu(socket, &routes).map_err(failed("find the MTU for"))?;
+                    mtu - config.overlay.as_ref().map_or(0, |_| OVERHEAD.min(mtu))
+                }
             };
             match link::add_bridge(socket, name, Mac::for_ip(gateway), mtu) {
                 Ok(()) | Err(Errno::EEXIST) => {}
@@ -244,6 +292,14 @@ impl Bridge {
         if !found.up {
             link::set_up(socket, found.index).map_err(failed("bring up"))?;
         }
+        if let Some(Range6 { subnet, gateway }) = config.v6 {
+            netns::allow_ipv6(name)?;
+            link::add_address6(socket, found.index, gateway, subnet.prefix())
+                .map_err(failed("give an IPv6 address to"))?;
+        }
+        if let Some(overlay) = &config.overlay {
+            overlay.set_up(socket, found.index, found.mtu)?;
+        }
         Ok(Self {
             name: name.clone(),
             table: config.table.clone(),
@@ -252,6 +308,8 @@ impl Bridge {
             gateway,
             internal: config.internal,
             mtu: found.mtu,
+            v6: config.v6,
+            overlay: config.overlay.clone(),
             state,
         })
     }
@@ -265,6 +323,8 @@ impl Bridge {
             internal: self.internal,
             mtu: self.mtu,
             table: self.table.clone(),
+            v6: self.v6,
+            overlay: self.overlay.clone(),
         };
         write(&self.state, &state)
     }
@@ -274,7 +334,9 @@ impl Bridge {
             table: &self.table,
             bridge: &self.name,
             subnet: self.subnet,
+            subnet6: self.v6.map(|v6| v6.subnet),
             internal: self.internal,
+            overlay: self.overlay.as_ref(),
         }
     }
 
@@ -301,7 +363,16 @@ impl Bridge {
         let default_route = !self.internal;
         self.plug_in(
             netns,
-            &Plug { id, ip: None, range: None, interface: INTERFACE, default_route },
+            &Plug {
+                id,
+                ip: None,
+                ip6: None,
+                mac: None,
+                taken: &[],
+                range: None,
+                interface: INTERFACE,
+                default_route,
+            },
         )
     }
 
@@ -327,13 +398,21 @@ impl Bridge {
             Socket::route().map_err(NetworkError::netlink("open a socket for", &self.name))?;
         let endpoint = self.connect(&socket, netns, plug)?;
         let configured = netns::inside(netns, || {
+            if endpoint.v6.is_some() {
+                netns::allow_ipv6(plug.interface)?;
+            }
             let configure = || {
                 let inner = Socket::route()?;
                 let index = link::by_name(&inner, plug.interface)?.ok_or(Errno::ENODEV)?.index;
                 link::add_address(&inner, index, endpoint.ip, self.subnet)?;
                 link::set_up(&inner, index)?;
-                if plug.default_route {
-                    link::add_default_route(&inner, index, self.gateway)?;
+                if let Some(v6) = endpoint.v6 {
+                    link::add_address6(&inner, index, v6.ip, v6.prefix)?;
+                }
+                let second = endpoint.v6.map(|v6| v6.gateway.into());
+                let gateways = [Some(self.gateway.into()), second];
+                for gateway in gateways.into_iter().flatten().filter(|_| plug.default_route) {
+                    link::add_default_route(&inner, index, gateway)?;
                 }
                 Ok(())
             };
@@ -355,14 +434,38 @@ impl Bridge {
         if let Some(ip) = plug.ip
             && (!self.subnet.contains(ip) || ip == self.gateway)
         {
-            return Err(NetworkError::AddressElsewhere { ip, subnet: self.subnet });
+            let subnet = self.subnet.to_string();
+            return Err(NetworkError::AddressElsewhere { ip: ip.into(), subnet });
+        }
+        if let Some(ip) = plug.ip.filter(|ip| plug.taken.contains(ip)) {
+            return Err(NetworkError::AddressTaken { ip: ip.into() });
+        }
+        let has = |ip: Ipv6Addr| {
+            self.v6.is_some_and(|v6| {
+                v6.subnet.contains(ip) && ![v6.gateway, v6.subnet.base()].contains(&ip)
+            })
+        };
+        if let Some(ip) = plug.ip6.filter(|ip| !has(*ip)) {
+            let subnet = self.v6.map_or_else(|| "no IPv6".to_owned(), |v6| v6.subnet.to_string());
+            return Err(NetworkError::AddressElsewhere { ip: ip.into(), subnet });
+        }
+        if let (Some(ip), Some(v6), None) = (plug.ip, self.v6, plug.ip6)
+            && v6.subnet.host(self.subnet.number(ip)) == v6.gateway
+        {
+            return Err(NetworkError::AddressTaken { ip: v6.gateway.into() });
         }
         let mut hasher = DefaultHasher::new();
         plug.id.hash(&mut hasher);
         let (subnet, gateway) = (self.subnet, self.gateway);
         let pool = plug.range.unwrap_or(subnet);
+        let (v6, reserved) = (self.v6, plug.taken.to_vec());
         let free = move |ip: &Ipv4Addr| {
-            *ip != gateway && *ip != subnet.base() && *ip != subnet.broadcast()
+            let taken = |v6: Range6| v6.subnet.host(subnet.number(*ip)) == v6.gateway;
+            *ip != gateway
+                && *ip != subnet.base()
+                && *ip != subnet.broadcast()
+                && !reserved.contains(ip)
+                && !v6.is_some_and(taken)
         };
         let certain = plug.ip;
         let all = pool.addresses_from(hasher.finish() as u32).filter(free);
@@ -379,7 +482,7 @@ impl Bridge {
         let full = || NetworkError::Full { bridge: self.name.clone(), subnet: self.subnet };
         for ip in self.candidates(plug)? {
             let host_link = format!("bldv{:08x}", u32::from(ip));
-            let mac = Mac::for_ip(ip);
+            let mac = plug.mac.unwrap_or(Mac::for_ip(ip));
             let cable = Cable {
                 host_link: &host_link,
                 bridge: self.index,
@@ -388,8 +491,22 @@ impl Bridge {
                 mac,
                 mtu: self.mtu,
             };
+            let v6 = self.v6.map(|v6| Endpoint6 {
+                ip: plug.ip6.unwrap_or(v6.subnet.host(self.subnet.number(ip))),
+                prefix: v6.subnet.prefix(),
+                gateway: v6.gateway,
+            });
             match link::add_cable(socket, &cable) {
                 Ok(()) => {
+                    if let Some(v6) = v6
+                        && !self.take6(socket, &host_link, v6.ip)?
+                    {
+                        // It belongs to somebody who asked for it.
+                        match plug.ip6.or_else(|| plug.ip.map(|_| v6.ip)) {
+                            Some(ip) => return Err(NetworkError::AddressTaken { ip: ip.into() }),
+                            None => continue,
+                        }
+                    }
                     return Ok(Endpoint {
                         ip,
                         prefix: self.subnet.prefix(),
@@ -397,6 +514,7 @@ impl Bridge {
                         mac,
                         interface: plug.interface.to_owned(),
                         host_link,
+                        v6,
                     });
                 }
                 Err(Errno::EXFULL) => return Err(full()), // the bridge has no port left
@@ -412,12 +530,49 @@ impl Bridge {
                         ));
                     }
                     if plug.ip.is_some() {
-                        return Err(NetworkError::AddressTaken { ip });
+                        return Err(NetworkError::AddressTaken { ip: ip.into() });
                     }
                 }
             }
         }
         Err(full())
+    }
+
+    /// Takes an IPv6 address for a cable, as a further name of it; without one the cable goes. Whether
+    /// it could be had.
+    fn take6(&self, socket: &Socket, host_link: &str, ip: Ipv6Addr) -> Result<bool, NetworkError> {
+        let name = format!("bldv6{:032x}", u128::from(ip));
+        let taken = link::by_name(socket, host_link)
+            .and_then(|link| link::add_name(socket, link.ok_or(Errno::ENODEV)?.index, &name));
+        if taken.is_err() {
+            // The cause is what counts; should the link stay, the namespace's end removes it.
+            let _ = link::delete(socket, host_link);
+        }
+        match taken {
+            Ok(()) => Ok(true),
+            Err(Errno::EEXIST) => Ok(false),
+            Err(error) => Err(NetworkError::netlink("attach a container to", &self.name)(error)),
+        }
+    }
+
+    /// Has what has no nearer route leave a namespace by `endpoint`, unless it leaves by another one.
+    pub fn lead_out(netns: BorrowedFd<'_>, endpoint: &Endpoint) -> Result<(), NetworkError> {
+        netns::inside(netns, || {
+            let add = || -> Result<(), Errno> {
+                let socket = Socket::route()?;
+                let index =
+                    link::by_name(&socket, &endpoint.interface)?.ok_or(Errno::ENODEV)?.index;
+                let second = endpoint.v6.map(|v6| v6.gateway.into());
+                for gateway in [Some(endpoint.gateway.into()), second].into_iter().flatten() {
+                    match link::add_default_route(&socket, index, gateway) {
+                        Ok(()) | Err(Errno::EEXIST) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(())
+            };
+            add().map_err(NetworkError::netlink("lead out by", &endpoint.interface))
+        })
     }
 
     /// Takes a namespace's interface away again, at once; fine when it is gone already.
@@ -434,23 +589,37 @@ impl Bridge {
     /// Removes the bridge and its firewall rules from the host. Containers still attached lose their
     /// connection. IPv4 forwarding stays on, since others may rely on it by now.
     pub fn teardown(self) -> Result<(), NetworkError> {
-        at_home(|| remove(&self.state, &self.name, &self.table))
+        let links = links(&self.name, self.overlay.as_ref());
+        at_home(|| remove(&self.state, links, &self.table, self.v6.is_some()))
     }
 
     /// Removes what there is of a bridge as [`teardown`](Self::teardown) does, without setting up
     /// first what is missing.
     pub fn remove(config: &BridgeConfig, state_dir: &Path) -> Result<(), NetworkError> {
         let state = state_dir.join(format!("{}.json", config.name));
-        at_home(|| remove(&state, &config.name, &config.table))
+        let links = links(&config.name, config.overlay.as_ref());
+        at_home(|| remove(&state, links, &config.table, config.v6.is_some()))
     }
 }
 
-fn remove(state: &Path, name: &str, table: &str) -> Result<(), NetworkError> {
+/// The bridge, and what joins it to others.
+fn links<'a>(name: &'a str, overlay: Option<&'a Overlay>) -> [Option<&'a str>; 2] {
+    [Some(name), overlay.map(|overlay| overlay.link.as_str())]
+}
+
+fn remove(
+    state: &Path,
+    links: [Option<&str>; 2],
+    table: &str,
+    v6: bool,
+) -> Result<(), NetworkError> {
     forget(state)?;
-    Socket::route()
-        .and_then(|socket| link::delete(&socket, name))
-        .map_err(NetworkError::netlink("delete", name))?;
-    let applied = firewall::remove(table, name)?;
+    for name in links.into_iter().flatten() {
+        Socket::route()
+            .and_then(|socket| link::delete(&socket, name))
+            .map_err(NetworkError::netlink("delete", name))?;
+    }
+    let applied = firewall::remove(table, links[0].unwrap_or_default(), v6)?;
     // Only our own rules went: what is known of the others stays true.
     if let (Some(applied), Some(state_dir)) = (applied, state.parent())
         && known(state_dir) == Some(applied.before)
@@ -458,6 +627,27 @@ fn remove(state: &Path, name: &str, table: &str) -> Result<(), NetworkError> {
         write(&state_dir.join(FIREWALL), &Known { generation: applied.after })?;
     }
     Ok(())
+}
+
+/// Makes a change of the firewall that leaves the rules of bridges alone: what is known of them stays
+/// true.
+pub(crate) fn beside<T>(
+    state_dir: &Path,
+    change: impl FnOnce() -> Result<T, Errno>,
+) -> Result<T, NetworkError> {
+    let lock = state_dir.join(LOCK);
+    let _locked = File::create(&lock)
+        .and_then(|file| file.lock().map(|()| file))
+        .map_err(NetworkError::io(lock))?;
+    let before = generation().ok();
+    let changed = change().map_err(NetworkError::netlink("lead ports to", "a container"))?;
+    if let (Some(before), Ok(after)) = (before, generation())
+        && after == before.wrapping_add(1)
+        && known(state_dir) == Some(before)
+    {
+        write(&state_dir.join(FIREWALL), &Known { generation: after })?;
+    }
+    Ok(changed)
 }
 
 /// The generation of the firewall at which all rules were known to be in place.

@@ -7,7 +7,7 @@
 
 use std::{
     io::{self, Read as _, Write as _},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::fd::{BorrowedFd, OwnedFd},
     sync::{
         Arc,
@@ -20,10 +20,15 @@ use std::{
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use simple_dns::{
     CLASS, Name, Packet, PacketFlag, QTYPE, RCODE, ResourceRecord, TYPE,
-    rdata::{A, PTR, RData},
+    rdata::{A, AAAA, PTR, RData},
 };
 
-use crate::{NetworkError, firewall::nft, netns};
+use crate::{
+    NetworkError,
+    across::{Across, Span, may_be_there},
+    firewall::nft,
+    netns,
+};
 
 /// Where the resolver answers, in every container.
 pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
@@ -50,28 +55,44 @@ const STACK: usize = 256 << 10;
 pub trait Names: Send + Sync {
     /// The addresses of `name`, which is in lower case and has no dot at its end; none when there is
     /// no such neighbour.
-    fn addresses(&self, name: &str) -> Option<Vec<Ipv4Addr>>;
+    fn addresses(&self, name: &str) -> Option<Vec<IpAddr>>;
 
     /// The name of the neighbour that has an address.
-    fn name(&self, address: Ipv4Addr) -> Option<String>;
+    fn name(&self, address: IpAddr) -> Option<String>;
 
     /// The servers to ask for other names; none on a network without a way out.
     fn servers(&self) -> Vec<SocketAddr>;
+
+    /// The container's places on networks that span machines.
+    fn spans(&self) -> Vec<Span>;
+
+    /// The addresses of `name`, if it is one of the container's own.
+    fn own_addresses(&self, name: &str) -> Option<Vec<IpAddr>>;
+
+    /// Whether the container is on a network of that name.
+    fn is_network(&self, name: &str) -> bool;
 }
 
 /// A resolver that answers, until dropped.
 #[derive(Debug)]
 pub struct Resolver {
     stop: Arc<OwnedFd>,
+    /// It speaks to other machines.
+    spans: bool,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Resolver {
-    /// Answers in `netns` by what `names` knows.
+    /// Answers in `netns` by what `names` knows; with `spans`, asks other machines as well and answers
+    /// them.
     ///
     /// # Errors
     /// When its sockets can't be opened or port 53 can't be led to them.
-    pub fn start(netns: BorrowedFd<'_>, names: Arc<dyn Names>) -> Result<Self, NetworkError> {
+    pub fn start(
+        netns: BorrowedFd<'_>,
+        names: Arc<dyn Names>,
+        spans: bool,
+    ) -> Result<Self, NetworkError> {
         let failed = |source| NetworkError::Resolver { source };
         let (udp, tcp) = netns::inside(netns, || {
             let udp = UdpSocket::bind((RESOLVER, 0)).map_err(failed)?;
@@ -82,15 +103,22 @@ impl Resolver {
             nft(&["-f", "-"], &rules(port(udp.local_addr())?, port(tcp.local_addr())?))?;
             Ok((udp, tcp))
         })?;
+        let across = spans.then(|| netns.try_clone_to_owned().map_err(failed)).transpose()?;
+        let across = across.map(Across::open).transpose()?.map(Arc::new);
         let stop = eventfd(0, EventfdFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
         let stop = Arc::new(stop);
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new()
             .name("resolver".to_owned())
             .stack_size(STACK)
-            .spawn(move || serve(&Arc::new(udp), &tcp, &names, &stopped))
+            .spawn(move || serve(&Arc::new(udp), &tcp, across.as_ref(), &names, &stopped))
             .map_err(failed)?;
-        Ok(Self { stop, thread: Some(thread) })
+        Ok(Self { stop, spans, thread: Some(thread) })
+    }
+
+    /// Whether it asks other machines, and answers them.
+    pub fn spans(&self) -> bool {
+        self.spans
     }
 }
 
@@ -120,21 +148,34 @@ table ip bld_resolver {{
     )
 }
 
-fn serve(udp: &Arc<UdpSocket>, tcp: &TcpListener, names: &Arc<dyn Names>, stop: &OwnedFd) {
+fn serve(
+    udp: &Arc<UdpSocket>,
+    tcp: &TcpListener,
+    across: Option<&Arc<Across>>,
+    names: &Arc<dyn Names>,
+    stop: &OwnedFd,
+) {
     let waiting = Arc::new(AtomicUsize::new(0));
     let mut buffer = vec![0; MESSAGE];
     loop {
-        let mut fds = [
+        let mut fds = vec![
             PollFd::new(udp, PollFlags::IN),
             PollFd::new(tcp, PollFlags::IN),
             PollFd::new(stop, PollFlags::IN),
         ];
+        fds.extend(across.map(|across| PollFd::new(across.ear(), PollFlags::IN)));
         if rustix::io::retry_on_intr(|| poll(&mut fds, None)).is_err() {
             return;
         }
-        let [asked, connected, stopped] = fds.map(|fd| !fd.revents().is_empty());
-        if stopped {
+        let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        drop(fds);
+        let (asked, connected) = (ready[0], ready[1]);
+        if ready[2] {
             return;
+        }
+        if let Some(across) = across.filter(|_| ready[3]) {
+            let own = |name: &str| names.own_addresses(name);
+            across.respond(&names.spans(), |question| about(question, &own));
         }
         if asked && let Ok((length, sender)) = udp.recv_from(&mut buffer) {
             let question = buffer[..length].to_vec();
@@ -142,11 +183,13 @@ fn serve(udp: &Arc<UdpSocket>, tcp: &TcpListener, names: &Arc<dyn Names>, stop: 
                 let _lost = udp.send_to(&answer, sender);
             } else {
                 let (udp, names) = (Arc::clone(udp), Arc::clone(names));
+                let across = across.cloned();
                 spawn(&waiting, move || {
-                    let answer = names
-                        .servers()
-                        .into_iter()
-                        .find_map(|server| forwarded_by_udp(&question, server).ok());
+                    let answer = elsewhere(&question, across.as_deref(), names.as_ref());
+                    let answer = answer.or_else(|| {
+                        let mut servers = names.servers().into_iter();
+                        servers.find_map(|server| forwarded_by_udp(&question, server).ok())
+                    });
                     let answer = answer.or_else(|| failure(&question));
                     if let Some(answer) = answer {
                         let _lost = udp.send_to(&answer, sender);
@@ -155,10 +198,10 @@ fn serve(udp: &Arc<UdpSocket>, tcp: &TcpListener, names: &Arc<dyn Names>, stop: 
             }
         }
         if connected && let Ok((stream, _)) = tcp.accept() {
-            let names = Arc::clone(names);
+            let (names, across) = (Arc::clone(names), across.cloned());
             spawn(&waiting, move || {
                 // Whoever asks sees the end of the connection.
-                let _ended = converse(stream, names.as_ref());
+                let _ended = converse(stream, across.as_deref(), names.as_ref());
             });
         }
     }
@@ -182,12 +225,13 @@ fn spawn(waiting: &Arc<AtomicUsize>, work: impl FnOnce() + Send + 'static) {
 }
 
 /// Answers what is asked by one connection; see RFC 1035, section 4.2.2.
-fn converse(mut stream: TcpStream, names: &dyn Names) -> io::Result<()> {
+fn converse(mut stream: TcpStream, across: Option<&Across>, names: &dyn Names) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     loop {
         let question = read_message(&mut stream)?;
         let answer = known(&question, names)
+            .or_else(|| elsewhere(&question, across, names))
             .or_else(|| {
                 let mut servers = names.servers().into_iter();
                 servers.find_map(|server| forwarded_by_tcp(&question, server).ok())
@@ -235,42 +279,76 @@ fn forwarded_by_tcp(question: &[u8], server: SocketAddr) -> io::Result<Vec<u8>> 
     read_message(&mut stream)
 }
 
+/// What another machine answers, if it may be about a container there.
+fn elsewhere(question: &[u8], across: Option<&Across>, names: &dyn Names) -> Option<Vec<u8>> {
+    let across = across?;
+    let packet = Packet::parse(question).ok()?;
+    let name = packet.questions.first()?.qname.to_string().to_lowercase();
+    may_be_there(&name, names).then(|| across.ask(question, &names.spans())).flatten()
+}
+
 /// The answer to a question about a neighbour; none when it is about somebody else.
 fn known(question: &[u8], names: &dyn Names) -> Option<Vec<u8>> {
     let packet = Packet::parse(question).ok()?;
     let [asked] = packet.questions.as_slice() else { return None };
-    let name = asked.qname.to_string().to_lowercase();
-    let mut reply = packet.clone().into_reply();
-    reply.questions.clone_from(&packet.questions);
-    reply.set_flags(PacketFlag::RECURSION_AVAILABLE);
-    let record = |data| ResourceRecord::new(asked.qname.clone(), CLASS::IN, TTL, data);
-    if asked.qtype == QTYPE::TYPE(TYPE::PTR) {
-        let host = names.name(reverse(&name)?)?;
-        let host = Name::new(&host).ok()?.into_owned();
-        reply.answers.push(record(RData::PTR(PTR(host))));
-    } else {
-        let addresses = names.addresses(&name)?;
-        // Asked for anything else, a name that exists has nothing to say.
-        if matches!(asked.qtype, QTYPE::TYPE(TYPE::A) | QTYPE::ANY) {
-            let records = addresses.iter().map(|ip| record(RData::A(A { address: (*ip).into() })));
-            reply.answers.extend(records);
-        }
+    if asked.qtype != QTYPE::TYPE(TYPE::PTR) {
+        return about(question, &|name| names.addresses(name));
     }
+    let host = names.name(reverse(&asked.qname.to_string().to_lowercase())?)?;
+    let host = Name::new(&host).ok()?.into_owned();
+    let mut reply = reply(&packet);
+    let data = RData::PTR(PTR(host));
+    reply.answers.push(ResourceRecord::new(asked.qname.clone(), CLASS::IN, TTL, data));
     reply.build_bytes_vec_compressed().ok()
 }
 
-/// The address that a name below `in-addr.arpa` is about.
-fn reverse(name: &str) -> Option<Ipv4Addr> {
+/// The answer to a question about a name, by the addresses that it has.
+fn about(question: &[u8], addresses: &dyn Fn(&str) -> Option<Vec<IpAddr>>) -> Option<Vec<u8>> {
+    let packet = Packet::parse(question).ok()?;
+    let [asked] = packet.questions.as_slice() else { return None };
+    let name = asked.qname.to_string().to_lowercase();
+    let mut reply = reply(&packet);
+    let record = |data| ResourceRecord::new(asked.qname.clone(), CLASS::IN, TTL, data);
+    let addresses = addresses(&name)?;
+    // Asked for anything else, a name that exists has nothing to say.
+    let (v4, v6) = match asked.qtype {
+        QTYPE::TYPE(TYPE::A) => (true, false),
+        QTYPE::TYPE(TYPE::AAAA) => (false, true),
+        QTYPE::ANY => (true, true),
+        _ => (false, false),
+    };
+    let records = addresses.into_iter().filter_map(|ip| match ip {
+        IpAddr::V4(ip) => v4.then(|| record(RData::A(A { address: ip.into() }))),
+        IpAddr::V6(ip) => v6.then(|| record(RData::AAAA(AAAA { address: ip.into() }))),
+    });
+    reply.answers.extend(records);
+    reply.build_bytes_vec_compressed().ok()
+}
+
+/// The address that a name below `in-addr.arpa` or `ip6.arpa` is about.
+fn reverse(name: &str) -> Option<IpAddr> {
+    if let Some(digits) = name.strip_suffix(".ip6.arpa") {
+        let digits: Vec<&str> = digits.rsplit('.').collect();
+        let whole = digits.len() == 32 && digits.iter().all(|digit| digit.len() == 1);
+        let number = u128::from_str_radix(&digits.concat(), 16).ok().filter(|_| whole)?;
+        return Some(Ipv6Addr::from(number).into());
+    }
     let [a, b, c, d] = name.strip_suffix(".in-addr.arpa")?.parse::<Ipv4Addr>().ok()?.octets();
-    Some(Ipv4Addr::new(d, c, b, a))
+    Some(Ipv4Addr::new(d, c, b, a).into())
+}
+
+/// An answer to `packet` that says nothing yet.
+fn reply<'a>(packet: &Packet<'a>) -> Packet<'a> {
+    let mut reply = packet.clone().into_reply();
+    reply.questions.clone_from(&packet.questions);
+    reply.set_flags(PacketFlag::RECURSION_AVAILABLE);
+    reply
 }
 
 /// The answer when no server has any.
 fn failure(question: &[u8]) -> Option<Vec<u8>> {
     let packet = Packet::parse(question).ok()?;
-    let mut reply = packet.clone().into_reply();
-    reply.questions.clone_from(&packet.questions);
-    reply.set_flags(PacketFlag::RECURSION_AVAILABLE);
+    let mut reply = reply(&packet);
     *reply.rcode_mut() = RCODE::ServerFailure;
     reply.build_bytes_vec_compressed().ok()
 }

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
 };
 
@@ -99,15 +99,15 @@ pub enum NetworkError {
     #[error("use address {ip}: it is already in use")]
     AddressTaken {
         /// The wanted address.
-        ip: Ipv4Addr,
+        ip: IpAddr,
     },
     /// The wanted address is not one that a container of the network can have.
     #[error("use address {ip}: no configured subnet contains it; the network has {subnet}")]
     AddressElsewhere {
         /// The wanted address.
-        ip: Ipv4Addr,
-        /// The network's subnet.
-        subnet: Subnet,
+        ip: IpAddr,
+        /// What the network has of this kind: its subnet, or that it has none.
+        subnet: String,
     },
     /// The resolver of a container could not be set up.
     #[error("start a resolver")]

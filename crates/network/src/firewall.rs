@@ -10,18 +10,9 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use nix::errno::Errno;
 use serde::Deserialize;
 
-use crate::{
-    NetworkError, Subnet,
-    netlink::{Message, Socket, find},
-};
-
-// linux/netfilter/nfnetlink.h and nf_tables.h
-const NFT_MSG_GETGEN: u16 = 10 << 8 | 16;
-const NFTA_GEN_ID: u16 = 1;
-const NFGENMSG: usize = 4;
+use crate::{NetworkError, Overlay, Subnet, Subnet6, nftables::generation};
 
 /// Where `nft` is looked for after PATH, which often lacks the directories for administrators.
 const NFT: [&str; 3] = ["nft", "/usr/sbin/nft", "/sbin/nft"];
@@ -29,13 +20,18 @@ const NFT: [&str; 3] = ["nft", "/usr/sbin/nft", "/sbin/nft"];
 /// What the names of all our bridges begin with, as a pattern: none of them leads to another.
 const OUR_BRIDGES: &str = "bld*";
 
+/// How many rules of ours there are in a chain that denies what it does not know.
+const EXCEPTIONS: usize = 3;
+
 /// What a bridge needs of the firewall.
 #[derive(Clone, Copy)]
 pub(crate) struct Rules<'a> {
     pub(crate) table: &'a str,
     pub(crate) bridge: &'a str,
     pub(crate) subnet: Subnet,
+    pub(crate) subnet6: Option<Subnet6>,
     pub(crate) internal: bool,
+    pub(crate) overlay: Option<&'a Overlay>,
 }
 
 /// Rules that were put in place, by the firewall's generations around that.
@@ -43,16 +39,6 @@ pub(crate) struct Rules<'a> {
 pub(crate) struct Applied {
     pub(crate) before: u32,
     pub(crate) after: u32,
-}
-
-/// The number of changes made to the firewall so far, by anyone; cheap to ask for.
-pub(crate) fn generation() -> Result<u32, Errno> {
-    let answers = Socket::netfilter()?.call(Message::new(NFT_MSG_GETGEN, 0).raw(&[0; NFGENMSG]))?;
-    answers
-        .first()
-        .and_then(|answer| find(answer.get(NFGENMSG..)?, NFTA_GEN_ID))
-        .and_then(|bytes| Some(u32::from_be_bytes(bytes.try_into().ok()?)))
-        .ok_or(Errno::EBADMSG)
 }
 
 impl Rules<'_> {
@@ -63,31 +49,39 @@ impl Rules<'_> {
         if chains.iter().any(|chain| chain.table == "firewalld") {
             self.trust_in_firewalld()?;
         }
-        let mut script = self.table();
-        for guard in guards(&chains, self.table).filter(|_| !self.internal) {
-            if rules_in(guard, self.bridge)?.is_empty() {
+        let mut script = self.table("ip", &self.subnet);
+        if let Some(subnet) = self.subnet6 {
+            script.push_str(&self.table("ip6", &subnet));
+        }
+        let concerned = |guard: &&Chain| guard.family != "ip6" || self.subnet6.is_some();
+        for guard in guards(&chains, self.table).filter(concerned).filter(|_| !self.internal) {
+            let known = rules_in(guard, self.bridge)?;
+            if known.len() != EXCEPTIONS {
+                script.push_str(&deletions(guard, &known));
                 script.push_str(&self.exception(guard));
             }
         }
         transaction(&script)
     }
 
-    fn table(self) -> String {
-        let Self { table, bridge, subnet, internal } = self;
+    /// The rules for one kind of addresses, `ip` or `ip6`.
+    fn table(self, family: &str, subnet: &dyn std::fmt::Display) -> String {
+        let Self { table, bridge, internal, .. } = self;
         // Containers reach everything but other networks of ours; from outside come only answers and
         // published ports. The host itself reaches the containers without being forwarded.
         let (translation, limits) = if internal {
             (String::new(), format!("iifname \"{bridge}\" drop\n    "))
         } else {
-            let translation = format!("ip saddr {subnet} oifname != \"{bridge}\" masquerade");
+            let translation = format!("{family} saddr {subnet} oifname != \"{bridge}\" masquerade");
             (translation, String::new())
         };
         let ours = OUR_BRIDGES;
+        let door = self.overlay.filter(|_| family == "ip").map_or_else(String::new, Overlay::chain);
         format!(
-            "table ip {table} {{}}
-delete table ip {table}
-table ip {table} {{
-  chain postrouting {{
+            "table {family} {table} {{}}
+delete table {family} {table}
+table {family} {table} {{
+{door}  chain postrouting {{
     type nat hook postrouting priority 100; policy accept;
     {translation}
   }}
@@ -112,7 +106,8 @@ table ip {table} {{
         let at = format!("insert rule {family} {table} {name}");
         format!(
             "{at} iifname \"{bridge}\" accept comment {comment}\n\
-             {at} oifname \"{bridge}\" ct state established,related accept comment {comment}\n"
+             {at} oifname \"{bridge}\" ct state established,related accept comment {comment}\n\
+             {at} oifname \"{bridge}\" ct status dnat accept comment {comment}\n"
         )
     }
 
@@ -129,15 +124,15 @@ table ip {table} {{
 }
 
 /// Takes the rules of a bridge away; fine when there are none. Returns what [`Rules::apply`] does.
-pub(crate) fn remove(table: &str, bridge: &str) -> Result<Option<Applied>, NetworkError> {
-    // Declaring the table first lets the deletion succeed when there was none.
-    let mut script = format!("table ip {table} {{}}\ndelete table ip {table}\n");
+pub(crate) fn remove(table: &str, bridge: &str, v6: bool) -> Result<Option<Applied>, NetworkError> {
+    let mut script = String::new();
+    for family in ["ip", "ip6"].into_iter().take(1 + usize::from(v6)) {
+        // Declaring the table first lets the deletion succeed when there was none.
+        let _ = writeln!(script, "table {family} {table} {{}}\ndelete table {family} {table}");
+    }
     let chains = chains()?;
     for guard in guards(&chains, table) {
-        for handle in rules_in(guard, bridge)? {
-            let Chain { family, table, name, .. } = guard;
-            let _ = writeln!(script, "delete rule {family} {table} {name} handle {handle}");
-        }
+        script.push_str(&deletions(guard, &rules_in(guard, bridge)?));
     }
     transaction(&script)
 }
@@ -153,6 +148,13 @@ fn transaction(script: &str) -> Result<Option<Applied>, NetworkError> {
         }
         _ => None,
     })
+}
+
+/// Takes rules out of somebody else's chain.
+fn deletions(chain: &Chain, handles: &[u64]) -> String {
+    let Chain { family, table, name, .. } = chain;
+    let line = |handle| format!("delete rule {family} {table} {name} handle {handle}\n");
+    handles.iter().map(line).collect()
 }
 
 fn comment(bridge: &str) -> String {
@@ -207,7 +209,7 @@ fn guards<'a>(chains: &'a [Chain], own_table: &'a str) -> impl Iterator<Item = &
         .filter(move |chain| {
             chain.hook == "forward"
                 && chain.policy == "drop"
-                && matches!(chain.family.as_str(), "ip" | "inet")
+                && matches!(chain.family.as_str(), "ip" | "ip6" | "inet")
                 && chain.table != own_table
                 && chain.table != "firewalld"
         })

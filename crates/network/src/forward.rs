@@ -2,9 +2,11 @@
 //!
 //! The process that holds the container listens and carries the bytes. So a port that is taken shows
 //! when it is bound, loopback and IPv6 need nothing special, and nothing is left of it when the
-//! process ends, however it does.
+//! process ends, however it does. What comes from elsewhere the kernel leads there itself, where it can
+//! (see [`nat`](crate::nat)).
 
 mod datagrams;
+mod table;
 
 use std::{
     fmt, io,
@@ -13,19 +15,23 @@ use std::{
         UdpSocket,
     },
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
-    sync::Arc,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        mpsc::{self, Sender},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use rustix::{
-    event::{EventfdFlags, PollFd, PollFlags, eventfd, poll},
+    event::{EventfdFlags, PollFd, PollFlags, epoll, eventfd, poll},
     io::Errno,
     net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{NetworkError, home::go_home};
+use crate::{NetworkError, Target, bridge, home::go_home, nat::Translation};
 
 /// Room for what is on its way in one direction.
 const BUFFER: usize = 32 << 10;
@@ -82,9 +88,23 @@ pub struct Published {
     pub host: SocketAddr,
 }
 
+/// How many ports one thread has. More than that are given to several, each with descriptors of its own.
+const AT_ONCE: usize = 200;
+
 /// Ports of the host that were taken, and lead nowhere yet.
-#[derive(Debug, Default)]
-pub struct Ports(Vec<(Published, Taken)>);
+#[derive(Debug)]
+pub struct Ports {
+    stop: Arc<OwnedFd>,
+    groups: Vec<Group>,
+}
+
+/// Ports that one thread has taken. It waits to be told where they lead.
+#[derive(Debug)]
+struct Group {
+    published: Vec<Published>,
+    aim: Sender<Aim>,
+    thread: JoinHandle<()>,
+}
 
 #[derive(Debug)]
 enum Taken {
@@ -98,13 +118,96 @@ impl Ports {
     /// # Errors
     /// [`NetworkError::Port`] for the first port that can't be had.
     pub fn take(wishes: &[PortWish]) -> Result<Self, NetworkError> {
-        let mut ports = Self::default();
-        for wish in wishes {
-            ports.take_one(wish)?;
+        let stop = eventfd(0, EventfdFlags::CLOEXEC).map_err(|error| unusable(error.into()))?;
+        let mut ports = Self { stop: Arc::new(stop), groups: Vec::new() };
+        let apart = wishes.len() > AT_ONCE;
+        for some in wishes.chunks(AT_ONCE) {
+            ports.groups.push(Group::start(some.to_vec(), &ports.stop, apart)?);
         }
         Ok(ports)
     }
 
+    /// What was taken.
+    pub fn published(&self) -> Vec<Published> {
+        self.groups.iter().flat_map(|group| group.published.iter().copied()).collect()
+    }
+
+    /// Leads everything to the container that has the addresses `target`, until the result is dropped.
+    /// `state_dir` is where the bridges have their notes.
+    pub fn lead_to(mut self, target: Target, state_dir: &Path) -> Forwarding {
+        let mut forwarding = Forwarding {
+            ports: self.published(),
+            stop: Arc::clone(&self.stop),
+            threads: Vec::new(),
+            aim: Aim::default(),
+            state_dir: state_dir.to_owned(),
+            translation: None,
+        };
+        for group in std::mem::take(&mut self.groups) {
+            // A thread that has ended carries nothing; the kernel still leads what it can.
+            let _ended = group.aim.send(Arc::clone(&forwarding.aim));
+            forwarding.threads.push(group.thread);
+        }
+        if !forwarding.ports.is_empty() {
+            forwarding.redirect(Some(target));
+        }
+        forwarding
+    }
+}
+
+impl Drop for Ports {
+    fn drop(&mut self) {
+        // Nobody tells the threads any more where the ports lead: they end, and the ports are free.
+        for Group { aim, thread, .. } in self.groups.drain(..) {
+            drop(aim);
+            let _ended = thread.join();
+        }
+    }
+}
+
+/// The error when nothing can be taken at all.
+fn unusable(source: io::Error) -> NetworkError {
+    NetworkError::Port { address: SocketAddr::new(ANY, 0), source }
+}
+
+impl Group {
+    /// Starts a thread that takes what is wished for; `apart`, with descriptors of its own.
+    fn start(
+        wishes: Vec<PortWish>,
+        stop: &Arc<OwnedFd>,
+        apart: bool,
+    ) -> Result<Self, NetworkError> {
+        let (report, taken) = mpsc::channel();
+        let (aim, told) = mpsc::channel::<Aim>();
+        let stop = Arc::downgrade(stop);
+        let thread = small_thread("ports").spawn(move || {
+            let doors = Doors::open(&wishes, &stop, apart);
+            let (doors, published) = match doors {
+                Ok(doors) => {
+                    let ports = doors.ports.iter().flatten().map(|(published, _)| *published);
+                    let published = ports.collect();
+                    (Some(doors), Ok(published))
+                }
+                Err(error) => (None, Err(error)),
+            };
+            // Who does not listen any more does not tell where they lead either.
+            let _unheard = report.send(published);
+            if let (Some(doors), Ok(aim)) = (doors, told.recv()) {
+                doors.attend(&aim);
+            }
+        });
+        let thread = thread.map_err(unusable)?;
+        let lost = |_| unusable(io::ErrorKind::BrokenPipe.into());
+        let published = taken.recv().map_err(lost)??;
+        Ok(Self { published, aim, thread })
+    }
+}
+
+/// Ports that were taken so far.
+#[derive(Default)]
+struct Taking(Vec<(Published, Taken)>);
+
+impl Taking {
     fn take_one(&mut self, wish: &PortWish) -> Result<(), NetworkError> {
         let (first, last) = wish.host_ports.unwrap_or((0, 0));
         let mut refused = None;
@@ -121,36 +224,103 @@ impl Ports {
         let nothing = || NetworkError::Port { address, source: io::ErrorKind::InvalidInput.into() };
         Err(refused.unwrap_or_else(nothing))
     }
+}
 
-    /// What was taken.
-    pub fn published(&self) -> Vec<Published> {
-        self.0.iter().map(|(published, _)| *published).collect()
+/// Where ports lead at the moment.
+type Aim = Arc<Mutex<Option<Target>>>;
+
+/// The address that ports lead to at the moment.
+fn aimed_at(aim: &Aim) -> io::Result<Ipv4Addr> {
+    let target = *aim.lock().unwrap_or_else(PoisonError::into_inner);
+    target.map(|target| target.v4).ok_or_else(|| io::ErrorKind::HostUnreachable.into())
+}
+
+impl Taken {
+    fn socket(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Udp(socket) => socket.as_fd(),
+        }
+    }
+}
+
+fn number(index: usize) -> epoll::EventData {
+    epoll::EventData::new_u64(index as u64)
+}
+
+/// Ports that one thread waits at.
+struct Doors {
+    epoll: OwnedFd,
+    /// Those for datagrams are given to a thread of their own when the first one comes.
+    ports: Vec<Option<(Published, Taken)>>,
+    stop: Arc<OwnedFd>,
+}
+
+impl Doors {
+    fn open(wishes: &[PortWish], stop: &Weak<OwnedFd>, apart: bool) -> Result<Self, NetworkError> {
+        let stop = if apart {
+            table::own(stop).map(Arc::new)
+        } else {
+            stop.upgrade().ok_or_else(|| io::ErrorKind::NotFound.into())
+        };
+        let stop = stop.map_err(unusable)?;
+        let mut taking = Taking::default();
+        for wish in wishes {
+            taking.take_one(wish)?;
+        }
+        let ports: Vec<_> = taking.0.into_iter().map(Some).collect();
+        let watch = || -> io::Result<OwnedFd> {
+            let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+            for (index, port) in ports.iter().enumerate() {
+                let Some((_, taken)) = port else { continue };
+                epoll::add(&epoll, taken.socket(), number(index), epoll::EventFlags::IN)?;
+            }
+            epoll::add(&epoll, &stop, number(ports.len()), epoll::EventFlags::IN)?;
+            Ok(epoll)
+        };
+        let epoll = watch().map_err(unusable)?;
+        Ok(Self { epoll, ports, stop })
     }
 
-    /// Leads everything to the container that has the address `container`, until the result is
-    /// dropped.
-    ///
-    /// # Errors
-    /// When the system has no thread or descriptor left.
-    pub fn lead_to(self, container: Ipv4Addr) -> io::Result<Forwarding> {
-        let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
-        let mut forwarding = Forwarding { stop, threads: Vec::new() };
-        for (published, taken) in self.0 {
-            let target = SocketAddrV4::new(container, published.port);
-            let stop = Arc::clone(&forwarding.stop);
-            let thread = small_thread("port");
-            forwarding.threads.push(match taken {
-                Taken::Tcp(listener) => thread.spawn(move || accept(&listener, target, &stop))?,
-                Taken::Udp(socket) => thread.spawn(move || {
-                    if go_home().is_err() {
-                        return;
+    /// Carries what comes to where `aim` leads, until told to stop.
+    fn attend(mut self, aim: &Aim) {
+        let mut threads = Vec::new();
+        let mut events = Vec::with_capacity(64);
+        'attend: loop {
+            events.clear();
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(_) => break,
+            }
+            for event in &events {
+                let Ok(index) = usize::try_from(event.data.u64()) else { continue };
+                // The number after those of the ports is the one that ends it.
+                let Some(port) = self.ports.get_mut(index) else { break 'attend };
+                match port.take() {
+                    Some((published, Taken::Tcp(listener))) => {
+                        accept(&listener, published.port, aim, &self.stop);
+                        *port = Some((published, Taken::Tcp(listener)));
                     }
-                    // What is lost of datagrams is the business of those who send them.
-                    let _lost = datagrams::carry(&socket, target, &stop);
-                })?,
-            });
+                    Some((published, Taken::Udp(socket))) => {
+                        let _gone = epoll::delete(&self.epoll, &socket);
+                        let (aim, stop) = (Arc::clone(aim), Arc::clone(&self.stop));
+                        // Without a thread the port is dead, and says so to senders.
+                        let carry = small_thread("datagrams").spawn(move || {
+                            if go_home().is_err() {
+                                return;
+                            }
+                            // What is lost of datagrams is the business of those who send them.
+                            let _lost = datagrams::carry(&socket, &aim, published.port, &stop);
+                        });
+                        threads.extend(carry.ok());
+                    }
+                    None => {}
+                }
+            }
         }
-        Ok(forwarding)
+        for thread in threads {
+            let _ended = thread.join();
+        }
     }
 }
 
@@ -196,7 +366,12 @@ fn open(protocol: Protocol, address: SocketAddr) -> io::Result<Taken> {
         Protocol::Tcp => SocketType::STREAM,
         Protocol::Udp => SocketType::DGRAM,
     };
-    let fd = socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+    // Nobody waits at a port whose client has gone meanwhile.
+    let flags = match protocol {
+        Protocol::Tcp => SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        Protocol::Udp => SocketFlags::CLOEXEC,
+    };
+    let fd = socket_with(family, kind, flags, None)?;
     if protocol == Protocol::Tcp {
         // Connections of the container's last life that are not quite over are in nobody's way.
         sockopt::set_socket_reuseaddr(&fd, true)?;
@@ -219,6 +394,28 @@ fn open(protocol: Protocol, address: SocketAddr) -> io::Result<Taken> {
 pub struct Forwarding {
     stop: Arc<OwnedFd>,
     threads: Vec<JoinHandle<()>>,
+    aim: Aim,
+    ports: Vec<Published>,
+    state_dir: PathBuf,
+    translation: Option<Translation>,
+}
+
+impl Forwarding {
+    /// Leads the ports to other addresses from now on, or nowhere for now. Connections stay.
+    pub fn redirect(&mut self, target: Option<Target>) {
+        let mut aim = self.aim.lock().unwrap_or_else(PoisonError::into_inner);
+        if *aim == target {
+            return;
+        }
+        *aim = target;
+        drop(aim);
+        self.translation = None;
+        if let Some(target) = target {
+            let start = || Translation::start(target, &self.ports);
+            // Where the kernel can't, everything goes by us.
+            self.translation = bridge::beside(&self.state_dir, start).ok().flatten();
+        }
+    }
 }
 
 impl Drop for Forwarding {
@@ -247,29 +444,29 @@ fn ready<const N: usize>(
     Ok(fds.map(|fd| fd.and_then(|_| seen.next()).unwrap_or(PollFlags::empty())))
 }
 
-fn accept(listener: &TcpListener, target: SocketAddrV4, stop: &Arc<OwnedFd>) {
-    loop {
-        let wanted = [listener.as_fd(), stop.as_fd()].map(|fd| Some((fd, PollFlags::IN)));
-        let Ok([_, stopped]) = ready(wanted) else { return };
-        if !stopped.is_empty() {
+/// Accepts a connection, and has it carried.
+fn accept(listener: &TcpListener, port: u16, aim: &Aim, stop: &Arc<OwnedFd>) {
+    let client = match listener.accept() {
+        Ok((client, _)) => client,
+        // It has gone again.
+        Err(error) if is_transient(&error) => return,
+        Err(_) => {
+            // No descriptor is left.
+            thread::sleep(Duration::from_millis(10));
             return;
         }
-        let Ok((client, _)) = listener.accept() else {
-            // No descriptor is left, or the client has gone again.
-            thread::sleep(Duration::from_millis(10));
-            continue;
-        };
-        let stop = Arc::clone(stop);
-        let carry = move || {
-            if go_home().is_err() {
-                return;
-            }
-            // The client is told by the end of the connection.
-            let _ended = connection(&client, target, &stop);
-        };
-        // Without a thread the connection ends at once.
-        let _thread = small_thread("connection").spawn(carry);
-    }
+    };
+    let (aim, stop) = (Arc::clone(aim), Arc::clone(stop));
+    let carry = move || {
+        if go_home().is_err() {
+            return;
+        }
+        // The client is told by the end of the connection.
+        let _ended =
+            aimed_at(&aim).and_then(|ip| connection(&client, SocketAddrV4::new(ip, port), &stop));
+    };
+    // Without a thread the connection ends at once.
+    let _thread = small_thread("connection").spawn(carry);
 }
 
 /// What is on its way in one direction.
@@ -371,6 +568,8 @@ mod tests {
 
     use super::*;
 
+    const HERE: Target = Target { v4: Ipv4Addr::LOCALHOST, v6: None };
+
     fn wish(port: u16, protocol: Protocol, host_ports: Option<(u16, u16)>) -> PortWish {
         PortWish { port, protocol, host_ip: Some(Ipv4Addr::LOCALHOST.into()), host_ports }
     }
@@ -381,7 +580,7 @@ mod tests {
         let port = server.local_addr().unwrap().port();
         let ports = Ports::take(&[wish(port, Protocol::Tcp, None)]).unwrap();
         let address = ports.published()[0].host;
-        let forwarding = ports.lead_to(Ipv4Addr::LOCALHOST).unwrap();
+        let forwarding = ports.lead_to(HERE, Path::new("/nowhere"));
         let big = vec![7; 3 << 20];
         let echo = thread::spawn(move || {
             let (mut stream, _) = server.accept().unwrap();
@@ -406,7 +605,7 @@ mod tests {
         let port = server.local_addr().unwrap().port();
         let ports = Ports::take(&[wish(port, Protocol::Udp, None)]).unwrap();
         let address = ports.published()[0].host;
-        let _forwarding = ports.lead_to(Ipv4Addr::LOCALHOST).unwrap();
+        let _forwarding = ports.lead_to(HERE, Path::new("/nowhere"));
         thread::spawn(move || {
             let mut buffer = [0; 100];
             while let Ok((length, from)) = server.recv_from(&mut buffer) {

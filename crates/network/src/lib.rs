@@ -18,6 +18,7 @@
 //! - [`live_with`]: where bridges are when an ordinary user makes them.
 //! - [`resolv_conf`], [`hosts_file`]: the two files a networked root file system needs.
 
+mod across;
 mod bridge;
 mod dns;
 mod endpoint;
@@ -27,16 +28,24 @@ mod firewall;
 mod forward;
 mod home;
 mod link;
+mod nat;
 mod netlink;
 mod netns;
+mod nftables;
+mod overlay;
 mod subnet;
+mod subnet6;
 
-pub use bridge::{Bridge, BridgeConfig, Plug};
+pub use across::Span;
+pub use bridge::{Bridge, BridgeConfig, Plug, Range6};
 pub use dns::{Names, RESOLVER, Resolver};
-pub use endpoint::{Endpoint, Mac};
+pub use endpoint::{Endpoint, Endpoint6, Mac, MacParseError};
 pub use error::NetworkError;
 pub use files::{hosts_file, resolv_conf, with_gateway};
 pub use forward::{Forwarding, PortWish, Ports, Protocol, Published};
 pub use home::live_with;
+pub use nat::Target;
 pub use netns::new_netns;
+pub use overlay::{Overlay, USUAL_PORT};
 pub use subnet::{Subnet, SubnetParseError};
+pub use subnet6::Subnet6;

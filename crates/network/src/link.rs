@@ -1,7 +1,7 @@
 //! Links, addresses and routes: the rtnetlink(7) requests this crate makes.
 
 use std::{
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::{AsRawFd, BorrowedFd},
 };
 
@@ -9,13 +9,18 @@ use nix::{errno::Errno, libc};
 
 use crate::{
     Mac, Subnet,
-    netlink::{Message, Socket, find, number},
+    netlink::{Message, NESTED, Socket, find, number},
 };
 
 // linux/if_link.h and linux/veth.h
 const IFLA_EXT_MASK: u16 = 29;
 const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 const VETH_INFO_PEER: u16 = 1;
+const IFLA_VXLAN_ID: u16 = 1;
+const IFLA_VXLAN_PORT: u16 = 15;
+const RTM_NEWLINKPROP: u16 = 108;
+const IFLA_PROP_LIST: u16 = 52;
+const IFLA_ALT_IFNAME: u16 = 53;
 
 const IFINFOMSG: usize = 16;
 const IFADDRMSG: usize = 8;
@@ -147,6 +152,67 @@ pub(crate) fn add_address(
     }
 }
 
+/// The same for IPv6. The address can be used at once: nobody else is asked whether it is taken.
+pub(crate) fn add_address6(
+    socket: &Socket,
+    index: u32,
+    ip: Ipv6Addr,
+    prefix: u8,
+) -> Result<(), Errno> {
+    let message = Message::new(libc::RTM_NEWADDR, CREATE)
+        .raw(&[libc::AF_INET6 as u8, prefix, libc::IFA_F_NODAD as u8, 0]) // global scope
+        .raw(&index.to_ne_bytes())
+        .attr(libc::IFA_LOCAL, &ip.octets())
+        .attr(libc::IFA_ADDRESS, &ip.octets());
+    match socket.call(message) {
+        Ok(_) | Err(Errno::EEXIST) => Ok(()),
+        Err(other) => Err(other),
+    }
+}
+
+/// Gives a link a further name, which nothing else in its namespace has; `EEXIST` when something does.
+pub(crate) fn add_name(socket: &Socket, index: u32, name: &str) -> Result<(), Errno> {
+    let message = Message::new(RTM_NEWLINKPROP, CREATE)
+        .link(index, 0)
+        .nest(IFLA_PROP_LIST | NESTED, |names| names.text(IFLA_ALT_IFNAME, name));
+    socket.call(message).map(drop)
+}
+
+/// Creates a VXLAN link that is a port of a bridge; it is down, and knows no hosts yet.
+pub(crate) fn add_vxlan(
+    socket: &Socket,
+    name: &str,
+    vni: u32,
+    port: u16,
+    bridge: u32,
+    mtu: u32,
+) -> Result<(), Errno> {
+    let message = Message::new(libc::RTM_NEWLINK, CREATE)
+        .link(0, 0)
+        .text(libc::IFLA_IFNAME, name)
+        .number(libc::IFLA_MTU, mtu)
+        .number(libc::IFLA_MASTER, bridge)
+        .nest(libc::IFLA_LINKINFO, |info| {
+            info.text(libc::IFLA_INFO_KIND, "vxlan").nest(libc::IFLA_INFO_DATA, |data| {
+                data.number(IFLA_VXLAN_ID, vni).attr(IFLA_VXLAN_PORT, &port.to_be_bytes())
+            })
+        });
+    socket.call(message).map(drop)
+}
+
+/// Has a VXLAN link send what is for everybody, or for nobody it knows, to a host as well.
+pub(crate) fn add_peer(socket: &Socket, index: u32, host: Ipv4Addr) -> Result<(), Errno> {
+    let flags = libc::NLM_F_CREATE | libc::NLM_F_APPEND;
+    let state = libc::NUD_NOARP | libc::NUD_PERMANENT;
+    let message = Message::new(libc::RTM_NEWNEIGH, flags)
+        .raw(&[libc::AF_BRIDGE as u8, 0, 0, 0])
+        .raw(&index.to_ne_bytes())
+        .raw(&[state as u8, 0, libc::NTF_SELF, 0])
+        .attr(libc::NDA_LLADDR, &[0; 6])
+        .attr(libc::NDA_DST, &host.octets());
+    socket.call(message).map(drop)
+}
+
 /// The IPv4 addresses of a link, each with its prefix.
 pub(crate) fn addresses(socket: &Socket, index: u32) -> Result<Vec<(Ipv4Addr, u8)>, Errno> {
     let message = Message::new(libc::RTM_GETADDR, libc::NLM_F_DUMP)
@@ -165,16 +231,16 @@ pub(crate) fn addresses(socket: &Socket, index: u32) -> Result<Vec<(Ipv4Addr, u8
 }
 
 /// Sends everything that has no nearer route through `gateway`.
-pub(crate) fn add_default_route(
-    socket: &Socket,
-    index: u32,
-    gateway: Ipv4Addr,
-) -> Result<(), Errno> {
+pub(crate) fn add_default_route(socket: &Socket, index: u32, gateway: IpAddr) -> Result<(), Errno> {
+    let (family, gateway) = match gateway {
+        IpAddr::V4(ip) => (libc::AF_INET, ip.octets().to_vec()),
+        IpAddr::V6(ip) => (libc::AF_INET6, ip.octets().to_vec()),
+    };
     let message = Message::new(libc::RTM_NEWROUTE, CREATE)
-        .raw(&[libc::AF_INET as u8, 0, 0, 0]) // no destination or source prefix: the default
+        .raw(&[family as u8, 0, 0, 0]) // no destination or source prefix: the default
         .raw(&[libc::RT_TABLE_MAIN, libc::RTPROT_BOOT, libc::RT_SCOPE_UNIVERSE, libc::RTN_UNICAST])
         .raw(&[0; 4])
-        .attr(libc::RTA_GATEWAY, &gateway.octets())
+        .attr(libc::RTA_GATEWAY, &gateway)
         .number(libc::RTA_OIF, index);
     socket.call(message).map(drop)
 }

@@ -10,7 +10,7 @@ use nix::{
     libc,
     sys::socket::{
         AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send,
-        socket,
+        setsockopt, socket, sockopt::SndBufForce,
     },
 };
 
@@ -18,13 +18,24 @@ const HEADER: usize = 16;
 /// The kernel packs at most 32 KiB of a dump into one datagram.
 const BUFFER: usize = 64 * 1024;
 
+/// A flag of an attribute's type: it is made of attributes.
+pub(crate) const NESTED: u16 = 1 << 15;
+
+/// Messages of this many bytes fit every socket; for more the room is made larger.
+const ROOM: usize = 64 * 1024;
+
 /// A request under construction: header, fixed part, attributes.
 pub(crate) struct Message(Vec<u8>);
 
 impl Message {
-    /// A request of message type `kind`; the kernel is always asked to acknowledge it.
+    /// A request of message type `kind`, which the kernel is asked to acknowledge.
     pub(crate) fn new(kind: u16, flags: libc::c_int) -> Self {
-        let flags = (flags | libc::NLM_F_REQUEST | libc::NLM_F_ACK) as u16;
+        Self::quiet(kind, flags | libc::NLM_F_ACK)
+    }
+
+    /// A request that is answered only when it fails.
+    pub(crate) fn quiet(kind: u16, flags: libc::c_int) -> Self {
+        let flags = (flags | libc::NLM_F_REQUEST) as u16;
         let mut bytes = Vec::with_capacity(256);
         bytes.extend([0; 4]); // length, known when it is sent
         bytes.extend(kind.to_ne_bytes());
@@ -66,6 +77,30 @@ impl Message {
         self.attr(kind, &number.to_ne_bytes())
     }
 
+    /// As [`number`](Self::number), in the order of the network.
+    pub(crate) fn big(self, kind: u16, number: u32) -> Self {
+        self.attr(kind, &number.to_be_bytes())
+    }
+
+    /// Appends what `fill` does.
+    pub(crate) fn extend(&mut self, fill: impl FnOnce(Self) -> Self) {
+        *self = fill(Self(std::mem::take(&mut self.0)));
+    }
+
+    /// Asks the kernel to acknowledge it.
+    fn acknowledged(mut self) -> Self {
+        let flags = u16::from_ne_bytes([self.0[6], self.0[7]]) | libc::NLM_F_ACK as u16;
+        self.0[6..8].copy_from_slice(&flags.to_ne_bytes());
+        self
+    }
+
+    /// The finished bytes.
+    fn finished(mut self) -> Vec<u8> {
+        let length = self.0.len() as u32;
+        self.0[..4].copy_from_slice(&length.to_ne_bytes());
+        self.0
+    }
+
     /// Appends an attribute made of what `fill` appends.
     pub(crate) fn nest(mut self, kind: u16, fill: impl FnOnce(Self) -> Self) -> Self {
         let start = self.0.len();
@@ -83,6 +118,7 @@ impl Message {
 }
 
 /// A netlink socket; it belongs to the network namespace of the thread that opened it, for ever.
+#[derive(Debug)]
 pub(crate) struct Socket(OwnedFd);
 
 impl Socket {
@@ -103,11 +139,32 @@ impl Socket {
     }
 
     /// Sends one request and returns the payloads of its answers, acknowledgement left out.
-    pub(crate) fn call(&self, mut message: Message) -> Result<Vec<Vec<u8>>, Errno> {
-        let length = message.0.len() as u32;
-        message.0[..4].copy_from_slice(&length.to_ne_bytes());
-        retry(|| send(self.0.as_raw_fd(), &message.0, MsgFlags::empty()))?;
+    pub(crate) fn call(&self, message: Message) -> Result<Vec<Vec<u8>>, Errno> {
+        let message = message.finished();
+        retry(|| send(self.0.as_raw_fd(), &message, MsgFlags::empty()))?;
+        self.answers()
+    }
 
+    /// Sends messages that take effect together, between those that say where they begin and end. Those
+    /// that fail are answered in their order, and the last one is acknowledged after all others.
+    pub(crate) fn batch(
+        &self,
+        begin: Message,
+        mut messages: Vec<Message>,
+        end: Message,
+    ) -> Result<(), Errno> {
+        let last = messages.pop().map(Message::acknowledged);
+        let all = std::iter::once(begin).chain(messages).chain(last).chain([end]);
+        let bytes: Vec<u8> = all.flat_map(Message::finished).collect();
+        if bytes.len() > ROOM {
+            setsockopt(&self.0, SndBufForce, &(2 * bytes.len()))?;
+        }
+        retry(|| send(self.0.as_raw_fd(), &bytes, MsgFlags::empty()))?;
+        self.answers().map(drop)
+    }
+
+    /// Receives up to the acknowledgement.
+    fn answers(&self) -> Result<Vec<Vec<u8>>, Errno> {
         let mut answers = Vec::new();
         let mut buffer = vec![0; BUFFER];
         loop {

@@ -18,6 +18,12 @@ const LOOPBACK: u32 = 1;
 /// Groups that may ping: all of them.
 const PINGING: &str = "ipv4/ping_group_range";
 
+/// Settings of IPv6, a directory for each interface.
+const SETTINGS6: &str = "/proc/sys/net/ipv6/conf";
+
+/// Whether packets are forwarded from and to any of them.
+const FORWARDING6: &str = "all/forwarding";
+
 /// Settings of a new namespace, by their path under `/proc/sys/net`.
 const SETTINGS: [(&str, &str); 3] = [
     // No address of its own making on the interfaces to come: IPv6 is for loopback only.
@@ -65,6 +71,42 @@ fn last_group() -> u32 {
         first.ok()?.checked_add(count.ok()?.checked_sub(1)?)
     });
     ends.max().unwrap_or(0)
+}
+
+/// Lets the interface `name` of this thread's namespace have IPv6 addresses; those that it is given, not
+/// those that routers tell of.
+pub(crate) fn allow_ipv6(name: &str) -> Result<(), NetworkError> {
+    for (setting, value) in [("accept_ra", "0"), ("disable_ipv6", "0")] {
+        let path = Path::new(SETTINGS6).join(name).join(setting);
+        fs::write(&path, value).map_err(NetworkError::io(path))?;
+    }
+    Ok(())
+}
+
+/// Has the host forward IPv6. Interfaces that learn their route from routers, which those who forward do
+/// not by themselves, go on learning it.
+pub(crate) fn forward_ipv6() -> Result<(), NetworkError> {
+    if forwards_ipv6()? {
+        return Ok(());
+    }
+    for entry in fs::read_dir(SETTINGS6).map_err(NetworkError::io(SETTINGS6))? {
+        let path = entry.map_err(NetworkError::io(SETTINGS6))?.path().join("accept_ra");
+        // An interface may go while we look.
+        if is_on(&path).unwrap_or(false) {
+            let _gone = fs::write(&path, "2");
+        }
+    }
+    let all = Path::new(SETTINGS6).join(FORWARDING6);
+    fs::write(&all, "1").map_err(NetworkError::io(all))
+}
+
+/// Whether the host forwards IPv6.
+pub(crate) fn forwards_ipv6() -> Result<bool, NetworkError> {
+    is_on(&Path::new(SETTINGS6).join(FORWARDING6))
+}
+
+fn is_on(setting: &Path) -> Result<bool, NetworkError> {
+    Ok(fs::read(setting).map_err(NetworkError::io(setting))?.first() == Some(&b'1'))
 }
 
 /// Runs `work` on a thread that has entered `namespace`.

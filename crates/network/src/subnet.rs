@@ -12,9 +12,9 @@ pub struct Subnet {
     prefix: u8,
 }
 
-/// The text is not an IPv4 network with a prefix of 0 to 32 bits.
+/// The text is not a network in prefix notation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("parse subnet {text:?}: expected something like 10.88.0.0/16")]
+#[error("parse subnet {text:?}: expected something like 10.88.0.0/16 or fd00:1::/64")]
 pub struct SubnetParseError {
     /// The text as given.
     pub text: String,
@@ -45,6 +45,11 @@ impl Subnet {
     /// The last address, which means all hosts.
     pub fn broadcast(self) -> Ipv4Addr {
         (self.base | !mask(self.prefix)).into()
+    }
+
+    /// The number of `address` within the network.
+    pub fn number(self, address: Ipv4Addr) -> u32 {
+        u32::from(address) & !mask(self.prefix)
     }
 
     /// Whether `address` lies in this network.

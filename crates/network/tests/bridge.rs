@@ -16,7 +16,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bld_network::{Bridge, BridgeConfig, Endpoint, NetworkError, Subnet, new_netns};
+use bld_network::{
+    Bridge, BridgeConfig, Endpoint, NetworkError, PortWish, Ports, Protocol, Subnet, Target,
+    new_netns,
+};
 use nix::sched::{CloneFlags, setns};
 use tempfile::TempDir;
 
@@ -184,10 +187,62 @@ fn others_that_forbid_forwarding_are_given_an_exception_once() {
         // A change by somebody else makes the next call look again.
         run("nft add table ip unrelated");
     }
-    assert_eq!(run("nft list table ip filter").matches("\"bld:bld0\"").count(), 2);
+    assert_eq!(run("nft list table ip filter").matches("\"bld:bld0\"").count(), 3);
     host.bridge().teardown().unwrap();
     let left = run("nft list ruleset");
     assert!(!left.contains("bld") && left.contains("DOCKER-USER"), "{left}");
+}
+
+#[test]
+fn ports_show_who_connects_unless_a_firewall_decides_about_them() {
+    let host = Host::new();
+    let world = host.world();
+    let bridge = host.bridge();
+    let (inner, end) = container(&bridge, "a");
+    let (other, _) = container(&bridge, "b");
+    let listener = inside(&inner, || TcpListener::bind((Ipv4Addr::UNSPECIFIED, 7000)).unwrap());
+    let lead = || {
+        let wish = PortWish {
+            port: 7000,
+            protocol: Protocol::Tcp,
+            host_ip: None,
+            host_ports: Some((8080, 8080)),
+        };
+        let ports = Ports::take(&[wish]).unwrap();
+        ports.lead_to(Target { v4: end.ip, v6: None }, host.state.path())
+    };
+    let seen = |from: &OwnedFd, ip: [u8; 4]| -> IpAddr {
+        let address = SocketAddr::from((ip, 8080));
+        let timeout = Duration::from_secs(5);
+        let _stream = inside(from, || TcpStream::connect_timeout(&address, timeout).unwrap());
+        listener.accept().unwrap().1.ip()
+    };
+    let (uplink, gateway) = ([198, 51, 100, 1], IpAddr::from(bridge.gateway()));
+    let ports = lead();
+    assert_eq!(seen(&world, uplink), IpAddr::from([198, 51, 100, 2]));
+    assert_eq!(seen(&host.netns, uplink), IpAddr::from(uplink));
+    assert_eq!(seen(&host.netns, [127, 0, 0, 1]), gateway);
+    assert_eq!(seen(&other, uplink), gateway);
+    assert!(run("nft list ruleset").contains("8080 : 7000"));
+    // That was our change: the rules of the bridge are not looked at again for it.
+    let start = Instant::now();
+    (0..20).for_each(|_| drop(host.bridge()));
+    println!("ensure, beside ports: {:?}", start.elapsed() / 20);
+    drop(ports);
+    eventually("rules go with their holder", || !run("nft list ruleset").contains("8080"));
+
+    run("nft 'add table ip mine; add chain ip mine in { type filter hook input priority 0; policy drop; };
+        add rule ip mine in ct state established,related accept;
+        add rule ip mine in iifname lo accept'");
+    let _ports = lead();
+    assert!(!run("nft list ruleset").contains("8080"));
+    let address = SocketAddr::from((uplink, 8080));
+    let timeout = Duration::from_millis(500);
+    inside(&world, || TcpStream::connect_timeout(&address, timeout).unwrap_err());
+    run(
+        "nft add rule ip mine in tcp dport 8080 accept; nft add rule ip mine in iifname bld0 accept",
+    );
+    assert_eq!(seen(&world, uplink), gateway);
 }
 
 #[test]

@@ -55,6 +55,7 @@
 //! - `spec`, `user`, `signal`, `error`: what callers say and hear.
 //! - `spawn`, `exec`: a new container; a process in one that runs. `command`, `explain`: the way
 //!   from words to execve(2) and from error numbers to words.
+//! - `stage`: what containers need that another runtime makes.
 //! - `mounts`: the filesystem. `trace`: what is read of it. `seccomp`: the filter. `init`: the tiny
 //!   init.
 //! - [`memory`]: that of a process that waits for a container.
@@ -81,6 +82,7 @@ mod seccomp;
 mod signal;
 mod spawn;
 mod spec;
+mod stage;
 mod sys;
 mod trace;
 mod user;
@@ -91,11 +93,15 @@ pub use cgroup::{CgroupSpec, Limits};
 pub use error::SandboxError;
 pub use exec::{ExecSpec, exec_in};
 pub use ids::{Ids, Shift};
+pub use mounts::hidden_paths;
 pub use process::{ExitStatus, Handle, Process};
+pub use seccomp::{Verdict, default_rules};
 pub use signal::signal_number;
 pub use spawn::{is_namespaced, spawn};
 pub use spec::{
-    Device, Mount, MountKind, Network, Propagation, Resource, Rlimit, Root, Seccomp, Spec, Stdio,
+    Device, Mount, MountKind, Namespace, Network, Propagation, Resource, Rlimit, Root, Seccomp,
+    Spec, Stdio,
 };
+pub use stage::{on_stage, show_below, take_orphans};
 pub use trace::{Reads, Seen, Traced};
 pub use user::{Account, User, UserError, lookup_user};

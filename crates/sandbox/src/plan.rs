@@ -64,6 +64,8 @@ pub(crate) struct Build {
     pub(crate) mounts: Prepared,
     /// A network namespace to enter.
     pub(crate) network: Option<OwnedFd>,
+    /// A process whose IPC namespace to enter.
+    pub(crate) ipc: Option<OwnedFd>,
     /// The network namespace is new and has to be given a loopback interface.
     pub(crate) loopback: bool,
     pub(crate) hostname: Option<String>,

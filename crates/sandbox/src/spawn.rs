@@ -19,7 +19,7 @@ use crate::mounts::{self, DeviceControl};
 use crate::plan::{Build, By, Entry, Plan};
 use crate::process::{Leftovers, Process};
 use crate::seccomp;
-use crate::spec::{Network, Seccomp, Spec, Stdio};
+use crate::spec::{Namespace, Network, Seccomp, Spec, Stdio};
 use crate::user_namespace;
 
 /// Starts a container. It runs when this returns: the program was found and executed.
@@ -44,7 +44,7 @@ pub fn spawn(spec: Spec) -> Result<Process, SandboxError> {
     check(&spec)?;
     let mut leftovers = Leftovers::default();
     let control = control_devices(&spec, &mut leftovers)?;
-    leftovers.outlives = spec.host_pid;
+    leftovers.outlives = !spec.pid.is_own();
     let users = spec.ids.map(user_namespace::of_ids).transpose();
     let users = users.map_err(|e| SandboxError::setup("make a user namespace", e))?;
     let mut mounts = mounts::prepare(&spec, control, users)?;
@@ -56,12 +56,17 @@ pub fn spawn(spec: Spec) -> Result<Process, SandboxError> {
     let cgroup = cgroup.map(Cgroup::unified_fd).transpose()?.flatten();
 
     let mut namespaces = libc::CLONE_NEWNS;
-    if !spec.host_pid {
+    if spec.pid.is_own() {
         namespaces |= libc::CLONE_NEWPID;
     }
-    if !spec.host_ipc {
+    if spec.ipc.is_own() {
         namespaces |= libc::CLONE_NEWIPC;
     }
+    let of = |namespace| match namespace {
+        Namespace::Of(container) => Some(container),
+        Namespace::Own | Namespace::Host => None,
+    };
+    let (inside, ipc) = (of(spec.pid), of(spec.ipc));
     if !spec.host_uts {
         namespaces |= libc::CLONE_NEWUTS;
     }
@@ -106,6 +111,7 @@ pub fn spawn(spec: Spec) -> Result<Process, SandboxError> {
     let build = Build {
         mounts,
         network,
+        ipc,
         loopback: namespaces & libc::CLONE_NEWNET != 0,
         hostname: spec.hostname,
         sysctls: sysctls.collect::<Result<_, SandboxError>>()?,
@@ -114,8 +120,12 @@ pub fn spawn(spec: Spec) -> Result<Process, SandboxError> {
     let capabilities = if spec.privileged { Capabilities::ALL } else { spec.capabilities };
     let capabilities = capabilities.available()?;
     let filtered = !spec.privileged && spec.seccomp == Seccomp::Default;
-    let (by, role) =
-        if spec.init { (By::Second, Role::Init) } else { (By::Child, Role::SteppingStone) };
+    let (by, role) = match (spec.init, &inside) {
+        (true, _) => (By::Second, Role::Init),
+        // Others see it from its birth, and may look for our executable.
+        (false, Some(_)) => (By::Second, Role::SteppingStone),
+        (false, None) => (By::Child, Role::SteppingStone),
+    };
     let plan = Plan {
         report: report.as_raw_fd(),
         parent: if spec.die_with_parent { Some(this_process()?) } else { None },
@@ -135,9 +145,9 @@ pub fn spawn(spec: Spec) -> Result<Process, SandboxError> {
         cwd: c_string(spec.cwd)?,
         command: command(spec.args, spec.env, by, role)?,
     };
-    let launch = if spec.caller_stays { launch_here } else { launch };
+    let launch = if spec.caller_stays && inside.is_none() { launch_here } else { launch };
     let plan = Box::new(plan);
-    let launched = launch(Launch { plan, namespaces, cgroup, inside: None, network: born_in, ids })
+    let launched = launch(Launch { plan, namespaces, cgroup, inside, network: born_in, ids })
         .map_err(|e| SandboxError::setup("make the container's first process", e))?;
     // The child has its own; with this one open the pipe would never end.
     drop(report);
@@ -156,13 +166,13 @@ fn check(spec: &Spec) -> Result<(), SandboxError> {
     if !spec.cwd.starts_with('/') {
         return invalid(format!("working directory {:?} is not absolute", spec.cwd));
     }
-    if spec.host_pid && spec.cgroup.is_none() {
+    if !spec.pid.is_own() && spec.cgroup.is_none() {
         return invalid(NEEDS_GROUP.to_owned());
     }
     Ids::own().check(&spec.user)?;
     if spec.ids.is_some()
-        && (spec.host_pid
-            || spec.host_ipc
+        && (!spec.pid.is_own()
+            || !spec.ipc.is_own()
             || spec.host_uts
             || matches!(spec.network, Network::Host))
     {
@@ -172,7 +182,7 @@ fn check(spec: &Spec) -> Result<(), SandboxError> {
     for (name, _) in &spec.sysctls {
         if !is_namespaced(name, own_network)
             || (spec.host_uts && name == "kernel.domainname")
-            || (spec.host_ipc && !name.starts_with("net.") && name != "kernel.domainname")
+            || (!spec.ipc.is_own() && !name.starts_with("net.") && name != "kernel.domainname")
         {
             return invalid(format!("sysctl {name:?} is not the container's own"));
         }
@@ -208,7 +218,7 @@ fn control_devices(spec: &Spec, leftovers: &mut Leftovers) -> Result<DeviceContr
         .map_err(|(device, e)| SandboxError::setup(format!("use device {device:?}"), e))?;
     if let Some(group) = &spec.cgroup {
         let group = Cgroup::create(group)?;
-        if spec.host_pid && group.is_nowhere() {
+        if !spec.pid.is_own() && group.is_nowhere() {
             return Err(SandboxError::Invalid(NEEDS_GROUP.to_owned()));
         }
         leftovers.cgroup = Some(group);

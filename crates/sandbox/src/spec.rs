@@ -25,13 +25,13 @@ pub struct Spec {
     pub user: User,
     /// Host name; none keeps the host's.
     pub hostname: Option<String>,
-    /// It sees the host's processes, and may signal those of the same user. Needs a control group, by
-    /// which what is left in it is killed when its first process has ended.
-    pub host_pid: bool,
+    /// Whose processes it sees, and may signal if they are of the same user. Others' need a control group,
+    /// by which what is left in it is killed when its first process has ended.
+    pub pid: Namespace,
     /// It shares the host's names, and may change them if it may.
     pub host_uts: bool,
-    /// It shares the host's memory segments, semaphores and message queues, `/dev/shm` included.
-    pub host_ipc: bool,
+    /// Whose memory segments, semaphores and message queues it has, `/dev/shm` included.
+    pub ipc: Namespace,
     /// Mounts, made in this order: later ones lie over earlier ones.
     pub mounts: Vec<Mount>,
     /// What root may do. See [`Capabilities::docker`].
@@ -91,9 +91,9 @@ impl Spec {
             cwd: "/".to_owned(),
             user: User::default(),
             hostname: None,
-            host_pid: false,
+            pid: Namespace::Own,
             host_uts: false,
-            host_ipc: false,
+            ipc: Namespace::Own,
             mounts: Vec::new(),
             capabilities: Capabilities::docker(),
             seccomp: Seccomp::Default,
@@ -143,6 +143,23 @@ pub enum Root {
     Dir(PathBuf),
 }
 
+/// Whose a namespace is.
+#[derive(Debug)]
+pub enum Namespace {
+    /// A new one.
+    Own,
+    /// The caller's.
+    Host,
+    /// That of a container which runs: the descriptor of its first process, see pidfd_open(2).
+    Of(OwnedFd),
+}
+
+impl Namespace {
+    pub(crate) fn is_own(&self) -> bool {
+        matches!(self, Self::Own)
+    }
+}
+
 /// Something to see inside the container.
 #[derive(Debug, Clone)]
 pub struct Mount {
@@ -160,6 +177,8 @@ pub enum MountKind {
     Bind {
         /// Path on the host.
         source: PathBuf,
+        /// What of it is shown; none: all. Links lead nowhere else.
+        path: Option<String>,
         /// Writes are refused, also in mounts below.
         read_only: bool,
         /// Mounts below the source come along.

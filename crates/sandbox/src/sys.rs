@@ -376,7 +376,7 @@ pub(crate) fn enter_namespaces(fd: impl AsFd, kinds: c_int) -> Result<()> {
     Ok(())
 }
 
-/// unshare(2) with a mask of `CLONE_NEW*`.
+/// unshare(2) with a mask of `CLONE_NEW*` and `CLONE_FS`.
 pub(crate) fn unshare(kinds: c_int) -> Result<()> {
     // SAFETY: no pointers, and none of these flags unshares memory or descriptors.
     unsafe { call(libc::SYS_unshare, [kinds as usize, 0, 0, 0, 0, 0])? };

@@ -1,11 +1,11 @@
 //! `bld network`
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bld_engine::EngineError;
-use bld_engine::containers::{Attachment, Subnet, SubnetParseError};
-use bld_engine::networks::{Network as Found, NetworkRequest};
+use bld_engine::containers::{Attachment, Subnet, Subnet6, SubnetParseError};
+use bld_engine::networks::{Driver, Network as Found, NetworkRequest};
 use clap::Subcommand;
 
 use super::filter::Filters;
@@ -60,6 +60,9 @@ struct ConnectArgs {
     /// IPv4 address (e.g., "172.30.100.104")
     #[arg(long, value_name = "ip")]
     ip: Option<Ipv4Addr>,
+    /// IPv6 address (e.g., "2001:db8::33")
+    #[arg(long, value_name = "ip")]
+    ip6: Option<Ipv6Addr>,
     network: String,
     container: String,
 }
@@ -70,16 +73,19 @@ struct CreateArgs {
     /// Enable manual container attachment
     #[arg(long)]
     attachable: bool,
-    /// Driver to manage the Network (there is one: bridge)
+    /// Auxiliary IPv4 addresses that are not given out (NAME=IP)
+    #[arg(long, value_name = "map")]
+    aux_address: Vec<String>,
+    /// Driver to manage the Network (bridge or overlay)
     #[arg(short, long, value_name = "string", default_value = "bridge", hide_default_value = true)]
     driver: String,
-    /// IPv4 Gateway for the subnet
+    /// IPv4 or IPv6 Gateway for the master subnet
     #[arg(long, value_name = "ip")]
-    gateway: Option<Ipv4Addr>,
+    gateway: Vec<IpAddr>,
     /// Restrict external access to the network
     #[arg(long)]
     internal: bool,
-    /// Enable IPv6 on the network (not supported yet)
+    /// Enable IPv6 networking
     #[arg(long)]
     ipv6: bool,
     /// Allocate container ip from a sub-range
@@ -93,7 +99,7 @@ struct CreateArgs {
     opt: Vec<String>,
     /// Subnet in CIDR format that represents a network segment
     #[arg(long, value_name = "subnet")]
-    subnet: Option<String>,
+    subnet: Vec<String>,
     #[arg(value_name = "NETWORK")]
     name: String,
 }
@@ -162,7 +168,8 @@ impl Network {
         let engine = &session.engine;
         match self.command {
             Command::Connect(args) => {
-                let wish = Attachment { aliases: args.alias, ip: args.ip, ..Attachment::default() };
+                let ConnectArgs { alias: aliases, ip, ip6, .. } = args;
+                let wish = Attachment { aliases, ip, ip6, ..Attachment::default() };
                 engine.connect_network(&args.network, &args.container, wish)?;
                 Ok(0)
             }
@@ -204,22 +211,74 @@ fn pairs(words: &[String]) -> BTreeMap<String, String> {
         .collect()
 }
 
+/// A network of either kind.
+#[derive(Debug, Clone, Copy)]
+enum AnySubnet {
+    V4(Subnet),
+    V6(Subnet6),
+}
+
+impl std::str::FromStr for AnySubnet {
+    type Err = SubnetParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self::V4).or_else(|_| text.parse().map(Self::V6))
+    }
+}
+
+/// `NAME=ADDRESS`, each.
+fn auxiliary(words: &[String]) -> Result<BTreeMap<String, Ipv4Addr>, Failure> {
+    let pair = |word: &String| {
+        let invalid = || Failure::new(format!("invalid aux-address: {word}"));
+        let (name, address) = word.split_once('=').ok_or_else(invalid)?;
+        Ok((name.to_owned(), address.parse().map_err(|_| invalid())?))
+    };
+    words.iter().map(pair).collect()
+}
+
+/// The only one, if there is any.
+fn one<T>(mut all: impl Iterator<Item = T>) -> Result<Option<T>, Failure> {
+    let first = all.next();
+    match all.next() {
+        None => Ok(first),
+        Some(_) => Err(Failure::new("a network has one subnet of each kind, with one gateway")),
+    }
+}
+
 fn create(args: &CreateArgs, session: &Session) -> Outcome {
-    if args.driver != "bridge" {
+    let Some(driver) = Driver::from_name(&args.driver) else {
         return Err(Failure::new(format!("plugin {:?} not found", args.driver))
-            .with_hint("the driver is bridge"));
-    }
-    if args.ipv6 {
-        return Err(Failure::new("IPv6 on networks is not supported yet")
-            .with_hint("published ports are reached by IPv6 all the same"));
-    }
-    let subnet = args.subnet.as_deref().map(str::parse::<Subnet>).transpose();
-    let subnet = subnet.map_err(|error: SubnetParseError| Failure::new(error.to_string()))?;
+            .with_hint("the drivers are bridge and overlay"));
+    };
+    let subnets = args.subnet.iter().map(|text| text.parse::<AnySubnet>());
+    let subnets: Result<Vec<_>, _> = subnets.collect();
+    let subnets = subnets.map_err(|error| Failure::new(error.to_string()))?;
+    let subnet = one(subnets.iter().filter_map(|subnet| match subnet {
+        AnySubnet::V4(subnet) => Some(*subnet),
+        AnySubnet::V6(_) => None,
+    }))?;
+    let subnet6 = one(subnets.iter().filter_map(|subnet| match subnet {
+        AnySubnet::V4(_) => None,
+        AnySubnet::V6(subnet) => Some(*subnet),
+    }))?;
+    let gateway = one(args.gateway.iter().filter_map(|ip| match ip {
+        IpAddr::V4(ip) => Some(*ip),
+        IpAddr::V6(_) => None,
+    }))?;
+    let gateway6 = one(args.gateway.iter().filter_map(|ip| match ip {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(ip) => Some(*ip),
+    }))?;
     let network = session.engine.create_network(&NetworkRequest {
         name: args.name.clone(),
+        driver,
         subnet,
-        gateway: args.gateway,
+        gateway,
         ip_range: args.ip_range,
+        auxiliary: auxiliary(&args.aux_address)?,
+        ipv6: args.ipv6,
+        subnet6,
+        gateway6,
         internal: args.internal,
         attachable: args.attachable,
         labels: pairs(&args.label),
@@ -292,7 +351,7 @@ fn row(network: &Found, whole: bool) -> Row {
         ("Driver", network.driver.name().to_owned()),
         ("Scope", "local".to_owned()),
         ("IPv4", "true".to_owned()),
-        ("IPv6", "false".to_owned()),
+        ("IPv6", network.v6.is_some().to_string()),
         ("Internal", network.internal.to_string()),
         ("CreatedAt", super::ps::created_at(network.created)),
     ])

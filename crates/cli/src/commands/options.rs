@@ -6,13 +6,13 @@ mod parse;
 mod ports;
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bld_engine::containers::{
-    CreateRequest, HostConfig, IoKind, Limits, LogDriver, NetworkMode, RestartCondition, weighs_io,
-    without_rights,
+    Attachment, CreateRequest, HostConfig, IoKind, Limits, LogDriver, Mac, NetworkMode,
+    RestartCondition, Sharing, weighs_io, without_rights,
 };
 
 use bld_oci::Healthcheck;
@@ -135,9 +135,9 @@ pub(crate) struct Options {
     /// Keep STDIN open even if not attached
     #[arg(short, long)]
     pub(super) interactive: bool,
-    /// IPC mode to use (private, shareable or host)
+    /// IPC mode to use (private, shareable, host or container:NAME)
     #[arg(long, value_name = "string", value_parser = parse::ipc)]
-    ipc: Option<bool>,
+    ipc: Option<Sharing>,
     /// Set meta data on a container
     #[arg(short, long, value_name = "list")]
     label: Vec<String>,
@@ -150,6 +150,9 @@ pub(crate) struct Options {
     /// Log driver options (max-size, max-file)
     #[arg(long, value_name = "list")]
     log_opt: Vec<String>,
+    /// Container MAC address (e.g., "92:d0:c6:0a:29:33")
+    #[arg(long, value_name = "string")]
+    mac_address: Option<Mac>,
     /// Memory limit
     #[arg(short, long, value_name = "bytes", value_parser = parse_size)]
     memory: Option<u64>,
@@ -171,6 +174,9 @@ pub(crate) struct Options {
     /// IPv4 address (e.g., 172.30.100.104)
     #[arg(long, value_name = "ip")]
     ip: Option<Ipv4Addr>,
+    /// IPv6 address (e.g., "2001:db8::33")
+    #[arg(long, value_name = "ip")]
+    ip6: Option<Ipv6Addr>,
     /// Connect a container to a network (bridge, host, none, container:NAME or one that was created)
     #[arg(long, visible_alias = "net", value_name = "network")]
     network: Vec<String>,
@@ -180,9 +186,9 @@ pub(crate) struct Options {
     /// Tune host's OOM preferences (-1000 to 1000)
     #[arg(long, value_name = "int", allow_hyphen_values = true)]
     oom_score_adj: Option<i32>,
-    /// PID namespace to use (host)
+    /// PID namespace to use (host or container:NAME)
     #[arg(long, value_name = "string", value_parser = parse::pid)]
-    pid: Option<bool>,
+    pid: Option<Sharing>,
     /// Tune container pids limit (set -1 for unlimited)
     #[arg(long, value_name = "int", allow_hyphen_values = true)]
     pids_limit: Option<i64>,
@@ -216,6 +222,9 @@ pub(crate) struct Options {
     /// Automatically remove the container and its associated anonymous volumes when it exits
     #[arg(long)]
     pub(super) rm: bool,
+    /// Runtime to use for this container (path or name of an OCI runtime: crun, runc, ...)
+    #[arg(long, value_name = "string")]
+    runtime: Option<String>,
     /// Security Options
     #[arg(long, value_name = "list")]
     security_opt: Vec<String>,
@@ -274,7 +283,13 @@ impl Options {
     /// What is to be created from `words`: an image and maybe a command.
     pub(super) fn request(&self, words: &[String]) -> Result<CreateRequest, Failure> {
         let (image, command) = words.split_first().ok_or_else(|| Failure::new("no image"))?;
-        let networks = networks::networks(&self.network, &self.network_alias, self.ip)?;
+        let certain = Attachment {
+            ip: self.ip,
+            ip6: self.ip6,
+            mac: self.mac_address,
+            ..Attachment::default()
+        };
+        let networks = networks::networks(&self.network, &self.network_alias, &certain)?;
         let host = self.host(networks.mode)?;
         let published = host.ports.iter().map(|wish| format!("{}/{}", wish.port, wish.protocol));
         let expose = self.expose.iter().map(|port| parse::port(port)).chain(published).collect();
@@ -423,10 +438,11 @@ impl Options {
             oom_score_adj: self.oom_score_adj,
             groups: self.group_add.clone(),
             domainname: self.domainname.clone().unwrap_or_default(),
+            runtime: self.runtime.as_deref().map(parse::runtime).transpose()?.flatten(),
             annotations: self.annotation.iter().map(|word| parse::label(word)).collect(),
-            host_pid: self.pid.unwrap_or(false),
+            pid: self.pid.clone().unwrap_or_default(),
             host_uts,
-            host_ipc: self.ipc.unwrap_or(false),
+            ipc: self.ipc.clone().unwrap_or_default(),
             own_users: self.userns.unwrap_or(false),
             ids: None,
             limits: self.limits()?,

@@ -1,10 +1,11 @@
 //! `container inspect`
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use bld_engine::containers::{
     Attachment, Container, Endpoint, Health, HostConfig, IoKind, Limits, Mount, MountSource,
-    NetworkMode, Published, Status,
+    NetworkMode, Published, Sharing, Status,
 };
 
 use crate::output::ports;
@@ -212,6 +213,7 @@ fn host_config(container: &Container) -> Value {
         "ExtraHosts": hosts,
         "OomScoreAdj": host.oom_score_adj.unwrap_or(0),
         "Privileged": host.privileged,
+        "Runtime": host.runtime.as_ref().map_or("bld".into(), |runtime| runtime.to_string_lossy()),
         "PublishAllPorts": host.publish_all,
         "ReadonlyRootfs": host.read_only,
         "SecurityOpt": host.security_opt,
@@ -239,15 +241,15 @@ fn host_config(container: &Container) -> Value {
     value
 }
 
-/// What it shares with the host, and what is noted of it.
+/// What it shares with the host and other containers, and what is noted of it.
 fn shared(host: &HostConfig) -> Value {
     json!({
         "GroupAdd": (!host.groups.is_empty()).then_some(&host.groups),
         "Annotations": host.annotations,
         "UTSMode": if host.host_uts { "host" } else { "" },
-        "IpcMode": if host.host_ipc { "host" } else { "private" },
+        "IpcMode": if host.ipc == Sharing::Own { "private".to_owned() } else { host.ipc.name() },
         "UsernsMode": if host.ids.is_some() { "private" } else { "" },
-        "PidMode": if host.host_pid { "host" } else { "" },
+        "PidMode": host.pid.name(),
         "CgroupnsMode": "private",
     })
 }
@@ -341,19 +343,29 @@ fn bindings(hosts: &[Published]) -> Value {
 fn network(place: &Attachment, container: &Container) -> Value {
     let endpoint = place.endpoint.as_ref();
     let text = |of: fn(&Endpoint) -> String| endpoint.map(of).unwrap_or_default();
+    let v6 = endpoint.and_then(|endpoint| endpoint.v6);
     let names = place.aliases.iter().cloned().chain([container.name.clone(), container.short_id()]);
     json!({
-        "IPAMConfig": place.ip.map(|ip| json!({"IPv4Address": ip.to_string()})),
+        "IPAMConfig": wished(place),
         "Links": Value::Null,
         "Aliases": if place.aliases.is_empty() { Value::Null } else { json!(place.aliases) },
         "MacAddress": text(|endpoint| endpoint.mac.to_string()),
         "Gateway": text(|endpoint| endpoint.gateway.to_string()),
         "IPAddress": text(|endpoint| endpoint.ip.to_string()),
         "IPPrefixLen": endpoint.map_or(0, |endpoint| endpoint.prefix),
-        "IPv6Gateway": "",
-        "GlobalIPv6Address": "",
+        "IPv6Gateway": v6.map(|v6| v6.gateway.to_string()).unwrap_or_default(),
+        "GlobalIPv6Address": v6.map(|v6| v6.ip.to_string()).unwrap_or_default(),
+        "GlobalIPv6PrefixLen": v6.map_or(0, |v6| v6.prefix),
         "DNSNames": names.collect::<Vec<_>>(),
     })
+}
+
+/// The addresses that were asked for.
+fn wished(place: &Attachment) -> Value {
+    let v4 = place.ip.map(|ip| ("IPv4Address", ip.to_string()));
+    let v6 = place.ip6.map(|ip| ("IPv6Address", ip.to_string()));
+    let wished: BTreeMap<_, _> = v4.into_iter().chain(v6).collect();
+    if wished.is_empty() { Value::Null } else { json!(wished) }
 }
 
 /// What was asked for with `--publish`.

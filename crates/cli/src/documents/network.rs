@@ -42,7 +42,15 @@ pub(crate) fn document(network: &Network, users: &[Container]) -> Document {
     if let Some(gateway) = network.gateway {
         config.insert("Gateway".to_owned(), json!(gateway.to_string()));
     }
-    let config: Vec<Value> = if config.is_empty() { Vec::new() } else { vec![config.into()] };
+    if !network.auxiliary.is_empty() {
+        config.insert("AuxiliaryAddresses".to_owned(), json!(network.auxiliary));
+    }
+    let mut config: Vec<Value> = if config.is_empty() { Vec::new() } else { vec![config.into()] };
+    config.extend(
+        network
+            .v6
+            .map(|v6| json!({"Subnet": v6.subnet.to_string(), "Gateway": v6.gateway.to_string()})),
+    );
     let containers = users.iter().map(|container| (container.id.clone(), user(network, container)));
     Document {
         name: network.name.clone(),
@@ -51,7 +59,7 @@ pub(crate) fn document(network: &Network, users: &[Container]) -> Document {
         scope: "local",
         driver: network.driver.name(),
         enable_ipv4: true,
-        enable_ipv6: false,
+        enable_ipv6: network.v6.is_some(),
         ipam: json!({"Driver": "default", "Options": {}, "Config": config}),
         internal: network.internal,
         attachable: network.attachable,
@@ -74,6 +82,9 @@ fn user(network: &Network, container: &Container) -> Value {
         "IPv4Address": endpoint
             .map(|endpoint| format!("{}/{}", endpoint.ip, endpoint.prefix))
             .unwrap_or_default(),
-        "IPv6Address": "",
+        "IPv6Address": endpoint
+            .and_then(|endpoint| endpoint.v6)
+            .map(|v6| format!("{}/{}", v6.ip, v6.prefix))
+            .unwrap_or_default(),
     })
 }

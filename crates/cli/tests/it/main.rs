@@ -51,6 +51,7 @@ mod registries_conf;
 mod remote;
 mod reproducible;
 mod rootless;
+mod runtimes;
 mod sbom;
 mod schemas;
 mod scripts;

@@ -144,6 +144,79 @@ fn the_hosts_processes_are_seen_and_ones_own_do_not_stay() {
     env.assert_nothing_left();
 }
 
+#[test]
+fn containers_share_processes_and_memory() {
+    let env = env();
+    let donor = "sleep 4246 & echo shared > /dev/shm/note; sleep 1000";
+    let run = ["run", "-d", "--ipc", "shareable", "--name", "donor", "busybox", "sh", "-c", donor];
+    env.bld(run).ok();
+    let of = |kind: &str| {
+        env.bld(["exec", "donor", "readlink", &format!("/proc/self/ns/{kind}")]).ok().stdout
+    };
+    let sees =
+        "readlink /proc/self/ns/pid; ps | grep -c '[s]leep 4246'; kill -0 1; readlink /proc/1/exe";
+    let seen = inside(&env, &["--pid", "container:donor"], sees);
+    assert!(seen.starts_with(&of("pid")), "{seen}");
+    assert!(seen.contains("\n1\n") && seen.contains("/bin/"), "{seen}");
+    let reads = "readlink /proc/self/ns/ipc; cat /dev/shm/note; echo back > /dev/shm/answer";
+    let seen = inside(&env, &["--ipc", "container:donor"], reads);
+    assert_eq!(seen, of("ipc") + "shared\n");
+    assert_eq!(env.bld(["exec", "donor", "cat", "/dev/shm/answer"]).ok().text(), "back");
+    // What it leaves among the donor's processes ends with it; its own commands run there, too.
+    inside(&env, &["--pid", "container:donor"], "sleep 4247 & true");
+    assert_eq!(Cmd::new("pgrep").args(["-f", "^sleep 4247"]).run().stdout, "");
+    let run =
+        ["run", "-d", "--pid", "container:donor", "--name", "guest", "busybox", "sleep", "4248"];
+    env.bld(run).ok();
+    let seen = env.bld(["exec", "guest", "sh", "-c", "ps | grep -c '[s]leep 42'"]).ok();
+    assert_eq!(seen.text(), "2");
+    let format = "{{.HostConfig.PidMode}} {{.HostConfig.IpcMode}}";
+    let mode = env.bld(["inspect", "-f", format, "guest"]).ok();
+    let id = env.bld(["inspect", "-f", "{{.Id}}", "donor"]).ok();
+    assert_eq!(mode.text(), format!("container:{} private", id.text()));
+
+    let refused = |flag: &str, text: &str| {
+        let wrong = env.bld(["run", "--rm", flag, "busybox", "true"]).run();
+        let _ = wrong.expect_code(125).expect_text(text);
+    };
+    refused("--ipc=container:guest", "non-shareable IPC (hint: use IpcMode:shareable");
+    refused("--pid=container:nobody", "No such container: nobody");
+    refused("--pid=container:", "invalid PID mode");
+    // The end of the donor's processes is that of its guest.
+    env.bld(["rm", "-f", "donor"]).ok();
+    assert_eq!(env.bld(["wait", "guest"]).ok().text(), "137");
+    let stopped = env.bld(["start", "guest"]).run();
+    let _ = stopped.expect_code(1).expect_text("no such container");
+    env.bld(["rm", "guest"]).ok();
+    env.assert_nothing_left();
+}
+
+#[test]
+fn a_part_of_a_volume_is_mounted() {
+    let env = env();
+    let script = "mkdir -p /v/a/b; echo deep > /v/a/b/f; ln -s /etc /v/out; ln -s a/b /v/in";
+    inside(&env, &["-v", "parts:/v"], script);
+    let mount = |path: &str| format!("--mount=type=volume,src=parts,dst=/m,volume-subpath={path}");
+    assert_eq!(inside(&env, &[&mount("a/b")], "cat /m/f; echo new > /m/g"), "deep\n");
+    assert_eq!(inside(&env, &[&mount("in")], "cat /m/f /m/g"), "deep\nnew\n");
+    assert_eq!(inside(&env, &[&mount("a/b/f")], "cat /m"), "deep\n");
+    for runtime in ["--runtime=crun", "--runtime=runc"] {
+        assert_eq!(inside(&env, &[runtime, &mount("in")], "cat /m/f"), "deep\n");
+        assert_eq!(inside(&env, &[runtime, &mount("a/b/f")], "cat /m"), "deep\n");
+    }
+    // Links lead nowhere but into the volume, and what is not there is not made.
+    for path in ["out", "missing"] {
+        let wrong = env.bld(["run", "--rm", &mount(path), "busybox", "true"]).run();
+        let _ = wrong.expect_code(125).expect_text("No such file or directory");
+    }
+    let wrong = env.bld(["run", "--rm", &mount("../parts"), "busybox", "true"]).run();
+    let _ = wrong.expect_code(125).expect_text("relative path within the volume");
+    env.bld(["create", "--name", "still", &mount("a"), "busybox", "true"]).ok();
+    assert_eq!(env.bld(["cp", "still:/m/b/f", "-"]).ok().stdout.matches("deep").count(), 1);
+    env.bld(["rm", "still"]).ok();
+    env.assert_nothing_left();
+}
+
 /// The disk that the store lies on.
 fn disk() -> Option<PathBuf> {
     let found = Cmd::new("findmnt").args(["-no", "SOURCE", "-T", "/tmp"]).ok();

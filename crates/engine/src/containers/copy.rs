@@ -296,7 +296,10 @@ impl Engine {
             return Ok((tree, path));
         };
         let (dir, path) = match &mount.source {
-            MountSource::Volume { name, .. } => (self.volume(name)?.data, path),
+            MountSource::Volume { name, subpath, .. } => {
+                let below = Path::new("/").join(subpath.as_deref().unwrap_or_default());
+                (self.volume(name)?.data, below.join(path.strip_prefix("/").unwrap_or(&path)))
+            }
             // A file that is mounted alone is found by its name.
             MountSource::Bind { path: source, .. } if !source.is_dir() => {
                 let parent = source.parent().unwrap_or(Path::new("/")).to_owned();
@@ -501,7 +504,8 @@ mod tests {
         std::os::unix::fs::symlink("/srv/data", root.join("link")).unwrap();
         std::os::unix::fs::symlink("../srv", root.join("srv/up")).unwrap();
         let view = View::plain(root);
-        let source = MountSource::Volume { name: "v".into(), anonymous: false, copy: false };
+        let source =
+            MountSource::Volume { name: "v".into(), anonymous: false, copy: false, subpath: None };
         let mounts = [Mount { source, target: "/srv/data".into(), read_only: false }];
         let find = |path: &Path| view.lookup(path);
         let through = |path: &str, follow: bool| {

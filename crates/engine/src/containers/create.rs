@@ -12,10 +12,11 @@ use bld_store::{ImageRecord, Store, StoreError};
 use rustix::system::uname;
 
 use super::logging::LogBound;
-use super::model::{Attachment, Container, HostConfig, Mount, MountSource, NetworkMode, State};
+use super::model::{
+    Attachment, Container, HostConfig, Mount, MountSource, NetworkMode, Sharing, State,
+};
 use super::names;
 use crate::error::IoContext as _;
-use crate::networks::Driver;
 use crate::steps::BuildStep;
 use crate::{Engine, EngineError, Result, images};
 
@@ -143,6 +144,7 @@ impl Engine {
             container.host.ids = Some(self.free_ids(&container)?);
         }
         self.choose_networks(&mut container, request)?;
+        self.choose_donors(&mut container.host)?;
         if container.host.hostname.is_empty() {
             container.host.hostname = match container.host.network {
                 NetworkMode::Host => uname().nodename().to_string_lossy().into_owned(),
@@ -201,8 +203,8 @@ impl Engine {
         }
         for (name, wish) in &request.networks {
             let network = self.network(name)?;
-            let certain = wish.ip.is_some() || !wish.aliases.is_empty();
-            if !bridged || network.driver != Driver::Bridge {
+            let certain = wish.ip.is_some() || wish.ip6.is_some() || !wish.aliases.is_empty();
+            if !bridged || !network.driver.has_bridge() {
                 let what = "conflicting options: only containers on bridges can be on several \
                             networks, or have aliases and addresses of their own";
                 return Err(EngineError::Invalid { what: what.to_owned() });
@@ -213,6 +215,21 @@ impl Engine {
                 return Err(EngineError::Invalid { what: what.to_owned() });
             }
             container.networks.insert(network.name, wish.clone());
+        }
+        Ok(())
+    }
+
+    /// Finds the containers whose processes and shared memory a container is to have.
+    fn choose_donors(&self, host: &mut HostConfig) -> Result<()> {
+        if let Sharing::Container(name) = &host.pid {
+            host.pid = Sharing::Container(self.find_container(name)?.id);
+        }
+        if let Sharing::Container(name) = &host.ipc {
+            let donor = self.find_container(name)?;
+            if donor.host.ipc == Sharing::Own {
+                return Err(EngineError::NotShareable { container: donor.id });
+            }
+            host.ipc = Sharing::Container(donor.id);
         }
         Ok(())
     }
@@ -298,8 +315,12 @@ impl Engine {
         for path in &config.volumes {
             let path = clean(path);
             if !mounts.iter().any(|mount| clean(&mount.target) == path) {
-                let source =
-                    MountSource::Volume { name: String::new(), anonymous: true, copy: true };
+                let source = MountSource::Volume {
+                    name: String::new(),
+                    anonymous: true,
+                    copy: true,
+                    subpath: None,
+                };
                 mounts.push(Mount { source, target: path, read_only: false });
             }
         }
@@ -317,14 +338,15 @@ impl Engine {
                         std::fs::create_dir_all(&*path).at("create", &*path)?;
                     }
                 }
-                MountSource::Volume { name, anonymous, copy } => {
+                MountSource::Volume { name, anonymous, copy, subpath } => {
                     let volume = match name.as_str() {
                         "" => self.create_anonymous_volume()?,
                         name => self.create_volume(name, &BTreeMap::new())?,
                     };
                     *anonymous = volume.anonymous;
                     name.clone_from(&volume.name);
-                    if *copy {
+                    // What is shown of it has to be there, so there is nothing to fill.
+                    if *copy && subpath.is_none() {
                         volume.fill(image, Path::new(&mount.target))?;
                     }
                 }
@@ -387,13 +409,16 @@ fn check(request: &CreateRequest) -> Result<()> {
 fn refused_with_users(host: &HostConfig) -> Option<&'static str> {
     let rules = [
         (host.privileged, "privileged mode is incompatible with user namespaces"),
-        (host.host_pid, "cannot share the host's PID namespace when user namespaces are enabled"),
+        (
+            host.pid != Sharing::Own,
+            "cannot share the host's PID namespace when user namespaces are enabled",
+        ),
         (
             host.network == NetworkMode::Host,
             "cannot share the host's network namespace when user namespaces are enabled",
         ),
         (
-            host.host_ipc || host.host_uts,
+            !matches!(host.ipc, Sharing::Own | Sharing::Shareable) || host.host_uts,
             "cannot share the host's namespaces when user namespaces are enabled",
         ),
         (

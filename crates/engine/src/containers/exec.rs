@@ -3,7 +3,7 @@
 use std::thread;
 
 use bld_layer::View;
-use bld_sandbox::{ExecSpec, Process, Stdio, exec_in};
+use bld_sandbox::{ExecSpec, Process, Stdio};
 use serde::{Deserialize, Serialize};
 
 use super::control::Control;
@@ -152,7 +152,7 @@ impl Engine {
             die_with_parent,
             ..ExecSpec::new(request.command.iter().cloned())
         };
-        exec_in(pid, exec).map_err(|source| EngineError::Start { source })
+        self.spawn_in(container, pid, exec)
     }
 
     /// The root filesystem of a container, without its mounts.

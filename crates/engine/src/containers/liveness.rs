@@ -39,6 +39,8 @@ pub(super) fn settle(engine: &Engine, container: Container) -> Result<Option<Con
     let mut container = decode(stored)?;
     if container.state.is_running() {
         end_process(&container.state);
+        // What is left of it there is taken away with the container at the latest.
+        let _left = engine.forget_foreign(&container);
         let waited = container.state.status == Status::Restarting;
         container.unplug();
         container.state = State {

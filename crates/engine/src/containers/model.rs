@@ -4,11 +4,11 @@
 //! its state, which only the process that holds the container changes.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use bld_network::{Endpoint, PortWish, Published};
+use bld_network::{Endpoint, Mac, PortWish, Published};
 use bld_oci::{ContainerConfig, Digest};
 use serde::{Deserialize, Serialize};
 
@@ -101,6 +101,8 @@ pub struct HostConfig {
     pub tty: bool,
     /// Its standard input stays open.
     pub open_stdin: bool,
+    /// The OCI runtime that makes it; it is made by us when absent.
+    pub runtime: Option<PathBuf>,
     /// Its network.
     pub network: NetworkMode,
     /// Ports that the host leads to it.
@@ -153,12 +155,12 @@ pub struct HostConfig {
     pub domainname: String,
     /// Notes for whoever reads them.
     pub annotations: BTreeMap<String, String>,
-    /// It sees the host's processes.
-    pub host_pid: bool,
+    /// Whose processes it sees.
+    pub pid: Sharing,
     /// It has the host's name, and may change it.
     pub host_uts: bool,
-    /// It shares memory, semaphores and message queues with the host.
-    pub host_ipc: bool,
+    /// Whose memory, semaphores and message queues it shares.
+    pub ipc: Sharing,
     /// It has a user namespace of its own.
     pub own_users: bool,
     /// The ids of the host that are its own then: the first, which is its root's, and how many.
@@ -291,6 +293,53 @@ impl From<NetworkMode> for String {
     }
 }
 
+/// Whose processes, or whose shared memory, a container has.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum Sharing {
+    /// Its own.
+    #[default]
+    Own,
+    /// Its own, which other containers may share.
+    Shareable,
+    /// The host's.
+    Host,
+    /// Those of another container, by id.
+    Container(String),
+}
+
+impl Sharing {
+    /// `shareable`, `host`, `container:ID` or nothing.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Own => String::new(),
+            Self::Shareable => "shareable".to_owned(),
+            Self::Host => "host".to_owned(),
+            Self::Container(id) => format!("container:{id}"),
+        }
+    }
+}
+
+impl From<String> for Sharing {
+    /// As `--pid` and `--ipc` have it; see [`name`](Self::name).
+    fn from(name: String) -> Self {
+        match name.as_str() {
+            "shareable" => Self::Shareable,
+            "host" => Self::Host,
+            other => match other.strip_prefix("container:") {
+                Some(id) => Self::Container(id.to_owned()),
+                None => Self::Own,
+            },
+        }
+    }
+}
+
+impl From<Sharing> for String {
+    fn from(sharing: Sharing) -> Self {
+        sharing.name()
+    }
+}
+
 /// A container's place on a network.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -299,8 +348,16 @@ pub struct Attachment {
     pub aliases: Vec<String>,
     /// The address it has to have.
     pub ip: Option<Ipv4Addr>,
+    /// The IPv6 address it has to have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip6: Option<Ipv6Addr>,
+    /// The hardware address it has to have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
     /// There is no way out of the network.
     pub internal: bool,
+    /// The network spans machines.
+    pub wide: bool,
     /// What it has there, while it runs.
     pub endpoint: Option<Endpoint>,
 }
@@ -404,6 +461,9 @@ pub enum MountSource {
         anonymous: bool,
         /// It takes the image's files when it is empty.
         copy: bool,
+        /// What of it is shown; none: all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subpath: Option<String>,
     },
     /// Memory.
     Tmpfs {

@@ -1,9 +1,9 @@
 //! Who a container finds by name on its networks.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
-use bld_network::Names;
+use bld_network::{Endpoint, Names, Span, Subnet};
 use bld_store::Store;
 
 use super::model::Container;
@@ -22,8 +22,8 @@ impl Neighbours {
         decode(self.store.container(&self.id).ok()??).ok()
     }
 
-    /// Those that run and share a network with the one that asks, and by which address.
-    fn all(&self) -> Vec<(Container, String, Ipv4Addr)> {
+    /// Those that run and share a network with the one that asks, and their place on it.
+    fn all(&self) -> Vec<(Container, String, Endpoint)> {
         let Some(own) = self.own() else { return Vec::new() };
         let networks = own.networks.keys().filter(|name| *name != crate::networks::DEFAULT);
         let networks: Vec<_> = networks.cloned().collect();
@@ -37,7 +37,7 @@ impl Neighbours {
                     .iter()
                     .filter_map(|network| {
                         let endpoint = container.networks.get(network)?.endpoint.as_ref()?;
-                        Some((container.clone(), network.clone(), endpoint.ip))
+                        Some((container.clone(), network.clone(), endpoint.clone()))
                     })
                     .collect();
                 shared
@@ -46,28 +46,66 @@ impl Neighbours {
     }
 }
 
+/// The addresses of a place on a network.
+fn both(endpoint: &Endpoint) -> impl Iterator<Item = IpAddr> + use<> {
+    let second = endpoint.v6.map(|v6| v6.ip.into());
+    [Some(endpoint.ip.into()), second].into_iter().flatten()
+}
+
+/// Whether a container is called that on a network.
+fn answers(container: &Container, network: &str, name: &str) -> bool {
+    let is = |own: &str| {
+        name.eq_ignore_ascii_case(own)
+            || name
+                .strip_prefix(&own.to_lowercase())
+                .and_then(|rest| rest.strip_prefix('.'))
+                .is_some_and(|rest| rest.eq_ignore_ascii_case(network))
+    };
+    let aliases = container.networks.get(network).map(|own| own.aliases.as_slice());
+    is(&container.name)
+        || is(&container.short_id())
+        || aliases.unwrap_or_default().iter().any(|alias| is(alias))
+}
+
 impl Names for Neighbours {
-    fn addresses(&self, name: &str) -> Option<Vec<Ipv4Addr>> {
-        let answers = |(container, network, _): &(Container, String, Ipv4Addr)| {
-            let is = |own: &str| {
-                name.eq_ignore_ascii_case(own)
-                    || name
-                        .strip_prefix(&own.to_lowercase())
-                        .and_then(|rest| rest.strip_prefix('.'))
-                        .is_some_and(|rest| rest.eq_ignore_ascii_case(network))
-            };
-            let aliases = container.networks.get(network).map(|own| own.aliases.as_slice());
-            is(&container.name)
-                || is(&container.short_id())
-                || aliases.unwrap_or_default().iter().any(|alias| is(alias))
-        };
-        let found: Vec<_> = self.all().into_iter().filter(answers).map(|(_, _, ip)| ip).collect();
+    fn addresses(&self, name: &str) -> Option<Vec<IpAddr>> {
+        let found = self.all().into_iter();
+        let found = found.filter(|(container, network, _)| answers(container, network, name));
+        let found: Vec<_> = found.flat_map(|(_, _, endpoint)| both(&endpoint)).collect();
         (!found.is_empty()).then_some(found)
     }
 
-    fn name(&self, address: Ipv4Addr) -> Option<String> {
-        let (container, network, _) = self.all().into_iter().find(|(_, _, ip)| *ip == address)?;
+    fn name(&self, address: IpAddr) -> Option<String> {
+        let has = |(_, _, endpoint): &(Container, String, Endpoint)| {
+            both(endpoint).any(|own| own == address)
+        };
+        let (container, network, _) = self.all().into_iter().find(has)?;
         Some(format!("{}.{network}", container.name))
+    }
+
+    fn spans(&self) -> Vec<Span> {
+        let Some(own) = self.own() else { return Vec::new() };
+        let wide = own.networks.values().filter(|place| place.wide);
+        let endpoints = wide.filter_map(|place| place.endpoint.as_ref());
+        let span = |endpoint: &Endpoint| {
+            let everybody = Subnet::new(endpoint.ip, endpoint.prefix).broadcast();
+            Span { own: endpoint.ip, everybody }
+        };
+        endpoints.map(span).collect()
+    }
+
+    fn own_addresses(&self, name: &str) -> Option<Vec<IpAddr>> {
+        let own = self.own()?;
+        let wide = own.networks.iter().filter(|(_, place)| place.wide);
+        let called = wide.filter(|(network, _)| answers(&own, network, name));
+        let endpoints = called.filter_map(|(_, place)| place.endpoint.as_ref());
+        let found: Vec<_> = endpoints.flat_map(both).collect();
+        (!found.is_empty()).then_some(found)
+    }
+
+    fn is_network(&self, name: &str) -> bool {
+        let is = |own: &String| own.eq_ignore_ascii_case(name);
+        self.own().is_some_and(|container| container.networks.keys().any(is))
     }
 
     fn servers(&self) -> Vec<SocketAddr> {

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use bld_network::{
-    Endpoint, Forwarding, Plug, PortWish, Ports, Protocol, RESOLVER, Resolver, hosts_file,
+    Endpoint, Forwarding, Plug, PortWish, Ports, Protocol, RESOLVER, Resolver, Target, hosts_file,
     new_netns, resolv_conf, with_gateway,
 };
 use bld_sandbox::Network as Mode;
@@ -19,7 +19,7 @@ use super::attach::{Message, Socket};
 use super::model::{Attachment, Container, HostConfig, NetworkMode};
 use super::neighbours::Neighbours;
 use crate::error::IoContext as _;
-use crate::networks::{DEFAULT, Network};
+use crate::networks::{DEFAULT, Driver, Network};
 use crate::{Engine, EngineError, Result};
 
 /// The servers behind the host's local resolver, where systemd-resolved runs.
@@ -58,8 +58,13 @@ impl Container {
         self.networks.keys().any(|name| name != DEFAULT)
     }
 
+    /// Whether it is on a network that spans machines.
+    fn spans(&self) -> bool {
+        self.networks.values().any(|place| place.wide)
+    }
+
     /// The endpoint by which it is reached from the host: on its first network that leads out.
-    fn main_endpoint(&self) -> Option<&Endpoint> {
+    pub(crate) fn main_endpoint(&self) -> Option<&Endpoint> {
         let first = self.host.network.name();
         let mut all: Vec<_> = self.networks.iter().filter(|(_, place)| !place.internal).collect();
         all.sort_by_key(|(name, _)| **name != first);
@@ -84,9 +89,8 @@ impl Engine {
                 }
                 let ports = take_ports(container)?;
                 container.ports = ports.published();
-                if let Some(endpoint) = container.main_endpoint() {
-                    let led = ports.lead_to(endpoint.ip);
-                    service.forwarding = Some(led.at("start a thread for", "a port")?);
+                if let Some(target) = container.main_endpoint().map(target) {
+                    service.forwarding = Some(ports.lead_to(target, &self.config().run_dir));
                 }
                 Mode::Namespace(netns)
             }
@@ -103,7 +107,7 @@ impl Engine {
     /// Takes part in the network of another container.
     fn join(&self, container: &Container, other: &str) -> Result<Prepared> {
         let other = self.find_container(other)?;
-        let stopped = || EngineError::JoinStopped { container: other.id.clone() };
+        let stopped = || EngineError::JoinStopped { what: "network", container: other.id.clone() };
         let netns = other.netns()?.ok_or_else(stopped)?;
         let root = other.state.process.map(|process| format!("/proc/{}/root", process.pid));
         let root = root.ok_or_else(stopped)?;
@@ -133,6 +137,7 @@ impl Engine {
             let network = self.network(&name)?;
             let Some(mut place) = places.remove(&name) else { continue };
             place.internal = network.internal;
+            place.wide = network.driver == Driver::Overlay;
             let others: Vec<_> = plugged.values().collect();
             place.endpoint = Some(self.plug(&network, &container.id, &place, &others, netns)?);
             plugged.insert(name, place);
@@ -151,14 +156,18 @@ impl Engine {
         netns: BorrowedFd<'_>,
     ) -> Result<Endpoint> {
         let bridge = self.bridge(network)?;
-        let taken = |name: &str| {
+        let taken: Vec<_> = network.auxiliary.values().copied().collect();
+        let is_used = |name: &str| {
             others.iter().filter_map(|o| o.endpoint.as_ref()).any(|own| own.interface == name)
         };
-        let interface = (0..=others.len()).map(|n| format!("eth{n}")).find(|name| !taken(name));
+        let interface = (0..=others.len()).map(|n| format!("eth{n}")).find(|name| !is_used(name));
         let leads_out = |other: &&&Attachment| !other.internal && other.endpoint.is_some();
         let plug = Plug {
             id,
             ip: wish.ip,
+            ip6: wish.ip6,
+            mac: wish.mac,
+            taken: &taken,
             range: network.ip_range,
             interface: interface.as_deref().unwrap_or("eth0"),
             default_route: !network.internal && !others.iter().any(|other| leads_out(&other)),
@@ -168,7 +177,7 @@ impl Engine {
 
     fn start_resolver(&self, container: &Container, netns: BorrowedFd<'_>) -> Result<Resolver> {
         let names = Neighbours { store: self.store()?.clone(), id: container.id.clone() };
-        Ok(Resolver::start(netns, Arc::new(names))?)
+        Ok(Resolver::start(netns, Arc::new(names), container.spans())?)
     }
 
     /// Names and addresses of the containers that are linked to.
@@ -187,7 +196,9 @@ impl Engine {
                 });
             };
             let names = format!("{alias} {} {}", other.short_id(), other.name);
+            let v6 = endpoint.v6.map(|v6| (names.clone(), v6.ip.to_string()));
             hosts.push((names, endpoint.ip.to_string()));
+            hosts.extend(v6);
         }
         Ok(hosts)
     }
@@ -210,8 +221,14 @@ impl Engine {
         let (Some(netns), Some(process)) = (container.netns()?, container.state.process) else {
             return Ok(());
         };
-        if container.finds_names() && service.resolver.is_none() {
+        let fits = |resolver: &Resolver| resolver.spans() == container.spans();
+        if container.finds_names() && !service.resolver.as_ref().is_some_and(fits) {
+            // Two can't listen to other machines at the same time.
+            service.resolver = None;
             service.resolver = Some(self.start_resolver(&container, netns.as_fd())?);
+        }
+        if let Some(forwarding) = &mut service.forwarding {
+            forwarding.redirect(container.main_endpoint().map(target));
         }
         let root = format!("/proc/{}/root", process.pid);
         let files = [
@@ -228,10 +245,15 @@ impl Engine {
     }
 }
 
+/// The addresses that ports lead to.
+fn target(endpoint: &Endpoint) -> Target {
+    Target { v4: endpoint.ip, v6: endpoint.v6.map(|v6| v6.ip) }
+}
+
 /// Takes the ports of the host that lead to the container.
 fn take_ports(container: &Container) -> Result<Ports> {
     if container.main_endpoint().is_none() {
-        return Ok(Ports::default());
+        return Ok(Ports::take(&[])?);
     }
     let mut wishes = container.host.ports.clone();
     if container.host.publish_all {
@@ -280,6 +302,9 @@ fn hosts(container: &Container, links: &[(String, String)]) -> Vec<u8> {
     let mut text = hosts_file(&host.hostname, None, &extra);
     for endpoint in endpoints {
         text.extend(format!("{}\t{}\n", endpoint.ip, host.hostname).into_bytes());
+        if let Some(v6) = endpoint.v6 {
+            text.extend(format!("{}\t{}\n", v6.ip, host.hostname).into_bytes());
+        }
     }
     text
 }

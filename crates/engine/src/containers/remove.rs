@@ -47,6 +47,7 @@ impl Engine {
     pub(super) fn discard(&self, container: &Container, volumes: bool) -> Result<()> {
         self.wait_for_waiters(container)?;
         self.delete_container(&container.id)?;
+        self.forget_foreign(container)?;
         let dir = self.container_dir(&container.id)?;
         match fs::remove_dir_all(&dir) {
             Err(error) if error.kind() == ErrorKind::NotFound => {}

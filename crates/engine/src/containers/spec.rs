@@ -6,12 +6,15 @@ use bld_layer::View;
 use bld_oci::Digest;
 use bld_sandbox::cgroup::{IoKind, IoRate};
 use bld_sandbox::{
-    Account, Capabilities, CgroupSpec, Device, Limits as CgroupLimits, MountKind, Resource, Rlimit,
-    Root, Seccomp, Shift, Spec, Stdio, lookup_user,
+    Account, Capabilities, CgroupSpec, Device, Limits as CgroupLimits, MountKind, Namespace,
+    Resource, Rlimit, Root, Seccomp, Shift, Spec, Stdio, lookup_user,
 };
 
+use super::ProcessId;
 use super::create::set_env;
-use super::model::{Container, HostConfig, Limits, Mount, MountSource, NetworkMode, Propagation};
+use super::model::{
+    Container, HostConfig, Limits, Mount, MountSource, NetworkMode, Propagation, Sharing,
+};
 use super::network::Prepared;
 use super::supervise::Held;
 use crate::{Engine, EngineError, Result};
@@ -26,7 +29,7 @@ const ACCOUNTS_LIMIT: u64 = 16 << 20;
 pub(super) const CGROUP_PREFIX: &str = "bld-";
 
 /// The control group of a container.
-fn cgroup_name(id: &str) -> String {
+pub(super) fn cgroup_name(id: &str) -> String {
     format!("{CGROUP_PREFIX}{id}")
 }
 
@@ -81,9 +84,9 @@ impl Engine {
             read_only_root: host.read_only,
             rlimits: rlimits(host)?,
             sysctls,
-            host_pid: host.host_pid,
+            pid: self.namespace(&host.pid, "PID")?,
             host_uts: host.host_uts,
-            host_ipc: host.host_ipc,
+            ipc: self.namespace(&host.ipc, "IPC")?,
             devices: host.devices.iter().map(device).collect(),
             shm_size: host.shm_size.unwrap_or(64 << 20),
             network: network.network,
@@ -110,13 +113,15 @@ impl Engine {
         let kind = match &mount.source {
             MountSource::Bind { path, propagation: wanted, shallow, .. } => MountKind::Bind {
                 source: path.clone(),
+                path: None,
                 read_only,
                 recursive: !shallow,
                 propagation: propagation(*wanted),
                 own: false,
             },
-            MountSource::Volume { name, .. } => MountKind::Bind {
+            MountSource::Volume { name, subpath, .. } => MountKind::Bind {
                 source: self.volume(name)?.data,
+                path: subpath.clone(),
                 read_only,
                 recursive: true,
                 propagation: bld_sandbox::Propagation::Private,
@@ -135,6 +140,20 @@ impl Engine {
             }
         };
         Ok(bld_sandbox::Mount { kind, target: mount.target.clone() })
+    }
+
+    /// The namespace that is meant, of the kind that messages call `what`.
+    fn namespace(&self, sharing: &Sharing, what: &'static str) -> Result<Namespace> {
+        let id = match sharing {
+            Sharing::Own | Sharing::Shareable => return Ok(Namespace::Own),
+            Sharing::Host => return Ok(Namespace::Host),
+            Sharing::Container(id) => id,
+        };
+        let donor = self.find_container(id)?;
+        let process = donor.state.process.filter(|_| donor.state.is_running());
+        let first = process.and_then(ProcessId::open);
+        let stopped = || EngineError::JoinStopped { what, container: donor.id.clone() };
+        first.map(Namespace::Of).ok_or_else(stopped)
     }
 
     /// The layers of an image that is mounted, lowest first.

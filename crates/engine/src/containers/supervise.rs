@@ -274,8 +274,7 @@ impl Engine {
         let (stdio, streams) =
             Streams::open(container.host.tty, container.host.open_stdin, io.size)?;
         let spec = self.spec(container, held, network, stdio)?;
-        let mut process =
-            bld_sandbox::spawn(spec).map_err(|source| EngineError::Start { source })?;
+        let mut process = self.spawn(container, spec)?;
         container.state.status = Status::Running;
         container.state.process = ProcessId::of(process.pid());
         container.state.holder = ProcessId::current();
@@ -306,6 +305,7 @@ impl Engine {
             status
         })?;
         relays.finish();
+        self.forget_foreign(container)?;
         Ok(Exit { code: status.code, oom_killed: status.oom_killed })
     }
 

@@ -7,7 +7,12 @@ use bld_event::Events;
 use crate::Place;
 
 fn volume(name: &str, target: &str) -> Mount {
-    let source = MountSource::Volume { name: name.into(), anonymous: name.is_empty(), copy: true };
+    let source = MountSource::Volume {
+        name: name.into(),
+        anonymous: name.is_empty(),
+        copy: true,
+        subpath: None,
+    };
     Mount { source, target: target.into(), read_only: false }
 }
 
@@ -41,7 +46,8 @@ fn an_empty_volume_takes_what_the_image_has() {
     assert_eq!(place.sh("ls /data", change).1, "new\n");
     let bare = |request: &mut bld_engine::containers::CreateRequest| {
         request.image = "seeded".into();
-        let source = MountSource::Volume { name: "v2".into(), anonymous: false, copy: false };
+        let source =
+            MountSource::Volume { name: "v2".into(), anonymous: false, copy: false, subpath: None };
         request.mounts = vec![Mount { source, target: "/data".into(), read_only: true }];
     };
     assert_eq!(

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::{Aim, aimed_at};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
@@ -26,10 +27,10 @@ const MOMENT: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 /// and anybody can pretend to be many.
 const SENDERS: usize = 512;
 
-/// Carries datagrams to `target`, and the answers back to whom they are for.
-pub(super) fn carry(host: &UdpSocket, target: SocketAddrV4, stop: &OwnedFd) -> io::Result<()> {
+/// Carries datagrams to `port` of where `aim` leads, and the answers back to whom they are for.
+pub(super) fn carry(host: &UdpSocket, aim: &Aim, port: u16, stop: &OwnedFd) -> io::Result<()> {
     let mut buffer = vec![0; DATAGRAM];
-    let mut senders = Senders::new(target, SENDERS);
+    let mut senders = Senders::new(aim, port, SENDERS);
     loop {
         let mut fds = vec![PollFd::new(host, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
         let order: Vec<SocketAddr> = senders.known.keys().copied().collect();
@@ -63,15 +64,16 @@ pub(super) fn carry(host: &UdpSocket, target: SocketAddrV4, stop: &OwnedFd) -> i
 
 /// Those who sent datagrams lately: by which socket these went on, and when the last one came or was
 /// answered.
-struct Senders {
+struct Senders<'a> {
     known: HashMap<SocketAddr, (UdpSocket, Instant)>,
-    target: SocketAddrV4,
+    aim: &'a Aim,
+    port: u16,
     most: usize,
 }
 
-impl Senders {
-    fn new(target: SocketAddrV4, most: usize) -> Self {
-        Self { known: HashMap::new(), target, most }
+impl<'a> Senders<'a> {
+    fn new(aim: &'a Aim, port: u16, most: usize) -> Self {
+        Self { known: HashMap::new(), aim, port, most }
     }
 
     /// The socket of a sender. For a new one, whoever was quiet for longest is forgotten where there
@@ -94,7 +96,7 @@ impl Senders {
 
     fn open(&self) -> io::Result<UdpSocket> {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-        socket.connect(self.target)?;
+        socket.connect(SocketAddrV4::new(aimed_at(self.aim)?, self.port))?;
         Ok(socket)
     }
 
@@ -113,7 +115,9 @@ mod tests {
 
     #[test]
     fn whoever_is_quiet_for_longest_makes_room_for_others() {
-        let mut senders = Senders::new(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9), 3);
+        let aim = Aim::default();
+        *aim.lock().unwrap() = Some(crate::Target { v4: Ipv4Addr::LOCALHOST, v6: None });
+        let mut senders = Senders::new(&aim, 9, 3);
         let sender = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         for port in [1, 2, 3, 1, 4, 1, 5] {
             senders.socket(sender(port)).unwrap();

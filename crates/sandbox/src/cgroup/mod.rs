@@ -23,7 +23,7 @@ pub(crate) use hierarchy::Hierarchies;
 
 pub use group::Cgroup;
 pub use io::{IoKind, IoRate, weighs_io};
-pub use sweep::sweep;
+pub use sweep::{path_for, sweep};
 
 use std::path::PathBuf;
 

@@ -23,6 +23,14 @@ pub(super) fn tagged(name: &str) -> Result<String, CgroupError> {
     Ok(format!("{name}@{tag}"))
 }
 
+/// The path, from the root of hierarchies, of a group called `name` that somebody else makes for us.
+///
+/// # Errors
+/// This process's start time is not known.
+pub fn path_for(name: &str) -> Result<String, CgroupError> {
+    Ok(format!("/bld/{}", tagged(name)?))
+}
+
 /// Whether a group has such a mark.
 pub(super) fn is_tagged(name: &str) -> bool {
     owner(name).is_some()

@@ -113,6 +113,9 @@ fn enter_new(build: &Build) -> Result<std::os::fd::OwnedFd, Failure> {
     if let Some(network) = &build.network {
         sys::enter_namespaces(network, libc::CLONE_NEWNET).at(Step::NetworkNamespace)?;
     }
+    if let Some(donor) = &build.ipc {
+        sys::enter_namespaces(donor, libc::CLONE_NEWIPC).at(Step::IpcNamespace)?;
+    }
     if build.loopback {
         sys::bring_loopback_up().at(Step::Loopback)?;
     }

@@ -15,6 +15,7 @@ pub(crate) enum Step {
     JoinCgroup,
     CgroupNamespace,
     NetworkNamespace,
+    IpcNamespace,
     Loopback,
     EnterContainer,
     Session,
@@ -51,12 +52,13 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 35] = [
+    const ALL: [Self; 36] = [
         Self::UserNamespace,
         Self::DieWithParent,
         Self::JoinCgroup,
         Self::CgroupNamespace,
         Self::NetworkNamespace,
+        Self::IpcNamespace,
         Self::Loopback,
         Self::EnterContainer,
         Self::Session,
@@ -97,6 +99,7 @@ impl Step {
             Self::JoinCgroup => "join the control group",
             Self::CgroupNamespace => "make a cgroup namespace",
             Self::NetworkNamespace => "enter the network namespace",
+            Self::IpcNamespace => "enter the namespace of shared memory",
             Self::Loopback => "bring the loopback interface up",
             Self::EnterContainer => "enter the container's namespaces",
             Self::Session => "start a session",

@@ -16,7 +16,7 @@ mod stubs;
 mod tree;
 
 pub(crate) use dev::{DeviceControl, Terminal, open_terminal, rules as device_rules};
-pub(crate) use fs::{HARMLESS, NewFs};
+pub(crate) use fs::{HARMLESS, NewFs, open_path};
 pub(crate) use stubs::Stubs;
 pub(crate) use tree::Place;
 
@@ -31,11 +31,11 @@ use rustix::fs::{
 };
 use rustix::mount::MountAttrFlags;
 
-use self::fs::{FsError, clone_of, clone_with, open_path, tmpfs};
+use self::fs::{FsError, clone_of, clone_with, tmpfs};
 use self::tree::{FileOwner, Missing, Tree};
 use crate::error::SandboxError;
 use crate::ids::{Ids, Shift};
-use crate::spec::{Mount, MountKind, Network, Root, Spec, Stdio};
+use crate::spec::{Mount, MountKind, Namespace, Network, Root, Spec, Stdio};
 use crate::sys;
 
 /// One mount the child makes.
@@ -93,6 +93,9 @@ pub(crate) const EMPTY: &CStr = c"empty";
 
 /// Name of the directory in [`Prepared::scratch`] for filesystems of which only a part is seen.
 pub(crate) const WHOLE: &CStr = c"whole";
+
+/// Where shared memory is.
+const SHM: &str = "/dev/shm";
 
 /// Makes all mounts of `spec`.
 ///
@@ -178,7 +181,7 @@ impl Builder {
     fn build(&mut self, spec: &Spec) -> Result<Option<Terminal>, SandboxError> {
         let sys =
             if spec.privileged { HARMLESS } else { HARMLESS | MountAttrFlags::MOUNT_ATTR_RDONLY };
-        self.own(c"proc", "proc", "/proc", HARMLESS, spec.host_pid)?;
+        self.own(c"proc", "proc", "/proc", HARMLESS, !spec.pid.is_own())?;
         let terminal = self.dev(spec)?;
         match &spec.network {
             Network::Namespace(network) if self.shift.is_some() => {
@@ -303,25 +306,27 @@ impl Builder {
         let pts = Arc::new(dev::devpts(self.shift).map_err(failed("devpts", "/dev/pts"))?);
         let source = Source::Ready(Arc::clone(&pts));
         self.attach(source, "devpts", "/dev/pts", Missing::Directory)?;
-        let shm = if spec.host_ipc {
-            open_path(Path::new("/dev/shm"))
+        let shm = match &spec.ipc {
+            Namespace::Host => open_path(Path::new(SHM))
                 .map_err(FsError::from)
-                .and_then(|shm| clone_of(shm, HARMLESS, false))
-        } else {
-            let size = spec.shm_size.to_string();
-            let owner = self.outside(0).to_string();
-            let options = [
-                (c"source", "shm"),
-                (c"mode", "1777"),
-                (c"size", &*size),
-                (c"uid", &*owner),
-                (c"gid", &*owner),
-            ];
-            tmpfs(&options, HARMLESS)
+                .and_then(|shm| clone_of(shm, HARMLESS, false)),
+            Namespace::Of(donor) => shm_of(donor),
+            Namespace::Own => {
+                let size = spec.shm_size.to_string();
+                let owner = self.outside(0).to_string();
+                let options = [
+                    (c"source", "shm"),
+                    (c"mode", "1777"),
+                    (c"size", &*size),
+                    (c"uid", &*owner),
+                    (c"gid", &*owner),
+                ];
+                tmpfs(&options, HARMLESS)
+            }
         };
-        let shm = shm.map_err(failed("shm", "/dev/shm"))?;
-        self.attach(Source::Ready(shm.into()), "shm", "/dev/shm", Missing::Directory)?;
-        self.own(c"mqueue", "mqueue", "/dev/mqueue", HARMLESS, spec.host_ipc)?;
+        let shm = shm.map_err(failed("shm", SHM))?;
+        self.attach(Source::Ready(shm.into()), "shm", SHM, Missing::Directory)?;
+        self.own(c"mqueue", "mqueue", "/dev/mqueue", HARMLESS, !spec.ipc.is_own())?;
 
         let Stdio::Terminal { rows, columns } = spec.stdio else { return Ok(None) };
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -338,13 +343,18 @@ impl Builder {
     fn mount(&mut self, mount: &Mount) -> Result<(), SandboxError> {
         let target = &mount.target;
         match &mount.kind {
-            MountKind::Bind { source, read_only, recursive, propagation, own } => {
+            MountKind::Bind { source, path, read_only, recursive, propagation, own } => {
                 let mut attributes = self.control.attribute();
                 if *read_only {
                     attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
                 }
                 let bind = || -> Result<_, FsError> {
-                    let fd = open_path(source)?;
+                    let mut fd = open_path(source)?;
+                    if let Some(path) = path {
+                        let path = CString::new(path.trim_start_matches('/'))
+                            .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+                        fd = open_within(&fd, &path)?;
+                    }
                     propagation::check(&fd, source, *propagation)?;
                     let kind = FileType::from_raw_mode(fstat(&fd)?.st_mode);
                     let mount = clone_with(fd, attributes, *recursive, *propagation)?;
@@ -353,7 +363,10 @@ impl Builder {
                     }
                     Ok((mount, kind))
                 };
-                let what = source.display().to_string();
+                let what = match path {
+                    Some(path) => format!("{path} of {}", source.display()),
+                    None => source.display().to_string(),
+                };
                 let (fd, kind) = bind().map_err(failed(&what, target))?;
                 let missing =
                     if kind == FileType::Directory { Missing::Directory } else { Missing::File };
@@ -472,6 +485,36 @@ impl Builder {
             stubs.remove();
         }
     }
+}
+
+/// A root filesystem, attached nowhere.
+pub(crate) fn mount_root(root: &Root) -> Result<OwnedFd, SandboxError> {
+    overlay::mount(root, MountAttrFlags::empty(), None).map_err(failed("root filesystem", "/"))
+}
+
+/// The paths that a container sees nothing of, and those that it can't write, absolute.
+pub fn hidden_paths() -> (Vec<String>, Vec<String>) {
+    let absolute = |path: &CStr| format!("/{}", path.to_string_lossy());
+    let masked = hidden::masked().iter().map(|path| absolute(path)).collect();
+    (masked, hidden::READ_ONLY.iter().map(|path| absolute(path)).collect())
+}
+
+/// `/dev/shm` of a container that runs, once more.
+fn shm_of(container: &OwnedFd) -> Result<OwnedFd, FsError> {
+    let clone = || {
+        sys::unshare(libc::CLONE_FS)?;
+        sys::enter_namespaces(container, libc::CLONE_NEWNS)?;
+        // What is there in place of it is none of our business.
+        let plain = ResolveFlags::NO_SYMLINKS;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let shm = openat2(rustix::fs::CWD, SHM, flags, Mode::empty(), plain)?;
+        clone_of(shm, HARMLESS, false)
+    };
+    // Only who is in the namespace of a mount can have it once more.
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, clone)?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Refers to a path in a filesystem, where no link leads out of it.

@@ -30,3 +30,45 @@ pub(crate) fn docker_filter(capabilities: Capabilities) -> Arc<[sock_filter]> {
         .or_insert_with(|| filter::compile(&filter::NATIVE, capabilities).into())
         .clone()
 }
+
+/// What the default filter does with a system call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is allowed.
+    Allow,
+    /// It is allowed when the first argument, as far as `mask` goes, is `value`.
+    AllowIf {
+        /// The bits that count.
+        mask: u32,
+        /// What they have to be.
+        value: u32,
+    },
+    /// It is said not to exist (`ENOSYS`).
+    Missing,
+}
+
+/// The default filter for a container with these capabilities, as names of system calls and what is done
+/// with them: each of what is said of a call counts. All others are refused with `EPERM`.
+pub fn default_rules(capabilities: Capabilities) -> Vec<(&'static str, Verdict)> {
+    let admin = capabilities.bits() & table::SYS_ADMIN != 0;
+    let equal = |value| Verdict::AllowIf { mask: u32::MAX, value };
+    let mut rules = Vec::new();
+    for table::Row(name, _, allow) in &table::ALLOWED {
+        let verdicts: Vec<Verdict> = match allow {
+            table::Allow::With(any) if capabilities.bits() & any == 0 => Vec::new(),
+            table::Allow::Always | table::Allow::With(_) => vec![Verdict::Allow],
+            table::Allow::SameNamespaces | table::Allow::Clone3 if admin => vec![Verdict::Allow],
+            table::Allow::SameNamespaces => {
+                vec![Verdict::AllowIf { mask: table::NAMESPACE_FLAGS, value: 0 }]
+            }
+            table::Allow::Clone3 => vec![Verdict::Missing],
+            table::Allow::Personality => table::PERSONALITIES.map(equal).to_vec(),
+            table::Allow::Socket => {
+                let families = table::SOCKET_FAMILIES.iter();
+                families.flat_map(|(first, last)| *first..=*last).map(equal).collect()
+            }
+        };
+        rules.extend(verdicts.into_iter().map(|verdict| (*name, verdict)));
+    }
+    rules
+}

@@ -5,12 +5,7 @@
 //! with `ENOSYS`, so that a C library falls back to something older instead of failing.
 
 /// One system call: name; number on x86_64, i386, aarch64, arm; when it is allowed.
-pub(super) struct Row(
-    #[cfg_attr(not(test), expect(dead_code, reason = "for readers and tests"))]
-    pub(super)  &'static str,
-    pub(super) [u32; 4],
-    pub(super) Allow,
-);
+pub(super) struct Row(pub(super) &'static str, pub(super) [u32; 4], pub(super) Allow);
 
 /// The architecture has no such call.
 pub(super) const NO: u32 = u32::MAX;

@@ -166,6 +166,7 @@ fn setuid_programs_stay_within_the_bounding_set() {
         }
         let kind = MountKind::Bind {
             source: cat.clone(),
+            path: None,
             read_only: true,
             recursive: false,
             propagation: Propagation::Private,

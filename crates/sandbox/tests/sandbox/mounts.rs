@@ -13,6 +13,7 @@ use crate::common::{Rootfs, chain, refused, run, tree};
 fn bind(source: &Path, target: &str) -> Mount {
     let kind = MountKind::Bind {
         source: source.to_owned(),
+        path: None,
         read_only: false,
         recursive: true,
         propagation: Propagation::Private,

@@ -134,6 +134,7 @@ impl ContainerEdits {
             edits.mounts.push(Mount {
                 kind: MountKind::Bind {
                     source: mount.host_path.clone(),
+                    path: None,
                     read_only: asked("ro"),
                     recursive: asked("rbind"),
                     propagation: Propagation::Private,

@@ -139,6 +139,7 @@ impl<'a> Mounts<'a> {
     fn bind(&mut self, target: &str, source: PathBuf, read_only: bool) {
         let kind = bld_sandbox::MountKind::Bind {
             source,
+            path: None,
             read_only,
             recursive: false,
             propagation: Propagation::Private,

@@ -404,6 +404,10 @@ fn networks(
             word.push_str(",ip=");
             word.push_str(ip);
         }
+        if let Some(ip) = &membership.ipv6_address {
+            word.push_str(",ip6=");
+            word.push_str(ip);
+        }
         add("network", &word);
     }
     Ok(())

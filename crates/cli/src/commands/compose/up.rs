@@ -1,13 +1,13 @@
 //! `compose up` and `start`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bld_compose::{Condition, Project, PullPolicy, Service, Volume};
+use bld_compose::{Condition, Pool, Project, PullPolicy, Service, Volume};
 use bld_engine::EngineError;
-use bld_engine::containers::{Container, HealthStatus, MountSource, RemoveOptions, Status, Subnet};
-use bld_engine::networks::NetworkRequest;
+use bld_engine::containers::{Container, HealthStatus, MountSource, RemoveOptions, Status};
+use bld_engine::networks::{Driver, NetworkRequest};
 
 use super::Place;
 use super::project::{self, HASH, Member, NETWORK, PROJECT, VERSION, VOLUME, members, tell};
@@ -228,19 +228,23 @@ pub(super) fn prepare(
             }
             Err(error) => return Err(error.into()),
         }
-        let pool = network.ipam.config.first().cloned().unwrap_or_default();
-        let subnet = |text: &Option<String>| -> Result<Option<Subnet>, Failure> {
-            let parsed = text.as_deref().map(str::parse).transpose();
-            parsed.map_err(|error: bld_engine::containers::SubnetParseError| {
-                Failure::new(error.to_string())
-            })
-        };
-        let gateway = pool.gateway.as_deref().map(str::parse).transpose();
+        let is_v6 = |pool: &&Pool| pool.subnet.as_ref().is_some_and(|text| text.contains(':'));
+        let pools = &network.ipam.config;
+        let pool = pools.iter().find(|pool| !is_v6(pool)).cloned().unwrap_or_default();
+        let pool6 = pools.iter().find(is_v6).cloned().unwrap_or_default();
+        let driver = network.driver.as_deref().unwrap_or("bridge");
+        let driver = Driver::from_name(driver)
+            .ok_or_else(|| Failure::new(format!("plugin {driver:?} not found")))?;
         let request = NetworkRequest {
             name: name.clone(),
-            subnet: subnet(&pool.subnet)?,
-            gateway: gateway.map_err(|_| Failure::new("invalid gateway in ipam"))?,
-            ip_range: subnet(&pool.ip_range)?,
+            driver,
+            subnet: address(pool.subnet.as_ref())?,
+            gateway: address(pool.gateway.as_ref())?,
+            ip_range: address(pool.ip_range.as_ref())?,
+            auxiliary: BTreeMap::new(),
+            ipv6: network.enable_ipv6,
+            subnet6: address(pool6.subnet.as_ref())?,
+            gateway6: address(pool6.gateway.as_ref())?,
             internal: network.internal,
             attachable: network.attachable,
             labels: labels(&network.labels.0, project, NETWORK, key),
@@ -253,6 +257,16 @@ pub(super) fn prepare(
         make_volume(session, project, key, volume)?;
     }
     Ok(())
+}
+
+/// An address or a subnet of a network.
+fn address<T>(text: Option<&String>) -> Result<Option<T>, Failure>
+where
+    T: std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
+    let parsed = text.map(|text| text.parse()).transpose();
+    parsed.map_err(|error: T::Err| Failure::new(format!("ipam: {error}")))
 }
 
 fn make_volume(
@@ -277,14 +291,14 @@ fn make_volume(
     }
 }
 
-type Labels = std::collections::BTreeMap<String, String>;
+type Labels = BTreeMap<String, String>;
 
-fn plain(mapping: &std::collections::BTreeMap<String, Option<String>>) -> Labels {
+fn plain(mapping: &BTreeMap<String, Option<String>>) -> Labels {
     mapping.iter().map(|(key, value)| (key.clone(), value.clone().unwrap_or_default())).collect()
 }
 
 fn labels(
-    own: &std::collections::BTreeMap<String, Option<String>>,
+    own: &BTreeMap<String, Option<String>>,
     project: &Project,
     kind: &str,
     key: &str,

@@ -61,7 +61,8 @@ fn volume(word: &str) -> Result<Mount, Failure> {
     } else if propagation.is_some() {
         return Err(invalid(""));
     } else {
-        MountSource::Volume { name: source.to_owned(), anonymous: source.is_empty(), copy }
+        let (name, anonymous) = (source.to_owned(), source.is_empty());
+        MountSource::Volume { name, anonymous, copy, subpath: None }
     };
     Ok(Mount { source, target: target.to_owned(), read_only })
 }
@@ -86,7 +87,8 @@ fn mount(word: &str) -> Result<Mount, Failure> {
     };
     let (mut kind, mut source, mut target) = ("volume", String::new(), String::new());
     let (mut read_only, mut copy, mut size, mut mode) = (false, true, None, 0o1777);
-    let (mut propagation, mut shallow, mut subpath) = (None, false, None);
+    let (mut propagation, mut shallow) = (None, false);
+    let (mut subpath, mut volume_subpath) = (None, None);
     for field in word.split(',') {
         let (key, value) = field.split_once('=').unwrap_or((field, ""));
         let flag = match value {
@@ -114,6 +116,14 @@ fn mount(word: &str) -> Result<Mount, Failure> {
                 "disabled" => shallow = true,
                 other => return Err(invalid(format!("invalid value for {key}: {other}"))),
             },
+            "volume-subpath" => {
+                // It leads nowhere else, however it is written; what can only be a mistake is refused.
+                if value.starts_with('/') || value.split('/').any(|part| part == "..") {
+                    let why = "subpath must be a relative path within the volume";
+                    return Err(invalid(why.to_owned()));
+                }
+                volume_subpath = Some(value.to_owned()).filter(|path| !path.is_empty());
+            }
             "image-subpath" => subpath = Some(value.to_owned()).filter(|path| !path.is_empty()),
             "consistency" => {}
             other => return Err(invalid(format!("unexpected key '{other}' in '{field}'"))),
@@ -122,9 +132,11 @@ fn mount(word: &str) -> Result<Mount, Failure> {
     if target.is_empty() {
         return Err(invalid("target is required".to_owned()));
     }
-    for (given, needed) in
-        [(propagation.is_some() || shallow, "bind"), (subpath.is_some(), "image")]
-    {
+    for (given, needed) in [
+        (propagation.is_some() || shallow, "bind"),
+        (subpath.is_some(), "image"),
+        (volume_subpath.is_some(), "volume"),
+    ] {
         if given && kind != needed {
             return Err(invalid(format!(
                 "cannot mix '{needed}-*' options with mount type '{kind}'"
@@ -142,7 +154,12 @@ fn mount(word: &str) -> Result<Mount, Failure> {
             shallow,
         },
         "image" => MountSource::Image { name: source, id: None, subpath },
-        "volume" => MountSource::Volume { anonymous: source.is_empty(), name: source, copy },
+        "volume" => MountSource::Volume {
+            anonymous: source.is_empty(),
+            name: source,
+            copy,
+            subpath: volume_subpath,
+        },
         "tmpfs" => MountSource::Tmpfs { size, mode, owner: (0, 0), exec: false },
         other => {
             let what = format!("invalid mount config for type {other:?}: mount type unknown");
@@ -180,7 +197,8 @@ mod tests {
     use super::*;
 
     fn named(name: &str, target: &str, copy: bool, read_only: bool) -> Mount {
-        let source = MountSource::Volume { name: name.into(), anonymous: name.is_empty(), copy };
+        let (name, anonymous) = (name.into(), name.is_empty());
+        let source = MountSource::Volume { name, anonymous, copy, subpath: None };
         Mount { source, target: target.into(), read_only }
     }
 
@@ -219,6 +237,8 @@ mod tests {
             "type=image,target=/x",
             "source=v1,target=/x,bind-propagation=slave",
             "type=bind,src=/h,target=/x,bind-propagation=no",
+            "type=bind,src=/h,target=/x,volume-subpath=a",
+            "source=v1,target=/x,volume-subpath=../a",
         ] {
             assert!(mount(wrong).is_err(), "{wrong}");
         }

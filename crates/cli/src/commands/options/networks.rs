@@ -1,7 +1,6 @@
 //! `--network` and what belongs to it.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 
 use bld_engine::containers::{Attachment, NetworkMode};
 
@@ -14,11 +13,11 @@ pub(super) struct Networks {
     pub(super) wishes: BTreeMap<String, Attachment>,
 }
 
-/// Reads `--network` as often as it is given; `aliases` and `ip` are for the first.
+/// Reads `--network` as often as it is given; `aliases` and `certain` addresses are for the first.
 pub(super) fn networks(
     words: &[String],
     aliases: &[String],
-    ip: Option<Ipv4Addr>,
+    certain: &Attachment,
 ) -> Result<Networks, Failure> {
     let mut networks = Networks::default();
     for (index, word) in words.iter().enumerate() {
@@ -31,15 +30,17 @@ pub(super) fn networks(
             networks.wishes.insert(mode.name(), wish);
         }
     }
-    if !aliases.is_empty() || ip.is_some() {
+    if !aliases.is_empty() || *certain != Attachment::default() {
         let first = networks.wishes.entry(networks.mode.name()).or_default();
         first.aliases.extend(aliases.iter().cloned());
-        first.ip = ip.or(first.ip);
+        first.ip = certain.ip.or(first.ip);
+        first.ip6 = certain.ip6.or(first.ip6);
+        first.mac = certain.mac.or(first.mac);
     }
     Ok(networks)
 }
 
-/// `NAME`, or `name=NAME,alias=ALIAS,ip=ADDRESS`.
+/// `NAME`, or `name=NAME,alias=ALIAS,ip=ADDRESS,ip6=ADDRESS,mac-address=ADDRESS`.
 fn network(word: &str) -> Result<(&str, Attachment), Failure> {
     let mut wish = Attachment::default();
     if !word.contains('=') {
@@ -56,9 +57,19 @@ fn network(word: &str) -> Result<(&str, Attachment), Failure> {
                 let invalid = |_| Failure::new(format!("invalid IPv4 address: {value}"));
                 wish.ip = Some(ip.map_err(invalid)?);
             }
+            "mac-address" => {
+                let mac = value.parse();
+                let invalid = |_| Failure::new(format!("invalid MAC address: {value}"));
+                wish.mac = Some(mac.map_err(invalid)?);
+            }
+            "ip6" => {
+                let ip = value.trim_start_matches('[').trim_end_matches(']').parse();
+                let invalid = |_| Failure::new(format!("invalid IPv6 address: {value}"));
+                wish.ip6 = Some(ip.map_err(invalid)?);
+            }
             _ => {
                 return Err(Failure::new(format!("invalid field key {key}"))
-                    .with_hint("the keys are name, alias and ip"));
+                    .with_hint("the keys are name, alias, ip, ip6 and mac-address"));
             }
         }
     }
@@ -74,8 +85,9 @@ mod tests {
     #[test]
     fn the_first_network_gets_what_is_said_apart() {
         let words = ["name=front,alias=web".to_owned(), "back".to_owned()];
-        let ip = Some(Ipv4Addr::new(10, 9, 0, 7));
-        let networks = networks(&words, &["www".to_owned()], ip).unwrap();
+        let ip = Some([10, 9, 0, 7].into());
+        let certain = Attachment { ip, ..Attachment::default() };
+        let networks = networks(&words, &["www".to_owned()], &certain).unwrap();
         assert_eq!(networks.mode, NetworkMode::Named("front".into()));
         let front = &networks.wishes["front"];
         assert_eq!(
@@ -93,7 +105,7 @@ mod tests {
             ("none", NetworkMode::None),
             ("container:web", NetworkMode::Container("web".into())),
         ] {
-            let networks = networks(&[word.to_owned()], &[], None).unwrap();
+            let networks = networks(&[word.to_owned()], &[], &Attachment::default()).unwrap();
             assert_eq!(networks.mode, mode);
             assert!(networks.wishes.is_empty());
         }

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use bld_engine::containers::{
-    DeviceMapping, IoKind, IoRate, Resource, RestartCondition, RestartPolicy, is_namespaced,
+    DeviceMapping, IoKind, IoRate, Resource, RestartCondition, RestartPolicy, Sharing,
+    is_namespaced,
 };
 
 use crate::error::Failure;
@@ -120,22 +121,26 @@ pub(super) fn rate(kind: IoKind, word: &str) -> Result<IoRate, Failure> {
     Ok(IoRate { device: PathBuf::from(device), kind, rate: rate.ok_or_else(invalid)? })
 }
 
-/// Whether it is the host's; those of other containers cannot be had.
-pub(super) fn ipc(word: &str) -> Result<bool, String> {
+/// Whose shared memory it is.
+pub(super) fn ipc(word: &str) -> Result<Sharing, String> {
     match word {
-        "" | "private" | "shareable" => Ok(false),
-        "host" => Ok(true),
-        other => Err(format!("invalid IPC mode: {other}")),
+        "" | "private" | "shareable" | "host" => Ok(Sharing::from(word.to_owned())),
+        other => donor(other).ok_or_else(|| format!("invalid IPC mode: {other}")),
     }
 }
 
-/// Whether they are the host's; those of other containers cannot be had.
-pub(super) fn pid(word: &str) -> Result<bool, String> {
+/// Whose processes they are.
+pub(super) fn pid(word: &str) -> Result<Sharing, String> {
     match word {
-        "" => Ok(false),
-        "host" => Ok(true),
-        _ => Err("invalid PID mode".to_owned()),
+        "" | "host" => Ok(Sharing::from(word.to_owned())),
+        other => donor(other).ok_or_else(|| "invalid PID mode".to_owned()),
     }
+}
+
+/// `container:NAME`
+fn donor(word: &str) -> Option<Sharing> {
+    let name = word.strip_prefix("container:").filter(|name| !name.is_empty())?;
+    Some(Sharing::Container(name.to_owned()))
 }
 
 /// Whether it is the host's.
@@ -163,6 +168,32 @@ pub(super) fn userns(word: &str) -> Result<bool, String> {
         "private" | "auto" => Ok(true),
         _ => Err("invalid USER mode".to_owned()),
     }
+}
+
+/// An OCI runtime, by path, or by name on `PATH` and where administrators have programs; none for ours,
+/// which has docker's name for its own.
+pub(super) fn runtime(word: &str) -> Result<Option<PathBuf>, Failure> {
+    use std::os::unix::fs::PermissionsExt as _;
+    if word.is_empty() || word == "io.containerd.runc.v2" {
+        return Ok(None);
+    }
+    let fits = |path: &PathBuf| {
+        path.metadata()
+            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    };
+    let found = if word.contains('/') {
+        std::path::absolute(word).ok().filter(fits)
+    } else {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let dirs = std::env::split_paths(&path)
+            .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from));
+        dirs.filter(|dir| dir.is_absolute()).map(|dir| dir.join(word)).find(fits)
+    };
+    let unknown = || {
+        Failure::new(format!("unknown or invalid runtime name: {word}"))
+            .with_hint("give the path of an OCI runtime, or the name of one that is installed")
+    };
+    found.map(Some).ok_or_else(unknown)
 }
 
 /// `SOURCE[:TARGET[:PERMISSIONS]]`.
