@@ -110,7 +110,7 @@ fn names_groups_and_notes() {
     let format = "{{.HostConfig.Annotations}} {{.HostConfig.GroupAdd}} {{.Config.Domainname}}";
     let inspect = env.bld(["inspect", "-f", format, "noted"]).ok();
     assert_eq!(inspect.text(), "map[a.b:c] [4242] example.test");
-    let wrong = env.bld(["run", "--rm", "--userns", "auto", "busybox", "true"]).run();
+    let wrong = env.bld(["run", "--rm", "--userns", "own", "busybox", "true"]).run();
     let _ = wrong.expect_code(125).expect_text("invalid USER mode");
 
     let namespace = |kind: &str| {
