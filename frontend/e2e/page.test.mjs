@@ -326,7 +326,7 @@ const views = () => [
   ["diff", "/diff?from=app%3A1&to=app%3A2&path=%2Fetc%2Fmotd", ".plus"],
   ["containers", "/containers", "a.row"],
   ["output", "/containers/web", ".line"],
-  ["use", "/containers/web?tab=use", ".chart"],
+  ["use", "/containers/web?tab=use", ".chart:has(polyline[points*=' '])"],
   ["terminal", "/containers/web?tab=terminal", ".xterm-rows"],
   ["config", "/containers/web?tab=config", ".document"],
   ["volumes", "/volumes", "tbody tr"],

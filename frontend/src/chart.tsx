@@ -25,7 +25,8 @@ export function Chart(props: {
         <path class="area" d={area} />
         <polyline points={points.join(" ")} />
       </svg>
-      <span class="quiet">{props.show(most)}</span>
+      {/* A scale of nothing says nothing; its line stays, so that nothing jumps. */}
+      <span class="quiet">{last === undefined ? "\u00a0" : props.show(most)}</span>
     </figure>
   );
 }
