@@ -48,7 +48,8 @@ fn echo_by_udp(address: SocketAddr) -> Option<String> {
     Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
 }
 
-fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+/// Asks again and again until there is an answer.
+pub(crate) fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(answer) = ask() {

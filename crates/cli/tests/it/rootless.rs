@@ -3,27 +3,16 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::{Duration, Instant};
 
 use bld_testkit::{Cmd, TestEnv, User};
 use serde_json::Value;
 
 use crate::BLD;
+use crate::networks::until;
 
 /// Both kinds of users, each with a busybox in a store of its own.
 fn users() -> [TestEnv; 2] {
     [true, false].map(|has_ids| TestEnv::of_user(BLD, User::new(has_ids)))
-}
-
-fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(20), "it never came");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 #[test]
