@@ -75,6 +75,7 @@ impl Client {
             item.done();
             return Ok(digest);
         };
+        item.set(0);
         if let Some(data) = inline(descriptor) {
             store.put_blob(&data)?;
             item.done();

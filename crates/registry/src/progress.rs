@@ -46,7 +46,8 @@ impl From<&Task> for Reporter {
     }
 }
 
-/// The progress of one blob. Clones are the same item.
+/// The progress of one blob. Clones are the same item. One that is done before anything else was said of it
+/// did not have to be transferred.
 #[derive(Debug, Clone)]
 pub struct Item(Arc<Inner>);
 

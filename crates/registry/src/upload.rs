@@ -158,7 +158,10 @@ impl Upload<'_> {
                 Some(session) => session,
                 None => match self.open().await? {
                     Opened::Mounted => return Ok(()),
-                    Opened::Session(session) => session,
+                    Opened::Session(session) => {
+                        self.item.set(0);
+                        session
+                    }
                 },
             };
             let location = current.location.clone();

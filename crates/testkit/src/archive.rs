@@ -20,33 +20,43 @@ const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 /// Writes an image of one layer, whose tar is `layer`, as an OCI archive; `name` is its full
 /// reference and `command` what it runs.
 pub fn write_archive(path: &Path, name: &str, layer: &[u8], command: &[&str]) -> Result<()> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::new(3));
-    encoder.write_all(layer)?;
-    let blob = encoder.finish()?;
-    let config = serde_json::to_vec(&json!({
-        "architecture": architecture(),
-        "os": "linux",
-        "created": "2020-01-01T00:00:00Z",
-        "config": {
-            "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
-            "Cmd": command,
-        },
-        "rootfs": {"type": "layers", "diff_ids": [Digest::of(layer).to_string()]},
-        "history": [{"created": "2020-01-01T00:00:00Z", "created_by": "test base"}],
-    }))?;
-    let manifest = serde_json::to_vec(&json!({
-        "schemaVersion": 2,
-        "mediaType": MANIFEST,
-        "config": descriptor(CONFIG, &config),
-        "layers": [descriptor(LAYER, &blob)],
-    }))?;
-    let mut entry = descriptor(MANIFEST, &manifest);
-    let tag = name.rsplit_once(':').map_or("latest", |(_, tag)| tag);
-    entry["annotations"] = json!({
-        "io.containerd.image.name": name,
-        "org.opencontainers.image.ref.name": tag,
-    });
-    let index = serde_json::to_vec(&json!({"schemaVersion": 2, "manifests": [entry]}))?;
+    write_archives(path, &[(name, layer)], command)
+}
+
+/// The same of several images: names and layers.
+pub fn write_archives(path: &Path, images: &[(&str, &[u8])], command: &[&str]) -> Result<()> {
+    let (mut blobs, mut entries) = (Vec::new(), Vec::new());
+    for (name, layer) in images {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::new(3));
+        encoder.write_all(layer)?;
+        let blob = encoder.finish()?;
+        let config = serde_json::to_vec(&json!({
+            "architecture": architecture(),
+            "os": "linux",
+            "created": "2020-01-01T00:00:00Z",
+            "config": {
+                "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+                "Cmd": command,
+            },
+            "rootfs": {"type": "layers", "diff_ids": [Digest::of(layer).to_string()]},
+            "history": [{"created": "2020-01-01T00:00:00Z", "created_by": "test base"}],
+        }))?;
+        let manifest = serde_json::to_vec(&json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": descriptor(CONFIG, &config),
+            "layers": [descriptor(LAYER, &blob)],
+        }))?;
+        let mut entry = descriptor(MANIFEST, &manifest);
+        let tag = name.rsplit_once(':').map_or("latest", |(_, tag)| tag);
+        entry["annotations"] = json!({
+            "io.containerd.image.name": name,
+            "org.opencontainers.image.ref.name": tag,
+        });
+        entries.push(entry);
+        blobs.extend([config, manifest, blob]);
+    }
+    let index = serde_json::to_vec(&json!({"schemaVersion": 2, "manifests": entries}))?;
 
     let mut tar = Builder::new(File::create(path)?);
     let mut add = |name: &str, data: &[u8]| {
@@ -57,7 +67,7 @@ pub fn write_archive(path: &Path, name: &str, layer: &[u8], command: &[&str]) ->
     };
     add("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
     add("index.json", &index)?;
-    for blob in [&config, &manifest, &blob] {
+    for blob in &blobs {
         add(&format!("blobs/sha256/{}", Digest::of(blob).hex()), blob)?;
     }
     Ok(tar.into_inner()?.flush()?)

@@ -46,7 +46,7 @@ mod tree;
 mod user;
 
 pub use actions::ActionsCache;
-pub use archive::{Archive, Entry, Kind, write_archive};
+pub use archive::{Archive, Entry, Kind, write_archive, write_archives};
 pub use buildkit::BuildKit;
 pub use command::{Cmd, Output};
 pub use docker::Docker;

@@ -47,23 +47,44 @@ pub(crate) enum Policy {
 pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
     let platform = platform(args.platform.as_deref())?;
     let options = PullOptions { platform, referrers: args.attestations };
-    let pulled = if args.all_tags {
-        let pull = |events: &Events| session.engine.pull_all(&args.name, &options, events);
-        shown(Stdio::Out, args.quiet, pull)?
-    } else {
-        if !args.quiet {
-            announce(session, &args.name)?;
-        }
-        let pull = |events: &Events| session.engine.pull_image(&args.name, &options, events);
-        vec![shown(Stdio::Out, args.quiet, pull)?]
-    };
-    for pulled in &pulled {
-        warn(session, pulled);
-        if !args.quiet {
-            session.print(&summary(pulled))?;
-        }
-        session.say(&pulled.reference.to_string())?;
+    if args.all_tags {
+        return run_all(args, &options, session);
     }
+    if !args.quiet {
+        announce(session, &args.name)?;
+    }
+    let pull = |events: &Events| session.engine.pull_image(&args.name, &options, events);
+    let pulled = shown(Stdio::Out, args.quiet, pull)?;
+    warn(session, &pulled);
+    if !args.quiet {
+        let name = pulled.reference.familiar();
+        session.print(&format!("{}{}", digest(&pulled), status(pulled.is_new, &name)))?;
+    }
+    session.say(&pulled.reference.to_string())?;
+    Ok(0)
+}
+
+/// Pulls all tags of a repository.
+fn run_all(args: &Args, options: &PullOptions, session: &Session) -> Outcome {
+    let mut is_new = false;
+    for name in session.engine.tagged_images(&args.name)? {
+        if !args.quiet {
+            announce(session, &name)?;
+        }
+        let pull = |events: &Events| session.engine.pull_image(&name, options, events);
+        let pulled = shown(Stdio::Out, args.quiet, pull)?;
+        warn(session, &pulled);
+        if !args.quiet {
+            session.print(&digest(&pulled))?;
+        }
+        is_new |= pulled.is_new;
+    }
+    let repository =
+        Reference::parse(&args.name).map_err(|error| Failure::new(describe(&error)))?;
+    if !args.quiet {
+        session.print(&status(is_new, &repository.familiar_name()))?;
+    }
+    session.say(&repository.name())?;
     Ok(0)
 }
 
@@ -92,21 +113,16 @@ fn pulling(reference: &Reference) -> String {
         Some(digest) => digest.to_string(),
         None => reference.tag().unwrap_or("latest").to_owned(),
     };
-    let from = match reference.domain() {
-        "docker.io" => reference.path().to_owned(),
-        _ => reference.familiar_name(),
-    };
-    format!("{which}: Pulling from {from}")
+    format!("{which}: Pulling from {}", reference.path())
 }
 
-fn summary(pulled: &Pulled) -> String {
-    let name = pulled.reference.familiar();
-    let status = if pulled.is_new {
-        format!("Downloaded newer image for {name}")
-    } else {
-        format!("Image is up to date for {name}")
-    };
-    format!("Digest: {}\nStatus: {status}\n", pulled.digest)
+fn digest(pulled: &Pulled) -> String {
+    format!("Digest: {}\n", pulled.digest)
+}
+
+fn status(is_new: bool, name: &str) -> String {
+    let what = if is_new { "Downloaded newer image" } else { "Image is up to date" };
+    format!("Status: {what} for {name}\n")
 }
 
 /// Does `work` while its progress is shown.
@@ -189,7 +205,8 @@ pub(super) fn for_container(
     let pulled = shown(Stdio::Err, options.quiet, pull)?;
     warn(session, &pulled);
     if !options.quiet {
-        session.tell(summary(&pulled).trim_end());
+        let status = status(pulled.is_new, &pulled.reference.familiar());
+        session.tell(&format!("{}{}", digest(&pulled), status.trim_end()));
     }
     Ok(())
 }

@@ -16,6 +16,10 @@ use super::{Reader, write_line};
 /// What the states of a blob are called.
 #[derive(Clone, Copy)]
 pub(crate) struct Words {
+    /// Of what does not have to travel.
+    there: &'static str,
+    /// Whether that is said to begin, too.
+    there_begins: bool,
     begin: &'static str,
     moving: &'static str,
     arrived: &'static str,
@@ -25,6 +29,8 @@ pub(crate) struct Words {
 
 /// The words of a download.
 pub(crate) const PULL: Words = Words {
+    there: "Already exists",
+    there_begins: false,
     begin: "Pulling fs layer",
     moving: "Downloading",
     arrived: "Download complete",
@@ -34,6 +40,8 @@ pub(crate) const PULL: Words = Words {
 
 /// The words of an upload.
 pub(crate) const PUSH: Words = Words {
+    there: "Layer already exists",
+    there_begins: true,
     begin: "Preparing",
     moving: "Pushing",
     arrived: "Pushed",
@@ -45,8 +53,15 @@ pub(crate) const PUSH: Words = Words {
 struct Moment<'a> {
     blob: String,
     word: &'static str,
-    last: bool,
+    unpacking: bool,
     progress: &'a Progress,
+}
+
+impl Moment<'_> {
+    /// Whether the blob does not have to travel: the first there is to say of it is that it has arrived.
+    fn is_there(&self, has_moved: bool) -> bool {
+        self.progress.done && !self.unpacking && !has_moved
+    }
 }
 
 fn moment<'a>(event: &'a Event, words: &Words) -> Option<Moment<'a>> {
@@ -62,7 +77,7 @@ fn moment<'a>(event: &'a Event, words: &Words) -> Option<Moment<'a>> {
         (false, true) => words.arrived,
         (false, false) => words.moving,
     };
-    Some(Moment { blob, word, last: unpacking && progress.done, progress })
+    Some(Moment { blob, word, unpacking, progress })
 }
 
 /// One line for each change of state.
@@ -70,12 +85,14 @@ pub(crate) struct Lines<W> {
     out: W,
     words: Words,
     said: HashSet<(String, &'static str)>,
+    /// Blobs of which there was more to say than that they are there.
+    moved: HashSet<String>,
 }
 
 impl<W: Write> Lines<W> {
     /// Writes to `out`.
     pub(crate) fn new(out: W, words: Words) -> Self {
-        Self { out, words, said: HashSet::new() }
+        Self { out, words, said: HashSet::new(), moved: HashSet::new() }
     }
 
     fn say(&mut self, blob: &str, word: &'static str) -> io::Result<()> {
@@ -89,7 +106,18 @@ impl<W: Write> Lines<W> {
 impl<W: Write + Send> Reader for Lines<W> {
     fn event(&mut self, event: &Event, _steps: &mut Steps) -> io::Result<()> {
         let Some(moment) = moment(event, &self.words) else { return Ok(()) };
-        self.say(&moment.blob, self.words.begin)?;
+        let Words { begin, there, there_begins, .. } = self.words;
+        let has_moved = self.moved.contains(&moment.blob);
+        if moment.is_there(has_moved) {
+            if there_begins {
+                self.say(&moment.blob, begin)?;
+            }
+            return self.say(&moment.blob, there);
+        }
+        if !has_moved {
+            self.moved.insert(moment.blob.clone());
+        }
+        self.say(&moment.blob, begin)?;
         if moment.progress.done { self.say(&moment.blob, moment.word) } else { Ok(()) }
     }
 }
@@ -111,13 +139,15 @@ impl Bars {
 impl Reader for Bars {
     fn event(&mut self, event: &Event, _steps: &mut Steps) -> io::Result<()> {
         let Some(moment) = moment(event, &self.words) else { return Ok(()) };
+        let is_there = moment.is_there(self.blobs.contains_key(&moment.blob));
         let bar = self.blobs.entry(moment.blob.clone()).or_insert_with(|| {
             let bar = self.all.add(ProgressBar::new(0));
-            bar.set_prefix(moment.blob);
+            bar.set_prefix(moment.blob.clone());
             bar
         });
-        bar.set_message(moment.word);
-        if moment.last || (moment.progress.done && moment.progress.total.is_none()) {
+        bar.set_message(if is_there { self.words.there } else { moment.word });
+        let is_last = moment.progress.done && (moment.unpacking || moment.progress.total.is_none());
+        if is_there || is_last {
             bar.set_style(style("{prefix}: {msg}"));
             bar.abandon();
         } else {
@@ -149,11 +179,12 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_pull_reads_as_from_docker() -> io::Result<()> {
-        let mut lines = Lines::new(Vec::new(), PULL);
+    /// What is told of a blob that is there, and of one that comes.
+    fn told(words: Words) -> io::Result<String> {
+        let mut lines = Lines::new(Vec::new(), words);
         let id = VertexId::next();
         for (item, current, done) in [
+            ("sha256:fedcba9876543210", 9, true),
             ("sha256:0123456789abcdef", 0, false),
             ("sha256:0123456789abcdef", 5, false),
             ("sha256:0123456789abcdef", 9, true),
@@ -163,9 +194,20 @@ mod tests {
             let event = Event { at: SystemTime::now(), id, kind: EventKind::Progress(progress) };
             lines.event(&event, &mut Steps::default())?;
         }
+        Ok(String::from_utf8_lossy(&lines.out).into_owned())
+    }
+
+    #[test]
+    fn transfers_read_as_from_docker() -> io::Result<()> {
         assert_eq!(
-            String::from_utf8_lossy(&lines.out),
-            "0123456789ab: Pulling fs layer\n0123456789ab: Download complete\n0123456789ab: Pull complete\n"
+            told(PULL)?,
+            "fedcba987654: Already exists\n0123456789ab: Pulling fs layer\n\
+             0123456789ab: Download complete\n0123456789ab: Pull complete\n"
+        );
+        assert_eq!(
+            told(PUSH)?,
+            "fedcba987654: Preparing\nfedcba987654: Layer already exists\n0123456789ab: Preparing\n\
+             0123456789ab: Pushed\n0123456789ab: Compressed\n"
         );
         Ok(())
     }

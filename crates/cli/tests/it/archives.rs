@@ -1,17 +1,18 @@
 //! Every kind of archive that is written, and other tools that run what is in it.
 
 use std::fs;
+use std::path::PathBuf;
 
-use bld_testkit::{Registry, TestEnv};
+use bld_testkit::{Cmd, Registry, TestEnv};
 
-use crate::{env, podman};
+use crate::{env, podman, podman_command};
 
 const SHOUT: &str = "FROM busybox\nRUN mkdir /d && echo hello >/d/f && ln /d/f /d/g && rm /bin/wget\n\
                      CMD [\"sh\", \"-c\", \"cat /d/g && test ! -e /bin/wget && echo gone\"]\n";
 
 /// Builds with an output; the reference that podman takes.
 fn built(env: &TestEnv, kind: &str, options: &str) -> String {
-    let file = env.path(format!("{kind}{}.tar", options.replace([',', '='], "-")));
+    let file = env.path(format!("{kind}{}.tar", options.replace([',', '=', ':'], "-")));
     let output = format!("type={kind},dest={}{options}", file.display());
     let _ = env.build("shout:1", SHOUT, ["--network=none", "-o", &output]).expect_code(0);
     format!("{kind}-archive:{}", file.display())
@@ -19,9 +20,11 @@ fn built(env: &TestEnv, kind: &str, options: &str) -> String {
 
 /// Archives of all kinds, by the references that podman takes.
 fn archives(env: &TestEnv) -> Vec<String> {
-    const OPTIONS: [&str; 6] = [
+    const OPTIONS: [&str; 8] = [
         "",
         ",compression=zstd,force-compression=true",
+        ",compression=zstd:chunked,force-compression=true",
+        ",compression=estargz,force-compression=true",
         ",compression=uncompressed,force-compression=true",
         ",oci-mediatypes=false",
         ",rewrite-timestamp=true,source-date-epoch=1000",
@@ -51,13 +54,27 @@ fn archives(env: &TestEnv) -> Vec<String> {
     let file = env.path("saved.tar");
     env.bld(["save", "-o"]).arg(&file).arg("shout:1").ok();
     all.push(format!("docker-archive:{}", file.display()));
-    for (to, options) in [("shout:zstd", "zstd"), ("shout:plain", "uncompressed")] {
-        env.bld(["image", "convert", "--compression", options, "shout:1", to]).ok();
-        let file = env.path(format!("{options}.tar"));
-        env.bld(["save", "-o"]).arg(&file).arg(to).ok();
-        all.push(format!("docker-archive:{}", file.display()));
+    for options in ["zstd", "zstd:chunked", "uncompressed"] {
+        let to = format!("shout:{}", options.replace(':', "-"));
+        env.bld(["image", "convert", "--compression", options, "shout:1", &to]).ok();
+        for form in ["docker-archive", "oci-archive"] {
+            let file = env.path(format!("{}-{form}.tar", options.replace(':', "-")));
+            env.bld(["save", "--format", form, "-o"]).arg(&file).arg(&to).ok();
+            all.push(format!("{form}:{}", file.display()));
+        }
     }
     all
+}
+
+/// Archives of files alone, which others make an image of.
+fn file_systems(env: &TestEnv) -> [PathBuf; 2] {
+    let (built, exported) = (env.path("files.tar"), env.path("exported.tar"));
+    let output = format!("type=tar,dest={}", built.display());
+    let _ = env.build("shout:1", SHOUT, ["--network=none", "-o", &output]).expect_code(0);
+    env.bld(["create", "--name", "shouter", "shout:1"]).ok();
+    env.bld(["export", "-o"]).arg(&exported).arg("shouter").ok();
+    env.bld(["rm", "shouter"]).ok();
+    [built, exported]
 }
 
 #[test]
@@ -65,6 +82,15 @@ fn podman_runs_every_kind_of_archive() {
     let env = env();
     for archive in archives(&env) {
         assert_eq!(podman(&env, &archive), "hello\ngone\n", "{archive}");
+    }
+    for (n, archive) in file_systems(&env).iter().enumerate() {
+        let name = format!("files:{n}");
+        let change = "CMD [\"cat\", \"/d/g\"]";
+        let import = ["import", "-q", "-c", change, &archive.display().to_string(), &name];
+        let mut command = podman_command(&env);
+        command.args(import);
+        Cmd::from(command).ok();
+        assert_eq!(podman(&env, &name), "hello\n", "{}", archive.display());
     }
     // Podman takes a path for a name, which must not have capitals.
     let name = format!("bld-layouts-{}", std::process::id());
@@ -77,9 +103,13 @@ fn podman_runs_every_kind_of_archive() {
         assert_eq!(podman(&env, &format!("oci:{}", layout.display())), "hello\ngone\n");
     }
     let registry = Registry::start().unwrap();
-    for (tag, options) in
-        [("gzip", ""), ("zstd", ",compression=zstd,force-compression=true,oci-mediatypes=true")]
-    {
+    for (tag, options) in [
+        ("gzip", ""),
+        ("docker", ",oci-mediatypes=false"),
+        ("zstd", ",compression=zstd,force-compression=true,oci-mediatypes=true"),
+        ("chunked", ",compression=zstd:chunked,force-compression=true"),
+        ("estargz", ",compression=estargz,force-compression=true"),
+    ] {
         let name = format!("{}/shout:{tag}", registry.host());
         let output = format!("type=registry{options}");
         let _ = env.build(&name, SHOUT, ["--network=none", "-o", &output]).expect_code(0);
@@ -107,6 +137,6 @@ fn names_that_would_delete_are_in_no_layer() {
     let _ = env.build("wh:1", copied, ["-o", &dir, "-o", &tar]).expect_code(0);
     let read = |name: &str| fs::read_to_string(env.path("out/d").join(name)).unwrap();
     assert_eq!([".wh.f", ".wh..wh..opq", "a.wh.f"].map(read), ["f", "opq", "a"]);
-    let listed = bld_testkit::Cmd::new("tar").arg("-tf").arg(env.path("out.tar")).ok().stdout;
+    let listed = Cmd::new("tar").arg("-tf").arg(env.path("out.tar")).ok().stdout;
     assert!(listed.contains("d/.wh.f\n") && listed.contains("d/.wh..wh..opq\n"), "{listed}");
 }

@@ -77,11 +77,17 @@ fn env() -> TestEnv {
     TestEnv::with_busybox(BLD)
 }
 
-/// Runs an image with podman, in a store of its own.
-fn podman(env: &TestEnv, image: &str) -> String {
+/// podman with a store of its own.
+fn podman_command(env: &TestEnv) -> std::process::Command {
     let mut command = peer("podman");
     let place = env.path("podman");
     command.arg("--root").arg(place.join("root")).arg("--runroot").arg(place.join("run"));
+    command
+}
+
+/// Runs an image with podman.
+fn podman(env: &TestEnv, image: &str) -> String {
+    let mut command = podman_command(env);
     command.args(["run", "--rm", "--network", "none", "--tls-verify=false"]);
     command.args(PODMAN_LIMITS).arg(image);
     Cmd::from(command).ok().stdout

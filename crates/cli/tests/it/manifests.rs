@@ -41,6 +41,13 @@ fn scripts_of_docker_work() {
     env.bld(["manifest", "create", "--amend", &app, &arm]).ok();
     let annotate = ["manifest", "annotate", "--os-features", "a,b", "--variant", "v9", &app, &arm];
     env.bld(annotate).ok();
+    // By digest, and by another name of the same.
+    let by_digest = format!("{}@{}", name("team/arm"), digest(&arm));
+    let same = name("team/arm:same");
+    env.bld(["imagetools", "create", "--prefer-index=false", "-t", &same, &arm]).ok();
+    for image in [&by_digest, &same] {
+        env.bld(["manifest", "annotate", "--os-features", "a,b", &app, image]).ok();
+    }
     let wrong = env.bld(["manifest", "annotate", "--os", "linux", &app, "nosuch"]).run();
     let _ = wrong.expect_code(1).expect_text("manifest for image nosuch does not exist in");
     let listed = env.bld(["manifest", "inspect", &app]).ok().stdout;

@@ -21,7 +21,7 @@ use base64::engine::general_purpose::STANDARD;
 use bld_oci::Digest;
 use bld_testkit::http::{Reply, Request, Server};
 use bld_testkit::{
-    Authority, Cmd, Output, Registry, TarEntry, Tarball, TestEnv, TokenServer, write_archive,
+    Authority, Cmd, Output, Registry, TarEntry, Tarball, TestEnv, TokenServer, write_archives,
 };
 use serde_json::{Value, json};
 
@@ -30,9 +30,9 @@ use crate::login::HTPASSWD;
 
 const SEED: u64 = 5;
 /// Each is pushed and pulled.
-const IMAGES: usize = 100;
+const IMAGES: usize = 200;
 /// Most of the time is spent waiting for the next attempt.
-const AT_ONCE: usize = 20;
+const AT_ONCE: usize = 30;
 /// No pull or push takes longer.
 const LIMIT: Duration = Duration::from_mins(1);
 const PASSWORD: &str = "s3cret";
@@ -265,10 +265,17 @@ fn bld(env: &TestEnv, store: &str, arguments: &[&str]) -> Cmd {
 
 /// The ids of all images of a store, whose blobs are what they are called.
 fn images(env: &TestEnv, store: &str) -> String {
-    let blobs = Cmd::new("find").arg(env.path(store).join("blobs")).args(["-type", "f"]).ok();
-    for path in blobs.stdout.lines() {
-        let found = Digest::of(&fs::read(path).unwrap()).hex();
-        assert!(path.ends_with(&found), "{path} is {found}");
+    let mut dirs = vec![env.path(store).join("blobs")];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+                continue;
+            }
+            let found = Digest::of(&fs::read(&path).unwrap()).hex();
+            assert!(path.ends_with(&found), "{} is {found}", path.display());
+        }
     }
     bld(env, store, &["images", "-q", "--no-trunc"]).ok().text().to_owned()
 }
@@ -280,48 +287,80 @@ fn refused(output: Output, complaint: &str) {
     assert_eq!(errors.count(), 1, "{output}");
 }
 
-/// Pushes and pulls the image number `n`.
-fn round_trip(env: &TestEnv, places: &[Place], sky: &Sky, n: usize) {
-    let place = &places[n % places.len()];
-    let repository = format!("team/app{n}");
-    let name = format!("{}/{repository}:1", place.proxy.host());
-    let archive = env.path(format!("{n}.tar"));
-    let noise: Vec<u8> = (0..20_000_u32)
-        .flat_map(|i| dice(&[&n.to_string(), &i.to_string()]).to_le_bytes())
-        .collect();
-    let mut layer = Tarball::new();
-    layer.add(TarEntry::file(b"noise", &noise)).unwrap();
-    write_archive(&archive, &name, &layer.finish().unwrap(), &["none"]).unwrap();
-    let (from, to) = (format!("{n}-from"), format!("{n}-to"));
-    bld(env, &from, &["load", "-qi", archive.to_str().unwrap()]).ok();
-    let id = images(env, &from);
+/// The store that all images are pushed from.
+const FROM: &str = "from";
 
+/// Where the image number `n` goes: to all places in turns, and those of one kind of weather, too.
+fn place(places: &[Place], n: usize) -> &Place {
+    &places[(n + n / 20) % places.len()]
+}
+
+/// The name of the image number `n`.
+fn name(places: &[Place], n: usize) -> String {
+    format!("{}/team/app{n}:1", place(places, n).proxy.host())
+}
+
+/// Makes all images: one layer each, which no compression makes smaller.
+fn load(env: &TestEnv, places: &[Place]) {
+    let noise = |n: usize| -> Vec<u8> {
+        let words = (0..20_000_u32).map(|i| dice(&[&n.to_string(), &i.to_string()]));
+        let mut layer = Tarball::new();
+        let noise: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
+        layer.add(TarEntry::file(b"noise", &noise)).unwrap();
+        layer.finish().unwrap()
+    };
+    let images: Vec<_> = (0..IMAGES).map(|n| (name(places, n), noise(n))).collect();
+    let images: Vec<_> =
+        images.iter().map(|(name, layer)| (name.as_str(), layer.as_slice())).collect();
+    let archive = env.path("all.tar");
+    write_archives(&archive, &images, &["none"]).unwrap();
+    bld(env, FROM, &["load", "-qi", archive.to_str().unwrap()]).ok();
+}
+
+/// How many pushes and pulls have ended as they should.
+#[derive(Default)]
+struct Ended {
+    pushes: AtomicUsize,
+    pulls: AtomicUsize,
+    refused: AtomicUsize,
+}
+
+/// Pushes and pulls the image number `n`.
+fn round_trip(env: &TestEnv, places: &[Place], sky: &Sky, ended: &Ended, n: usize) {
+    let count = |what: &AtomicUsize| what.fetch_add(1, Ordering::Relaxed);
+    let (repository, name) = (format!("team/app{n}"), name(places, n));
     if n % 20 == 19 {
         sky.set(&repository, Weather::Busy);
-        refused(bld(env, &from, &["push", &name]).run(), "503");
+        refused(bld(env, FROM, &["push", &name]).run(), "503");
+        count(&ended.refused);
     }
     sky.set(&repository, Weather::Rough);
-    bld(env, &from, &["push", &name]).ok();
-    assert_eq!(place.verify(&repository), id);
+    bld(env, FROM, &["push", &name]).ok();
+    let id = place(places, n).verify(&repository);
+    count(&ended.pushes);
 
-    let weather = match n % 10 {
-        7 => Weather::Damaged,
-        8 => Weather::Short,
-        9 => Weather::Busy,
+    let weather = match n % 20 {
+        17 => Weather::Damaged,
+        18 => Weather::Short,
+        19 => Weather::Busy,
         _ => Weather::Rough,
     };
     sky.set(&repository, weather);
+    let to = format!("{n}-to");
     let pulled = bld(env, &to, &["pull", &name]).run();
     match weather.complaint() {
         None => {
             let _ = pulled.expect_code(0);
             assert_eq!(images(env, &to), id);
+            count(&ended.pulls);
         }
         Some(complaint) => {
             refused(pulled, complaint);
             assert_eq!(images(env, &to), "");
+            count(&ended.refused);
         }
     }
+    fs::remove_dir_all(env.path(to)).unwrap();
 }
 
 #[test]
@@ -338,25 +377,31 @@ fn nothing_is_wrong_hangs_or_leaks_whatever_the_network_does() {
     let there = Arc::clone(&sky);
     let disturb = move |request: &Request, answer| there.disturbed(request, answer);
     let tokens = TokenServer::start_with("me", PASSWORD, disturb);
+    let both = [&authority.registry()[..], &basic].concat();
     let places = [
         Place::new(&[], None, &sky),
         Place::new(&authority.registry(), Some(&authority), &sky),
         Place::new(&basic, None, &sky),
         Place::new(&tokens.registry(), None, &sky),
+        Place::new(&both, Some(&authority), &sky),
     ];
     let hosts: Vec<_> = places.iter().map(|place| place.proxy.host()).collect();
-    authority.install(&env.home().join(".config/containers/certs.d"), &hosts[1], false);
+    for host in [&hosts[1], &hosts[4]] {
+        authority.install(&env.home().join(".config/containers/certs.d"), host, false);
+    }
     let secret = STANDARD.encode(format!("me:{PASSWORD}"));
-    let known =
-        json!({ "auths": { &hosts[2]: { "auth": secret }, &hosts[3]: { "auth": secret } } });
+    let auths: HashMap<_, _> =
+        hosts[2..].iter().map(|host| (host, json!({ "auth": secret }))).collect();
+    let known = json!({ "auths": auths });
     fs::create_dir_all(env.home().join(".docker")).unwrap();
     fs::write(env.home().join(".docker/config.json"), known.to_string()).unwrap();
 
-    let next = AtomicUsize::new(0);
+    load(&env, &places);
+    let (next, ended) = (AtomicUsize::new(0), Ended::default());
     let work = || {
         loop {
             match next.fetch_add(1, Ordering::Relaxed) {
-                n if n < IMAGES => round_trip(&env, &places, &sky, n),
+                n if n < IMAGES => round_trip(&env, &places, &sky, &ended, n),
                 _ => break,
             }
         }
@@ -367,6 +412,8 @@ fn nothing_is_wrong_hangs_or_leaks_whatever_the_network_does() {
         }
     });
 
+    let counts = [ended.pushes, ended.pulls, ended.refused].map(AtomicUsize::into_inner);
+    assert_eq!(counts, [200, 170, 30 + 10], "pushes, pulls, and those that cannot succeed");
     let made = sky.made.lock().unwrap();
     for kind in KINDS {
         assert!(made.get(kind).is_some_and(|&count| count > 10), "{kind} in {made:?}");

@@ -150,6 +150,51 @@ fn archives_for_several_platforms_are_loaded() {
     let _ = failed.expect_text("load the archive");
 }
 
+/// The words that docker has for it, of which scripts look for some.
+#[test]
+fn what_is_told_of_transfers_is_dockers() {
+    let (env, registry) = (env(), Registry::start().unwrap());
+    let repository = format!("{}/team/app", registry.host());
+    let [one, two] = ["1", "2"].map(|tag| format!("{repository}:{tag}"));
+    let _ = env.build(&one, DOCKERFILE, []).expect_code(0);
+    let _ = env.build(&two, "FROM busybox\nLABEL two=2\n", []).expect_code(0);
+    let count = |text: &str, word: &str| text.lines().filter(|line| line.ends_with(word)).count();
+
+    let first = env.bld(["push", &one]).ok().stdout;
+    assert!(
+        first.starts_with(&format!("The push refers to repository [{repository}]\n")),
+        "{first}"
+    );
+    assert_eq!([": Preparing", ": Pushed"].map(|word| count(&first, word)), [3, 3], "{first}");
+    let again = env.bld(["push", &one]).ok().stdout;
+    assert_eq!(count(&again, ": Layer already exists"), 3, "{again}");
+    assert_eq!(count(&again, ": Pushed"), 0, "{again}");
+    env.bld(["push", "-a", "-q", &repository]).ok();
+
+    let there = TestEnv::new(crate::BLD);
+    let pulled = there.bld(["pull", &one]).ok().stdout;
+    assert!(pulled.starts_with("1: Pulling from team/app\n"), "{pulled}");
+    let words =
+        [": Pulling fs layer", ": Download complete", ": Pull complete", ": Already exists"];
+    assert_eq!(words.map(|word| count(&pulled, word)), [3, 3, 3, 0], "{pulled}");
+    let end = format!("Status: Downloaded newer image for {one}\n{one}\n");
+    assert!(pulled.ends_with(&end), "{pulled}");
+    let digest = pulled.lines().find(|line| line.starts_with("Digest: ")).unwrap();
+    let again = there.bld(["pull", &one]).ok().stdout;
+    let nothing = "Status: Image is up to date for";
+    assert_eq!(again, format!("1: Pulling from team/app\n{digest}\n{nothing} {one}\n{one}\n"));
+
+    // Of all tags, the second has nothing but what is there.
+    let all = there.bld(["pull", "-a", &repository]).ok().stdout;
+    let part = format!("1: Pulling from team/app\n{digest}\n");
+    assert!(all.contains(&part) && all.contains("2: Pulling from team/app\n"), "{all}");
+    assert_eq!(words.map(|word| count(&all, word)), [0, 0, 0, 1], "{all}");
+    let end = format!("Status: Downloaded newer image for {repository}\n{repository}\n");
+    assert!(all.ends_with(&end), "{all}");
+    let quiet = there.bld(["pull", "-a", "-q", &repository]).ok().stdout;
+    assert_eq!(quiet, format!("{repository}\n"));
+}
+
 #[test]
 fn files_are_imported() {
     let env = env();

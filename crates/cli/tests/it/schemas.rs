@@ -240,6 +240,48 @@ fn taken(dest: &Path, layout: &Path, is_docker: bool) {
     assert!(stat.stdout.contains("\"history\""), "{stat}");
 }
 
+/// A document that the specification was published with, and whether it is a wrong one.
+#[derive(serde::Deserialize)]
+struct Fixture {
+    kind: String,
+    n: u32,
+    expect_fail: bool,
+    json: String,
+}
+
+/// So the schemas are used as they are meant to be: what has to be refused is, and nothing else.
+#[test]
+fn the_schemas_tell_right_fixtures_from_wrong_ones() {
+    let Some(schemas) = Schemas::read() else { return };
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let file = file.join("../../../shared/corpus/oci/image-spec/schema_fixtures.json");
+    let fixtures: Vec<Fixture> = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    let (mut right, mut wrong) = (0, 0);
+    for Fixture { kind, n, expect_fail, json } in fixtures {
+        let schema = match &*kind {
+            "config" => "config-schema",
+            "descriptor" => "content-descriptor",
+            "imageindex" => "image-index-schema",
+            "manifest" => "image-manifest-schema",
+            // Docker's, whose media types are others.
+            "backwards_compatibility" => continue,
+            other => panic!("fixture of unknown kind {other}"),
+        };
+        let problems = match serde_json::from_str(&json) {
+            Ok(document) => schemas.problems(schema, &document),
+            Err(error) => vec![error.to_string()],
+        };
+        if (schema, n) == ("config-schema", 9) {
+            // A variable without a value, which the specification's program looks for by itself.
+            assert!(json.contains("\"foo\"") && problems.is_empty());
+            continue;
+        }
+        assert_eq!(!problems.is_empty(), expect_fail, "{kind} {n}: {problems:?}");
+        *(if expect_fail { &mut wrong } else { &mut right }) += 1;
+    }
+    assert!(right >= 12 && wrong >= 17, "{right} right ones, {wrong} wrong ones");
+}
+
 #[test]
 fn the_schemas_refuse_what_is_wrong() {
     let Some(schemas) = Schemas::read() else { return };

@@ -91,14 +91,15 @@ fn app(env: &TestEnv) -> (String, String) {
 }
 
 /// The second machine builds with what the first has said: nothing runs, and nothing is fetched that
-/// nothing reads.
-fn second_machine_runs_nothing(farm: &Farm, to: &str, from: &str) {
+/// nothing reads. What it has fetched until somebody wants the files is for `read_so_far` to look at.
+fn second_machine_runs_nothing(farm: &Farm, to: &str, from: &str, read_so_far: impl FnOnce()) {
     let first = machine();
     assert_eq!(ran(&farm.build(&first, &["--cache-to", to])), 20);
     let second = machine();
     let built = farm.build(&second, &["--cache-from", from]);
     assert_eq!(ran(&built), 0, "{}", built.stderr);
     assert!(size(&second) < 4 << 20, "layers that nothing reads were fetched");
+    read_so_far();
     let id = |env: &TestEnv| env.bld(["images", "-q", "--no-trunc", "app:1"]).ok().stdout;
     assert_eq!(id(&first), id(&second));
     assert_eq!(app(&second), app(&first));
@@ -109,9 +110,21 @@ fn second_machine_runs_nothing(farm: &Farm, to: &str, from: &str) {
 #[test]
 fn two_machines_share_a_registry() {
     let farm = Farm::new();
-    let reference = format!("{}/cache:1", farm.registry.host());
+    let proxy = http::Server::before(&farm.registry.host(), |_| http::Reply::Pass);
+    let reference = format!("{}/cache:1", proxy.host());
     let to = format!("type=registry,ref={reference},mode=max");
-    second_machine_runs_nothing(&farm, &to, &format!("type=registry,ref={reference}"));
+    let data = farm.registry.data().join("blobs/sha256");
+    let read_so_far = || {
+        let read = proxy.seen("GET", "/blobs/sha256:");
+        assert!(!read.is_empty(), "the document of the cache is a blob");
+        for request in read {
+            let (_, hex) = request.path().rsplit_once(':').unwrap();
+            let blob = fs::read(data.join(&hex[..2]).join(hex).join("data")).unwrap();
+            assert_eq!(blob[0], b'{', "a layer was fetched: {hex}");
+        }
+    };
+    let from = format!("type=registry,ref={reference}");
+    second_machine_runs_nothing(&farm, &to, &from, read_so_far);
 }
 
 #[test]
@@ -120,7 +133,21 @@ fn two_machines_share_a_directory() {
     let place = tempfile::tempdir().unwrap();
     let dir = place.path().join("cache");
     let to = format!("type=local,dest={},mode=max", dir.display());
-    second_machine_runs_nothing(&farm, &to, &format!("type=local,src={}", dir.display()));
+    let from = format!("type=local,src={}", dir.display());
+    second_machine_runs_nothing(&farm, &to, &from, || {
+        // Where no layer is what it should be, whoever reads none finds nothing wrong.
+        let (copy, from) = (place.path().join("copy"), &dir);
+        Cmd::new("cp").arg("-r").arg(from).arg(&copy).ok();
+        let layers = small_blobs(&copy);
+        assert!(layers.len() >= 18, "only {} layers", layers.len());
+        for layer in layers {
+            fs::write(layer, "no layer").unwrap();
+        }
+        let from = format!("type=local,src={}", copy.display());
+        let built = farm.build(&machine(), &["--cache-from", &from]);
+        assert_eq!(ran(&built), 0, "{}", built.stderr);
+        assert!(!built.stderr.contains("cannot be had"), "{built}");
+    });
     // It is an OCI layout that other tools read, and what a later build has no use for is removed.
     let layout = format!("oci:{}:latest", dir.display());
     let raw = Cmd::new("skopeo").args(["inspect", "--raw", &layout]).ok();

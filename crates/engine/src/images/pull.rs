@@ -80,21 +80,11 @@ impl Engine {
         })
     }
 
-    /// As [`pull_image`](Self::pull_image), for every tag of the repository `name`.
-    pub fn pull_all(
-        &self,
-        name: &str,
-        options: &PullOptions,
-        events: &Events,
-    ) -> Result<Vec<Pulled>> {
+    /// The names of all images that the registry has in the repository `name`.
+    pub fn tagged_images(&self, name: &str) -> Result<Vec<String>> {
         let repository = find::parse(name)?;
         let tags = self.block_on(self.client()?.tags(&repository))??;
-        let mut pulled = Vec::with_capacity(tags.len());
-        for tag in tags {
-            let name = format!("{}:{tag}", repository.name());
-            pulled.push(self.pull_whole(&find::parse(&name)?, options, events)?);
-        }
-        Ok(pulled)
+        Ok(tags.iter().map(|tag| format!("{}:{tag}", repository.name())).collect())
     }
 
     /// An image, and what is said about it.
@@ -209,11 +199,14 @@ async fn fetch(
     platform: &Platform,
     task: &Task,
 ) -> Result<(ImageRecord, PulledImage)> {
-    let reporter = Reporter::from(task);
     // The configuration is no layer, and nobody waits for it.
     let remote = client.find_image(store, reference, platform, &Reporter::none()).await?;
     check_platform(&remote, reference, platform)?;
     let blobs = layer_blobs(&remote)?;
+    let is_here =
+        store.image(&remote.id)?.is_some() && blobs.iter().all(|blob| store.has_blob(&blob.digest));
+    // Of an image that is here there is nothing to say.
+    let reporter = if is_here { Reporter::none() } else { Reporter::from(task) };
     let image = record::describe(store, &remote.id, Some(remote.manifest.digest), &blobs)?;
     let snapshot = fetch_layers(store, client, &remote, &image, &blobs, &reporter, task).await?;
     // Only now is all of it in the store.

@@ -160,6 +160,13 @@ impl ManifestList {
     }
 }
 
+impl Member {
+    /// Whether it was added by a name in the repository of `other`.
+    fn is_of(&self, other: &Reference) -> bool {
+        Reference::parse(&self.name).is_ok_and(|own| own.name() == other.name())
+    }
+}
+
 impl Engine {
     /// The list called `name`. A name that stands for images of several platforms is one, too.
     ///
@@ -311,7 +318,7 @@ impl Engine {
             match image {
                 None => list.annotations.extend(overrides.annotations.clone()),
                 Some(image) => {
-                    let place = list.position(image).ok_or_else(|| not_listed(image, name))?;
+                    let place = self.place_on(list, image, name)?;
                     overrides.apply(&mut list.members[place].entry);
                 }
             }
@@ -326,10 +333,30 @@ impl Engine {
     pub fn remove_from_manifest_list(&self, name: &str, image: &str) -> Result<()> {
         self.change_list(name, |list| {
             let list = list.as_mut().ok_or_else(|| ListError::Missing(name.to_owned()))?;
-            let place = list.position(image).ok_or_else(|| not_listed(image, name))?;
+            let place = self.place_on(list, image, name)?;
             list.members.remove(place);
             Ok(())
         })
+    }
+
+    /// Where on `list`, which is called `name`, the image is: by what it is called there, or by what it is.
+    fn place_on(&self, list: &ManifestList, image: &str, name: &str) -> Result<usize> {
+        if let Some(place) = list.position(image) {
+            return Ok(place);
+        }
+        let missing = || not_listed(image, name);
+        let wanted = find::parse(source(image).1).map_err(|_| missing())?;
+        let digests = match wanted.digest() {
+            Some(digest) => vec![digest.to_string()],
+            // Nobody is asked about what has no relation to the list.
+            None if !list.members.iter().any(|member| member.is_of(&wanted)) => Vec::new(),
+            None => {
+                let found = self.members(image, false).unwrap_or_default();
+                found.into_iter().map(|member| member.entry.digest).collect()
+            }
+        };
+        let place = list.members.iter().position(|member| digests.contains(&member.entry.digest));
+        place.ok_or_else(|| missing().into())
     }
 
     /// Forgets the list `name`; images stay.
