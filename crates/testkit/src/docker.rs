@@ -22,6 +22,12 @@ pub struct Docker {
 }
 
 impl Docker {
+    /// Whether there is a daemon to start. Where there is, one that does not start is a failure.
+    pub fn is_installed() -> bool {
+        let places = "command -v dockerd || test -x /usr/sbin/dockerd";
+        Cmd::new("sh").args(["-c", places]).run().code == 0
+    }
+
     /// Starts one and waits until it answers.
     ///
     /// # Errors
@@ -57,7 +63,8 @@ impl Docker {
             if docker.daemon.try_wait().is_ok_and(|ended| ended.is_some()) || Instant::now() > end {
                 let log = fs::read_to_string(docker.directory.path().join("log"));
                 let log = log.unwrap_or_default();
-                return Err(log.lines().last().unwrap_or("it says nothing").to_owned());
+                let lines: Vec<_> = log.lines().collect();
+                return Err(format!("\n{}", lines[lines.len().saturating_sub(10)..].join("\n")));
             }
             std::thread::sleep(Duration::from_millis(100));
         }

@@ -52,7 +52,7 @@ pub use command::{Cmd, Output};
 pub use docker::Docker;
 pub use env::TestEnv;
 pub use host::HostState;
-pub use peers::{PODMAN_LIMITS, peer};
+pub use peers::{PODMAN_LIMITS, PeerHouse, peer};
 pub use registry::Registry;
 pub use s3::S3Server;
 pub use servers::{GitDaemon, Repository, SshAgent, SshServer, WebServer};

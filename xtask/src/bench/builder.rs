@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use bld_testkit::{PODMAN_LIMITS, peer};
+use bld_testkit::{PODMAN_LIMITS, PeerHouse, peer};
 
 use super::workload::{Action, Format, Workload};
 use crate::shell::which;
@@ -38,6 +38,8 @@ pub(super) struct Builder {
     stores: PathBuf,
     /// How many stores it has had.
     store: Cell<usize>,
+    /// Where podman's commands find the mounts of earlier ones.
+    house: Option<PeerHouse>,
 }
 
 /// All that may be measured beside bld, in the order of columns.
@@ -69,7 +71,9 @@ pub(super) fn peers(directory: &Path, only: &[String]) -> Vec<Builder> {
             continue;
         }
         let stores = directory.join(program);
-        let builder = Builder { kind, name, program: program.into(), stores, store: Cell::new(0) };
+        let house = (kind == Kind::Podman).then(PeerHouse::new);
+        let program = program.into();
+        let builder = Builder { kind, name, program, stores, store: Cell::new(0), house };
         match builder.version() {
             Ok(version) => {
                 println!("{name}: {version}");
@@ -83,7 +87,7 @@ pub(super) fn peers(directory: &Path, only: &[String]) -> Vec<Builder> {
 
 impl Builder {
     pub(super) fn bld(program: PathBuf, stores: PathBuf) -> Self {
-        Self { kind: Kind::Bld, name: "bld", program, stores, store: Cell::new(0) }
+        Self { kind: Kind::Bld, name: "bld", program, stores, store: Cell::new(0), house: None }
     }
 
     /// Its store of now.
@@ -122,7 +126,8 @@ impl Builder {
                 command
             }
             Kind::Buildah | Kind::Podman => {
-                let mut command = peer(self.name);
+                let house = self.house.as_ref();
+                let mut command = house.map_or_else(|| peer(self.name), |h| h.start(self.name));
                 command.arg("--root").arg(self.store().join("root"));
                 command.arg("--runroot").arg(self.store().join("run"));
                 command
@@ -426,10 +431,12 @@ impl Builder {
         // What buildah has mounted it unmounts only when it is told to remove the container.
         if matches!(self.kind, Kind::Buildah | Kind::Podman) {
             let last = self.store.get();
+            let running = self.kind == Kind::Podman;
+            let force: &[&str] = if running { &["--force", "--time", "0"] } else { &[] };
             for store in (0..=last).rev() {
                 self.store.set(store);
                 if self.store().exists() {
-                    self.start().args(["rm", "--all"]).output()?;
+                    self.start().args(["rm", "--all"]).args(force).output()?;
                 }
             }
             self.store.set(last);

@@ -1,6 +1,6 @@
 //! Containers that run: what comes before and after what is timed, and what holds them.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path, process::Command, thread, time::Duration};
 
 use anyhow::{Result, ensure};
 
@@ -27,13 +27,20 @@ const NAME: &str = "bld-bench-";
 /// The port of the host that the server is reached at.
 const PORT: u16 = 18_980;
 
+/// The network that podman serves on: its own default has the addresses of bld's.
+const NETWORK: &str = "bld-bench";
+const SUBNET: &str = "10.213.89.0/24";
+
 /// How many containers there are in a crowd, and how many are held.
 const CROWD: usize = 50;
 const HELD: usize = 10;
 
 /// Removes all containers that measurements have left.
 const REMOVE: &str = r#"ids=$("$@" ps --all --quiet --filter name=bld-bench-)
-[ -z "$ids" ] || "$@" rm --force $ids"#;
+[ -z "$ids" ] || "$@" rm --force "#;
+
+/// How long containers have had nothing to do when it is looked at what holds them.
+const IDLE: Duration = Duration::from_secs(3);
 
 impl Life {
     /// What is timed.
@@ -46,11 +53,14 @@ impl Life {
             }
             Self::Serve => {
                 let port = format!("127.0.0.1:{PORT}:80");
-                let serve = ["--publish", &port, image, "httpd", "-f", "-h", "/"];
+                let mut serve = vec!["--publish", &port, image, "httpd", "-f", "-h", "/"];
+                if builder.name == "podman" {
+                    serve.splice(0..0, ["--network", NETWORK]);
+                }
                 // A connection alone says nothing: what carries it may be there before the server.
                 let ask = format!(
-                    "until exec 3<>/dev/tcp/127.0.0.1/{PORT} && printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3 && \
-                     read -r -t 1 line <&3 && [[ $line = HTTP* ]]; do sleep 0.002; done 2>/dev/null"
+                    "SECONDS=0; until exec 3<>/dev/tcp/127.0.0.1/{PORT} && printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3 && \
+                     read -r -t 1 line <&3 && [[ $line = HTTP* ]]; do ((SECONDS < 30)) || exit 1; sleep 0.002; done 2>/dev/null"
                 );
                 let mut answer = Command::new("bash");
                 answer.args(["-c", &ask]);
@@ -82,6 +92,12 @@ impl Life {
                 let until_told = "trap 'exit 0' TERM; sleep 100000 & wait";
                 vec![self.after(builder), run(builder, 0, &[image, "sh", "-c", until_told])]
             }
+            Self::Serve if builder.name == "podman" => {
+                let create = ["network", "create", "--subnet", SUBNET, NETWORK];
+                let mut network = builder.start();
+                network.args(create);
+                vec![self.after(builder), network]
+            }
             Self::Serve | Self::Crowd | Self::Hold => vec![self.after(builder)],
         }
     }
@@ -89,7 +105,18 @@ impl Life {
     /// What comes after the last run.
     #[expect(clippy::unused_self, reason = "it belongs to the others")]
     pub(super) fn after(self, builder: &Builder) -> Command {
-        shell(builder, REMOVE)
+        // Podman waits for each to end by itself, unless it is told not to.
+        if builder.name == "podman" {
+            let network = format!("\"$@\" network rm --force {NETWORK} || true");
+            return shell(builder, &format!("{REMOVE} --time 0 $ids\n{network}"));
+        }
+        shell(builder, &format!("{REMOVE} $ids"))
+    }
+
+    /// Whether another builder's turn needs what this one's leaves to be gone: the port of the host, and
+    /// the machine's attention.
+    pub(super) fn is_in_the_way(self) -> bool {
+        self != Self::Exec
     }
 
     /// What was taken for one container, where several were looked at.
@@ -98,6 +125,7 @@ impl Life {
             return Ok(usage);
         }
         let count = HELD as u64;
+        thread::sleep(IDLE);
         let memory = held(builder)? / count;
         Ok(Usage { wall: usage.wall / count as f64, cpu: usage.cpu / count as f64, memory })
     }

@@ -379,7 +379,12 @@ impl Bench {
         // What others have written must not be waited for in our time.
         Command::new("sync").status()?;
         let usage = measure(&builder.commands(workload, &self.out()), &self.log)?;
-        containers::life(workload).map_or(Ok(usage), |life| life.each(builder, usage))
+        let Some(life) = containers::life(workload) else { return Ok(usage) };
+        let usage = life.each(builder, usage);
+        if life.is_in_the_way() {
+            measure(&[life.after(builder)], &self.log)?;
+        }
+        usage
     }
 }
 

@@ -245,53 +245,6 @@ fn restart_policies_are_kept_to() {
     env.assert_nothing_left();
 }
 
-/// Twenty containers, whose processes somebody kills at random: each is started again as often as it
-/// was killed, and each start is in its log.
-#[test]
-fn containers_that_are_killed_at_random_come_back_and_are_told_right() {
-    let env = env();
-    let names: Vec<_> = (0..20).map(|n| format!("c{n}")).collect();
-    for (n, name) in names.iter().enumerate() {
-        let policy = ["always", "unless-stopped", "on-failure"][n % 3];
-        let run = ["run", "-d", "--restart", policy, "--name", name, "busybox"];
-        env.bld(run).args(["sh", "-c", "echo begun; exec sleep 1000"]).ok();
-    }
-    let mut kills = vec![0_u64; names.len()];
-    let mut random = 0x2545_F491_4F6C_DD1D_u64;
-    let end = Instant::now() + Duration::from_secs(8);
-    while Instant::now() < end {
-        // A linear congruential generator is random enough to kill by.
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        let n = (random >> 33) as usize % names.len();
-        let state = field(&env, &names[n], ".State.Status}} {{.State.Pid");
-        let Some(pid) = state.strip_prefix("running ") else { continue };
-        kills[n] += u64::from(Cmd::new("kill").args(["-9", pid]).run().code == 0);
-        // Otherwise the same process may be killed, and counted, twice.
-        until(&env, &names[n], ".RestartCount", &kills[n].to_string());
-    }
-    assert!(kills.iter().sum::<u64>() > 20, "{kills:?}");
-    for (name, kills) in names.iter().zip(&kills) {
-        until(&env, name, ".State.Status", "running");
-        assert_eq!(field(&env, name, ".RestartCount"), kills.to_string(), "{name}");
-        let begun = usize::try_from(*kills).unwrap() + 1;
-        let mut seen = 0;
-        for _ in 0..100 {
-            seen = env.bld(["logs", name]).ok().stdout.lines().count();
-            if seen == begun {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        assert_eq!(seen, begun, "{name}");
-    }
-    env.bld(["stop", "-t", "0"]).args(&names).ok();
-    for name in &names {
-        assert_eq!(field(&env, name, ".State.Status}} {{.State.ExitCode"), "exited 137");
-    }
-    env.bld(["rm"]).args(&names).ok();
-    env.assert_nothing_left();
-}
-
 #[test]
 fn a_start_of_the_machine_starts_what_is_to_run() {
     let env = env();

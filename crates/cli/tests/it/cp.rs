@@ -1,6 +1,6 @@
 //! Copying into and out of containers, and what they are doing.
 
-use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, symlink};
 use std::time::Duration;
 
 use bld_testkit::{Cmd, Output, TestEnv};
@@ -197,6 +197,19 @@ fn no_link_of_a_container_leads_to_the_host() {
         assert!(!refused.stderr.contains("/proc/"), "{refused}");
     }
     let _ = cp(&env, &["-L", "evil:/t/file", "out"]).expect_code(1);
+    // What is no file of the host stays what it is: root could take the place of a device.
+    for special in ["pipe", "link"] {
+        let (path, kind) =
+            (env.path("pipe"), "must be a directory or a regular file: got a named pipe");
+        if special == "pipe" {
+            Cmd::new("mkfifo").arg(&path).ok();
+        } else {
+            symlink(&path, env.path("link")).unwrap();
+        }
+        let refused = cp(&env, &["evil:/etc/passwd", special]).expect_code(1);
+        assert!(refused.stderr.contains(kind), "{refused}");
+        assert!(std::fs::metadata(&path).unwrap().file_type().is_fifo());
+    }
     for _ in 0..60 {
         let _raced = cp(&env, &["evil:/t/s/secret", "raced"]);
         if let Ok(text) = std::fs::read_to_string(env.path("raced")) {

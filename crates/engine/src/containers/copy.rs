@@ -138,6 +138,9 @@ impl Engine {
         let (tree, node) = self.source(&container, &written, options.follow)?;
         let dest = Written::new(dest);
         let known = std::fs::metadata(&dest.path).ok();
+        if let Some(other) = known.as_ref().filter(|known| !known.is_dir() && !known.is_file()) {
+            return Err(not_to(&dest.path, other.file_type()));
+        }
         let found = known.as_ref().map(std::fs::Metadata::is_dir);
         let (dir, base) = place(&written, node.meta.is_dir(), &dest, found)?;
         let dir = if dir.as_os_str().is_empty() { PathBuf::from(".") } else { dir };
@@ -323,6 +326,21 @@ impl Engine {
         tree.sealed = sealed(container, Some(mount));
         Ok((tree, path))
     }
+}
+
+/// Why nothing is copied to a device or the like of the host, which the copy would take the place of.
+fn not_to(path: &Path, kind: std::fs::FileType) -> EngineError {
+    use std::os::unix::fs::FileTypeExt as _;
+    let got = match kind {
+        kind if kind.is_fifo() => "named pipe",
+        kind if kind.is_socket() => "socket",
+        _ => "device",
+    };
+    let path = path.display();
+    let what = format!(
+        "invalid output path: \"{path}\" must be a directory or a regular file: got a {got}"
+    );
+    EngineError::Invalid { what }
 }
 
 /// The tree of a container that runs, as its processes see it; none if it does not run any more.

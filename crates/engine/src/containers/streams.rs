@@ -1,5 +1,6 @@
 //! The standard streams of a process in a container, and waiting for its end.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
@@ -145,7 +146,7 @@ impl Relays {
         refresh: &mut dyn FnMut(),
     ) -> Result<ExitStatus> {
         let failed = |source| EngineError::Start { source };
-        let mut patience = Some(IDLE);
+        let mut idle = false;
         loop {
             let (ended, asked) = {
                 let mut fds = vec![
@@ -153,16 +154,19 @@ impl Relays {
                     PollFd::from_borrowed_fd(control.bell(), PollFlags::IN),
                 ];
                 fds.extend(post.iter().flat_map(|post| post.poll_fds()));
-                match poll(&mut fds, patience.as_ref()) {
-                    Err(rustix::io::Errno::INTR) => continue,
+                let woken = if std::mem::take(&mut idle) {
+                    memory::wait_small(&mut fds)
+                } else {
+                    poll(&mut fds, Some(&IDLE)).map_err(Into::into)
+                };
+                match woken {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                     Ok(0) => {
-                        memory::let_go();
-                        patience = None;
+                        idle = true;
                         continue;
                     }
                     other => other.at("wait for", "the container")?,
                 };
-                patience = Some(IDLE);
                 let asked = fds[2..].iter().any(|fd| !fd.revents().is_empty());
                 (!fds[0].revents().is_empty(), asked)
             };
