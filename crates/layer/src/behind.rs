@@ -1,8 +1,10 @@
 //! Writing behind, so that what takes the bytes works at the same time as what makes them.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Sink, Write};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
+
+use bld_oci::{Digest, HashingWriter};
 
 /// Bytes per buffer, and how many of them wait to be written.
 const BUFFER: usize = 256 * 1024;
@@ -79,6 +81,37 @@ impl<W: Write + Send + 'static> Write for WriteBehind<W> {
     /// Does nothing: only [`finish`](Self::finish) knows that everything was written.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Reads through, and hashes and counts what is read on a thread of its own, so that what decompresses
+/// does not have to hash as well.
+pub struct HashBehind<R> {
+    inner: R,
+    hash: WriteBehind<HashingWriter<Sink>>,
+}
+
+impl<R> HashBehind<R> {
+    /// Wraps `inner`; the digest covers what is read from here on.
+    pub fn new(inner: R) -> Self {
+        Self { inner, hash: WriteBehind::new(HashingWriter::new(io::sink())) }
+    }
+
+    /// The digest and number of the bytes that were read.
+    ///
+    /// # Errors
+    /// When the thread panicked.
+    pub fn finish(self) -> io::Result<(Digest, u64)> {
+        let (_, digest, count) = self.hash.finish()?.finish();
+        Ok((digest, count))
+    }
+}
+
+impl<R: Read> Read for HashBehind<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.hash.write_all(&buffer[..read])?;
+        Ok(read)
     }
 }
 

@@ -70,6 +70,12 @@ pub(crate) struct Contents {
 /// times a filesystem keeps.
 const RACY_NS: i64 = 2_000_000_000;
 
+/// Bytes that most records are shorter than; files whose records are made in one go at most; how many
+/// times that is held at once.
+const RECORD: usize = 160;
+const CHUNK: usize = 128;
+const PART: usize = 256;
+
 /// The digest of what `paths` lead to in `view`, and of everything below: path, kind, mode, owner,
 /// device number, extended attributes, link target and bytes of every file. Neither times nor
 /// inode numbers count, nor does the order of `paths`. A path where nothing is counts as such, so
@@ -101,30 +107,53 @@ pub fn tree_digest(
     entries.dedup_by(|a, b| a.path == b.path);
     missing.sort_unstable();
     missing.dedup();
-    let records = entries.par_iter().map(|node| {
-        let Inside { xattrs, contents } = look_inside(view, node, cache)?;
-        let attributes = Attributes::with_xattrs(node, xattrs);
-        record(&node.path, node, &attributes, contents.map(|contents| contents.digest))
-    });
+    let entries = entries.into_par_iter().map(|node| Ok((look_inside(view, &node, cache)?, node)));
+    let entries: Vec<(Inside, Node)> = entries.collect::<Result<_>>()?;
     let mut hasher = Hasher::new();
-    for record in records.collect::<Result<Vec<_>>>()? {
-        hasher.update(&record);
-    }
+    hash_records(&mut hasher, &[entries], |(Inside { xattrs, contents }, node), records| {
+        let attributes = Attributes::with_xattrs(node, xattrs.clone());
+        let contents = contents.map(|contents| contents.digest);
+        record(records, &node.path, node, &attributes, contents)
+    })?;
     for path in missing {
         hasher.update(&absence(&path));
     }
     Ok(hasher.finish())
 }
 
-/// Everything that counts about one file, in a form no two different files share: every piece of
-/// variable length comes with its length. Sockets do not count.
+/// Hashes what `record` appends for each file of `runs`, in their order. Records are made in parallel on
+/// the pool of the caller while those before them are hashed, a part of them at a time: there may be
+/// very many.
+pub(crate) fn hash_records<T: Sync>(
+    hasher: &mut Hasher,
+    runs: &[Vec<T>],
+    record: impl Fn(&T, &mut Vec<u8>) -> Result<()> + Sync,
+) -> Result<()> {
+    let records = |files: &&[T]| {
+        let mut records = Vec::with_capacity(files.len() * RECORD);
+        files.iter().try_for_each(|file| record(file, &mut records)).map(|()| records)
+    };
+    let chunks: Vec<&[T]> = runs.iter().flat_map(|run| run.chunks(CHUNK)).collect();
+    let mut made: Vec<Vec<u8>> = Vec::new();
+    for part in chunks.chunks(PART) {
+        let make = || part.par_iter().map(records).collect::<Result<Vec<_>>>();
+        made = rayon::join(|| made.iter().for_each(|records| hasher.update(records)), make).1?;
+    }
+    for records in made {
+        hasher.update(&records);
+    }
+    Ok(())
+}
+
+/// Appends everything that counts about one file, in a form no two different files share: every piece
+/// of variable length comes with its length. Sockets do not count.
 pub(crate) fn record(
+    record: &mut Vec<u8>,
     path: &Path,
     node: &Node,
     attributes: &Attributes,
     contents: Option<Digest>,
-) -> Result<Vec<u8>> {
-    let mut record = Vec::with_capacity(128);
+) -> Result<()> {
     let kind = match node.meta.kind {
         Kind::File => b'f',
         Kind::Dir => b'd',
@@ -132,10 +161,10 @@ pub(crate) fn record(
         Kind::CharDevice => b'c',
         Kind::BlockDevice => b'b',
         Kind::Fifo => b'p',
-        Kind::Socket => return Ok(record),
+        Kind::Socket => return Ok(()),
     };
     record.push(kind);
-    bytes(&mut record, path.as_os_str().as_bytes());
+    bytes(record, path.as_os_str().as_bytes());
     // The mode of a link is not used by anything, and not the same everywhere.
     let mode = if node.meta.kind == Kind::Symlink { 0o777 } else { attributes.mode };
     for number in [mode, attributes.uid, attributes.gid, node.meta.rdev.0, node.meta.rdev.1] {
@@ -143,15 +172,15 @@ pub(crate) fn record(
     }
     record.extend_from_slice(&(attributes.xattrs.len() as u64).to_le_bytes());
     for (name, value) in &attributes.xattrs {
-        bytes(&mut record, name.as_bytes());
-        bytes(&mut record, value);
+        bytes(record, name.as_bytes());
+        bytes(record, value);
     }
     match node.meta.kind {
         Kind::File => contents.iter().for_each(|d| record.extend_from_slice(d.as_bytes())),
-        Kind::Symlink => bytes(&mut record, node.link_target()?.as_os_str().as_bytes()),
+        Kind::Symlink => bytes(record, node.link_target()?.as_os_str().as_bytes()),
         _ => {}
     }
-    Ok(record)
+    Ok(())
 }
 
 /// The record of a path where nothing is.
@@ -172,19 +201,11 @@ pub(crate) fn look_inside(
     node: &Node,
     cache: Option<&dyn StatCache>,
 ) -> Result<Inside> {
-    match node.meta.kind {
-        Kind::File => {}
-        // The kernel allows links none of those that belong to an image.
-        Kind::Symlink => return Ok(Inside { xattrs: Vec::new(), contents: None }),
-        _ => return Ok(Inside { xattrs: node.xattrs()?, contents: None }),
+    if let Some(known) = known_inside(node, cache) {
+        return Ok(known);
     }
-    let stamp = FileStamp::of(&node.meta);
-    if let Some(known) = cache.and_then(|cache| cache.get(&stamp))
-        && let Some(digest) = known.contents
-    {
-        let contents = Some(Contents { digest, stamp: Some(stamp) });
-        let xattrs = if known.plain { Vec::new() } else { node.xattrs()? };
-        return Ok(Inside { xattrs, contents });
+    if node.meta.kind != Kind::File {
+        return Ok(Inside { xattrs: node.xattrs()?, contents: None });
     }
     let file = view.open(node)?;
     let before = stamp_of(&file, node)?;
@@ -203,6 +224,21 @@ pub(crate) fn look_inside(
     }
     let contents = Some(Contents { digest, stamp: settled.then_some(before) });
     Ok(Inside { xattrs, contents })
+}
+
+/// What `cache` says of a file, if that is all there is to be known.
+pub(crate) fn known_inside(node: &Node, cache: Option<&dyn StatCache>) -> Option<Inside> {
+    let contents = match node.meta.kind {
+        Kind::File => {
+            let stamp = FileStamp::of(&node.meta);
+            let known = cache?.get(&stamp)?;
+            Some(Contents { digest: known.contents.filter(|_| known.plain)?, stamp: Some(stamp) })
+        }
+        // The kernel allows links no extended attributes that belong to an image.
+        Kind::Symlink => None,
+        _ => return None,
+    };
+    Some(Inside { xattrs: Vec::new(), contents })
 }
 
 /// The stamp of an open file.

@@ -54,7 +54,7 @@ pub use ahead::{ReadAhead, read_ahead};
 pub use apply::{Applied, ApplyOptions, Whiteouts, apply};
 pub use archive::{comment, is_tar};
 pub use beginnings::Beginnings;
-pub use behind::WriteBehind;
+pub use behind::{HashBehind, WriteBehind};
 pub use compress::{Compression, Encoder, Format, decoder, detect, positions};
 pub use diff::{Aspect, Change, Difference, Times, changes, differences};
 pub use digest::{FileStamp, Known, StatCache, tree_digest};

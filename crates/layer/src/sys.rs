@@ -1,7 +1,7 @@
 //! The few kernel calls everything here is made of: relative to a directory, never through a
 //! symbolic link.
 
-use std::ffi::{CStr, OsStr, OsString};
+use std::ffi::{CStr, OsStr};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,6 +10,7 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{self, AtFlags, Mode, OFlags, RawDir, ResolveFlags};
 use rustix::io::Errno;
+use rustix::path::Arg;
 
 use crate::Metadata;
 
@@ -29,8 +30,8 @@ pub(crate) fn open_beneath(root: impl AsFd, path: &Path, flags: OFlags) -> io::R
 
 /// Metadata of `name` in a directory, or `None` when there is no such file. A symbolic link at the
 /// end is not followed.
-pub(crate) fn stat_at(dir: impl AsFd, name: impl AsRef<OsStr>) -> io::Result<Option<Metadata>> {
-    match fs::statat(dir, name.as_ref(), AtFlags::SYMLINK_NOFOLLOW) {
+pub(crate) fn stat_at(dir: impl AsFd, name: impl Arg) -> io::Result<Option<Metadata>> {
+    match fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(Some(stat.into())),
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
         Err(error) => Err(error.into()),
@@ -38,19 +39,43 @@ pub(crate) fn stat_at(dir: impl AsFd, name: impl AsRef<OsStr>) -> io::Result<Opt
 }
 
 /// The names in a directory, in no particular order, without `.` and `..`.
-pub(crate) fn names(dir: impl AsFd) -> io::Result<Vec<OsString>> {
+pub(crate) fn names(dir: impl AsFd) -> io::Result<Names> {
     // Room for about five hundred entries per call.
     let mut buffer = [const { MaybeUninit::<u8>::uninit() }; 16 * 1024];
     let mut entries = RawDir::new(dir, &mut buffer);
-    let mut names = Vec::new();
+    let mut names = Names(Vec::new());
     while let Some(entry) = entries.next() {
         let entry = entry?;
-        let name = CStr::to_bytes(entry.file_name());
-        if name != b"." && name != b".." {
-            names.push(OsStr::from_bytes(name).to_owned());
+        let name = entry.file_name();
+        if name != c"." && name != c".." {
+            names.0.extend_from_slice(name.to_bytes_with_nul());
         }
     }
     Ok(names)
+}
+
+/// Names of files, one behind the other: they are many, and each is needed once.
+pub(crate) struct Names(Vec<u8>);
+
+impl Names {
+    /// The names, as the kernel takes them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &CStr> {
+        let names = self.0.split_inclusive(|byte| *byte == 0);
+        names.filter_map(|name| CStr::from_bytes_with_nul(name).ok())
+    }
+}
+
+/// The text of a name that came from the kernel.
+pub(crate) fn text(name: &CStr) -> &OsStr {
+    OsStr::from_bytes(name.to_bytes())
+}
+
+/// The path of `name` in a directory, in just as much memory as it takes: there are many of them.
+pub(crate) fn inside(dir: &Path, name: &OsStr) -> PathBuf {
+    let mut path = PathBuf::with_capacity(dir.as_os_str().len() + 1 + name.len());
+    path.push(dir);
+    path.push(name);
+    path
 }
 
 /// The path without its root and without `.` components: what openat and friends take.

@@ -527,8 +527,8 @@ fn remove_tree(parent: impl AsFd, name: &OsStr) -> io::Result<()> {
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
     let dir = sys::open_beneath(&parent, Path::new(name), flags)?;
-    for entry in sys::names(&dir)? {
-        remove_tree(&dir, &entry)?;
+    for entry in sys::names(&dir)?.iter() {
+        remove_tree(&dir, sys::text(entry))?;
     }
     Ok(fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?)
 }

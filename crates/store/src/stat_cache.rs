@@ -13,6 +13,7 @@
 //! sorted by device and inode. Rewritten as a whole, and not synced: written in this boot it is
 //! whole, from an earlier one it must agree with the digest in its header.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -125,6 +126,31 @@ impl StatKey {
     }
 }
 
+thread_local! {
+    /// Where the last entry was that this thread has asked for, in whichever cache.
+    static NEAR: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Where the entry of a file is. The search begins at `near`: files that are looked at one after the
+/// other are mostly of one directory, and have inodes near each other.
+fn find(entries: &[[u8; ENTRY]], near: usize, place: (u64, u64)) -> Option<usize> {
+    let place_of = |index: usize| (word(&entries[index], 0), word(&entries[index], 1));
+    let near = near.min(entries.len().checked_sub(1)?);
+    let (mut low, mut high, mut step) = (near, near + 1, 1);
+    while low > 0 && place < place_of(low) {
+        high = low;
+        low = low.saturating_sub(step);
+        step *= 2;
+    }
+    while high < entries.len() && place_of(high) <= place {
+        low = high;
+        high = (high + step).min(entries.len());
+        step *= 2;
+    }
+    let found = entries[low..high].binary_search_by_key(&place, |e| (word(e, 0), word(e, 1)));
+    found.ok().map(|index| low + index)
+}
+
 /// One of the numbers that an entry begins with.
 fn word(entry: &[u8; ENTRY], index: usize) -> u64 {
     u64::from_le_bytes(entry.as_chunks().0[index])
@@ -206,8 +232,8 @@ impl StatCache {
     /// What is known of a file that is as it was.
     pub fn get(&self, key: &StatKey) -> Option<StatEntry> {
         let entries = self.entries();
-        let found = entries.binary_search_by_key(&key.place(), |e| (word(e, 0), word(e, 1)));
-        let index = found.ok()?;
+        let index = find(entries, NEAR.get(), key.place())?;
+        NEAR.set(index);
         let (known, entry) = StatKey::decode(&entries[index]);
         let key = if self.frozen { StatKey { ctime_ns: known.ctime_ns, ..*key } } else { *key };
         if known != key {
@@ -278,6 +304,24 @@ mod tests {
                 bytes.as_chunks::<ENTRY>().0.iter().map(StatKey::decode).next(),
                 Some((key, entry))
             );
+        }
+    }
+
+    #[test]
+    fn entries_are_found_from_everywhere() {
+        let mut bytes = Vec::new();
+        for ino in [2, 3, 5, 8, 13, 21, 34] {
+            let key = StatKey { ino, ..key(5) };
+            key.encode(&StatEntry { contents: None, plain: true }, &mut bytes);
+        }
+        let entries = bytes.as_chunks::<ENTRY>().0;
+        for near in 0..10 {
+            let found = |ino| find(entries, near, (1, ino));
+            let all = [2, 3, 5, 8, 13, 21, 34].map(found);
+            assert_eq!(all, [0, 1, 2, 3, 4, 5, 6].map(Some), "from {near}");
+            assert_eq!([0, 4, 20, 35].map(found), [None; 4], "from {near}");
+            assert_eq!(find(entries, near, (2, 3)), None);
+            assert_eq!(find(&[], near, (1, 2)), None);
         }
     }
 

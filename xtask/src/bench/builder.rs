@@ -151,7 +151,9 @@ impl Builder {
             Action::Run { .. } | Action::Live(_) => {
                 matches!(self.kind, Kind::Bld | Kind::Podman | Kind::Docker)
             }
-            Action::Check => matches!(self.kind, Kind::Bld | Kind::Docker),
+            Action::Check => {
+                self.kind == Kind::Bld || (self.kind == Kind::Docker && self.has_flag("--call"))
+            }
             Action::Pull | Action::Load => !is_buildkit,
             Action::CacheTo | Action::CacheFrom => {
                 matches!(self.kind, Kind::Bld | Kind::Buildctl)
@@ -160,6 +162,14 @@ impl Builder {
             Action::Export(Format::Zstd) if self.kind == Kind::Docker => false,
             _ => builds,
         }
+    }
+
+    /// Whether its `build` has this flag, which not all versions have.
+    fn has_flag(&self, flag: &str) -> bool {
+        let help = self.start().args(["build", "--help"]).output();
+        help.is_ok_and(|help| {
+            String::from_utf8_lossy(&help.stdout).split_whitespace().any(|word| word == flag)
+        })
     }
 
     /// The commands for a workload; what it makes outside of the store goes to `out`.

@@ -13,8 +13,8 @@ use std::sync::Mutex;
 use std::thread;
 
 use bld_event::{EventKind, Events, Progress, VertexId};
-use bld_layer::{ApplyOptions, View};
-use bld_oci::{Digest, HashingReader, chain_ids};
+use bld_layer::{ApplyOptions, HashBehind, View};
+use bld_oci::{Digest, chain_ids};
 use bld_registry::{Arriving, Tap};
 use bld_store::{Active, ImageRecord, KeyLock, LayerBlob, Lease, SnapshotId, Store};
 
@@ -283,13 +283,13 @@ fn unpack(
     store.write_out_early();
     let decoder = bld_layer::decoder(contents).map_err(damaged)?;
     let active = store.prepare(None)?;
-    // Decompressing and hashing take as long as making the files.
-    let mut archive = bld_layer::read_ahead(HashingReader::new(decoder)).map_err(damaged)?;
+    // Decompressing takes as long as making the files, and hashing half of that.
+    let mut archive = bld_layer::read_ahead(HashBehind::new(decoder)).map_err(damaged)?;
     let applied = bld_layer::apply(&mut archive, active.upper(), &ApplyOptions::default())
         .map_err(|source| EngineError::Layer { digest: blob.digest, source })?;
     // What follows the end of the archive counts for the digest.
     io::copy(&mut archive.by_ref(), &mut io::sink()).map_err(damaged)?;
-    let (_, found, size) = archive.finish().map_err(damaged)?.finish();
+    let (found, size) = archive.finish().and_then(HashBehind::finish).map_err(damaged)?;
     if found != *diff_id {
         return Err(EngineError::LayerMismatch { blob: blob.digest, expected: *diff_id, found });
     }

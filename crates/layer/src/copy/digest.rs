@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use bld_oci::{Digest, Hasher};
-use rayon::prelude::*;
 
 use super::{Chmod, CopyError, Item, landing};
 use crate::{Result, StatCache, View, digest};
@@ -29,16 +28,13 @@ pub fn selection_digest(
         // Where an item begins, and whether it is merged into the destination or put into it.
         hasher.update(if item.is_dir() { b"D" } else { b"F" });
         hasher.update(&(taken.len() as u64).to_le_bytes());
-        let records = taken.par_iter().map(|taken| {
+        digest::hash_records(&mut hasher, taken.runs(), |taken, records| {
             let path = if item.is_dir() { taken.path() } else { Path::new(&item.name) };
             let attributes = landing(taken, owner, chmod, None)?;
             let inside = taken.inside.as_ref();
             let contents = inside.and_then(|inside| inside.contents).map(|read| read.digest);
-            digest::record(path, &taken.node, &attributes, contents)
-        });
-        for record in records.collect::<Result<Vec<_>>>()? {
-            hasher.update(&record);
-        }
+            digest::record(records, path, &taken.node, &attributes, contents)
+        })?;
     }
     Ok(hasher.finish())
 }

@@ -59,7 +59,7 @@ pub fn listing(
     let mut bytes = 0;
     for item in items {
         let taken = item.taken(source)?;
-        bytes += taken.iter().map(|taken| taken.node.meta.size).sum::<u64>();
+        bytes += taken.iter().map(|(_, taken)| taken.node.meta.size).sum::<u64>();
         if bytes > most {
             return Ok(None);
         }

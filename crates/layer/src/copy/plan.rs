@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::read::Taken;
+use super::read::{Place, Taken, TakenFiles};
 use super::{CopyError, CopyRequest, Item};
 use crate::upper::{Attributes, Upper};
 use crate::view::Resolver;
@@ -26,7 +26,7 @@ pub(super) struct Plan {
 /// A file that lands.
 pub(super) struct Placement {
     /// What is taken of an item, and which of that it is.
-    taken: (Arc<Vec<Taken>>, usize),
+    taken: (Arc<TakenFiles>, Place),
     /// The item it is part of: hard links do not reach across items.
     pub(super) item: usize,
     /// Whether there is a directory in its place.
@@ -35,7 +35,7 @@ pub(super) struct Placement {
 
 impl Placement {
     pub(super) fn taken(&self) -> &Taken {
-        &self.taken.0[self.taken.1]
+        self.taken.0.get(self.taken.1)
     }
 
     pub(super) fn node(&self) -> &Node {
@@ -113,20 +113,20 @@ impl Planner<'_> {
         };
         self.plan.parents.push((parent, made));
         let existing = self.find(&path)?;
-        for number in 0..taken.len() {
-            self.place(path.clone(), existing.as_ref(), (Arc::clone(&taken), number), index)?;
+        for (place, _) in taken.iter() {
+            self.place(path.clone(), existing.as_ref(), (Arc::clone(&taken), place), index)?;
         }
         Ok(())
     }
 
     /// Puts the contents of a directory over what is at the destination.
-    fn merge(&mut self, index: usize, taken: &Arc<Vec<Taken>>) -> Result<(), CopyError> {
+    fn merge(&mut self, index: usize, taken: &Arc<TakenFiles>) -> Result<(), CopyError> {
         // The directories of the destination that exist: below any other nothing does.
         let mut dirs = HashMap::new();
         if let Some(node) = self.find(&self.target)? {
             dirs.insert(PathBuf::new(), node);
         }
-        for (number, one) in taken.iter().enumerate() {
+        for (place, one) in taken.iter() {
             let path = one.path();
             let parent = path.parent().filter(|_| !dirs.is_empty());
             let existing = match parent.and_then(|parent| dirs.get(parent)) {
@@ -134,7 +134,7 @@ impl Planner<'_> {
                 None => None,
             };
             let target = self.target.join(path);
-            self.place(target, existing.as_ref(), (Arc::clone(taken), number), index)?;
+            self.place(target, existing.as_ref(), (Arc::clone(taken), place), index)?;
             if let Some(dir) = existing.filter(|node| node.meta.is_dir()) {
                 dirs.insert(path.to_owned(), dir);
             }
@@ -147,7 +147,7 @@ impl Planner<'_> {
         &mut self,
         to: PathBuf,
         existing: Option<&Node>,
-        taken: (Arc<Vec<Taken>>, usize),
+        taken: (Arc<TakenFiles>, Place),
         item: usize,
     ) -> Result<(), CopyError> {
         let merges = existing.is_some_and(|node| node.meta.is_dir());

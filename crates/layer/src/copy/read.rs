@@ -21,6 +21,55 @@ pub(super) struct Taken {
     pub(super) inside: Option<Inside>,
 }
 
+/// Everything that is taken of an item, parents first, sorted. It is in runs, none of them empty: files
+/// are many and not small, so they are not moved again to lie behind each other.
+#[derive(Debug, Default)]
+pub(super) struct TakenFiles(Vec<Vec<Taken>>);
+
+/// Which of them: the run, and the place in it.
+pub(super) type Place = (usize, usize);
+
+/// So many are given back to the allocator beside the work that follows, not before it.
+const MANY: usize = 10_000;
+
+impl TakenFiles {
+    pub(super) fn runs(&self) -> &[Vec<Taken>] {
+        &self.0
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.iter().map(Vec::len).sum()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn get(&self, (run, place): Place) -> &Taken {
+        &self.0[run][place]
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Place, &Taken)> {
+        self.0.iter().enumerate().flat_map(|(run, files)| {
+            files.iter().enumerate().map(move |(place, taken)| ((run, place), taken))
+        })
+    }
+
+    pub(super) fn par_iter(&self) -> impl ParallelIterator<Item = &Taken> {
+        self.0.par_iter().flatten()
+    }
+}
+
+impl Drop for TakenFiles {
+    fn drop(&mut self) {
+        if self.len() >= MANY {
+            let runs = std::mem::take(&mut self.0);
+            // Without a thread, they are dropped with the closure.
+            let _ = std::thread::Builder::new().spawn(move || drop(runs));
+        }
+    }
+}
+
 impl Taken {
     /// Its path relative to the item: empty for a file that is an item itself.
     pub(super) fn path(&self) -> &Path {
@@ -55,67 +104,39 @@ impl Item {
         &self,
         source: &View,
         cache: Option<&dyn StatCache>,
-    ) -> Result<Arc<Vec<Taken>>> {
+    ) -> Result<Arc<TakenFiles>> {
         if let Some(read) = &self.read {
             return Ok(Arc::clone(read));
         }
-        let mut taken = self.walk(source)?;
-        taken.par_iter_mut().try_for_each(|taken| {
+        let mut taken = self.walk(source, cache)?;
+        let unknown = taken.0.par_iter_mut().flatten().filter(|taken| taken.inside.is_none());
+        unknown.try_for_each(|taken| {
             taken.inside = Some(digest::look_inside(source, &taken.node, cache)?);
             Ok::<_, crate::LayerError>(())
         })?;
         Ok(Arc::new(taken))
     }
 
-    /// What is taken: of a directory, everything below it, parents first, sorted.
-    pub(super) fn taken(&self, source: &View) -> Result<Arc<Vec<Taken>>> {
+    /// What is taken, looked into or not.
+    pub(super) fn taken(&self, source: &View) -> Result<Arc<TakenFiles>> {
         match &self.read {
             Some(read) => Ok(Arc::clone(read)),
-            None => Ok(Arc::new(self.walk(source)?)),
+            None => Ok(Arc::new(self.walk(source, None)?)),
         }
     }
 
-    fn walk(&self, source: &View) -> Result<Vec<Taken>> {
+    /// What is taken. What `cache` knows is put to it at once, while it is at hand.
+    fn walk(&self, source: &View, cache: Option<&dyn StatCache>) -> Result<TakenFiles> {
         let path = self.node.path.as_os_str().as_bytes();
         if self.is_dir() {
             // Without the slash between, which the root ends in already.
             let start = if path == b"/" { 1 } else { path.len() + 1 };
-            let runs = self.below(source, &self.node, start)?;
-            let mut taken = Vec::with_capacity(runs.iter().map(Vec::len).sum());
-            taken.extend(runs.into_iter().flatten());
-            return Ok(taken);
+            let walk = Walk { item: self, source, cache, start };
+            return Ok(TakenFiles(walk.below(&self.node)?));
         }
         let taken = self.verdict(Path::new(&self.name), &self.node) == Verdict::Take;
-        let (node, start) = (self.node.clone(), path.len());
-        Ok(taken.then(|| Taken { node, start, inside: None }).into_iter().collect())
-    }
-
-    /// What is taken of a directory, in runs, none of them empty: files are many and not small, so
-    /// that they are not moved again for each directory above.
-    fn below(&self, source: &View, dir: &Node, start: usize) -> Result<Vec<Vec<Taken>>> {
-        let verdict = |child: &Node| self.verdict(inner_path(child, start), child);
-        let mut children = source.children(dir)?;
-        children.retain(|child| verdict(child) != Verdict::Skip);
-        let dirs: Vec<&Node> = children.iter().filter(|child| child.meta.is_dir()).collect();
-        let below = dirs.into_par_iter().map(|dir| self.below(source, dir, start));
-        let mut below = below.collect::<Result<Vec<_>>>()?.into_iter();
-
-        let (mut runs, mut run) = (Vec::new(), Vec::with_capacity(children.len()));
-        for node in children {
-            let below =
-                if node.meta.is_dir() { below.next().unwrap_or_default() } else { Vec::new() };
-            // Of what is no directory nothing is left but what is taken.
-            let is_taken = !node.meta.is_dir() || !below.is_empty();
-            if is_taken || verdict(&node) == Verdict::Take {
-                run.push(Taken { node, start, inside: None });
-            }
-            if !below.is_empty() {
-                runs.push(std::mem::take(&mut run));
-                runs.extend(below);
-            }
-        }
-        runs.extend((!run.is_empty()).then_some(run));
-        Ok(runs)
+        let file = || Taken { node: self.node.clone(), start: path.len(), inside: None };
+        Ok(TakenFiles(taken.then(|| vec![file()]).into_iter().collect()))
     }
 
     fn verdict(&self, path: &Path, node: &Node) -> Verdict {
@@ -127,5 +148,45 @@ impl Item {
             Some(Verdict::Descend) if !node.meta.is_dir() => Verdict::Skip,
             verdict => verdict.unwrap_or(Verdict::Take),
         }
+    }
+}
+
+/// Going through an item.
+struct Walk<'a> {
+    item: &'a Item,
+    source: &'a View,
+    cache: Option<&'a dyn StatCache>,
+    /// Where the path relative to the item begins in those of nodes.
+    start: usize,
+}
+
+impl Walk<'_> {
+    /// What is taken of a directory, in runs.
+    fn below(&self, dir: &Node) -> Result<Vec<Vec<Taken>>> {
+        let start = self.start;
+        let verdict = |child: &Node| self.item.verdict(inner_path(child, start), child);
+        let mut children = self.source.children(dir)?;
+        children.retain(|child| verdict(child) != Verdict::Skip);
+        let dirs: Vec<&Node> = children.iter().filter(|child| child.meta.is_dir()).collect();
+        let below = dirs.into_par_iter().map(|dir| self.below(dir));
+        let mut below = below.collect::<Result<Vec<_>>>()?.into_iter();
+
+        let (mut runs, mut run) = (Vec::new(), Vec::with_capacity(children.len()));
+        for node in children {
+            let below =
+                if node.meta.is_dir() { below.next().unwrap_or_default() } else { Vec::new() };
+            // Of what is no directory nothing is left but what is taken.
+            let is_taken = !node.meta.is_dir() || !below.is_empty();
+            if is_taken || verdict(&node) == Verdict::Take {
+                let inside = digest::known_inside(&node, self.cache);
+                run.push(Taken { node, start, inside });
+            }
+            if !below.is_empty() {
+                runs.push(std::mem::take(&mut run));
+                runs.extend(below);
+            }
+        }
+        runs.extend((!run.is_empty()).then_some(run));
+        Ok(runs)
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use super::CopyError;
-use super::read::Taken;
+use super::read::TakenFiles;
 use crate::{Filter, Node, Result, View};
 
 /// One source, as [`select`] found it.
@@ -23,7 +23,7 @@ pub struct Item {
     /// [read](super::read).
     pub filter: Option<Filter>,
     /// What is taken, if the item was read.
-    pub(super) read: Option<Arc<Vec<Taken>>>,
+    pub(super) read: Option<Arc<TakenFiles>>,
 }
 
 impl fmt::Debug for Item {

@@ -75,7 +75,7 @@ impl View {
         let mut nodes = Vec::new();
         self.scan(dir, layer, |name, meta| {
             if !(self.overlay && meta.is_whiteout()) {
-                nodes.push(self.node(dir.path.join(name), layer, meta));
+                nodes.push(self.node(sys::inside(&dir.path, name), layer, meta));
             }
             Ok(())
         })?;
@@ -86,8 +86,8 @@ impl View {
         let mut slots: HashMap<OsString, Option<Slot>> = HashMap::new();
         for &layer in &dir.parts {
             self.scan(dir, layer, |name, meta| {
-                let path = dir.path.join(&name);
-                self.merge(slots.entry(name).or_default(), layer, &path, meta)?;
+                let path = sys::inside(&dir.path, name);
+                self.merge(slots.entry(name.to_owned()).or_default(), layer, &path, meta)?;
                 Ok(())
             })?;
         }
@@ -99,18 +99,17 @@ impl View {
         &self,
         dir: &Node,
         layer: usize,
-        mut each: impl FnMut(OsString, Metadata) -> Result<()>,
+        mut each: impl FnMut(&OsStr, Metadata) -> Result<()>,
     ) -> Result<()> {
         let real = self.layers[layer].real(&dir.path);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let fd = sys::open_beneath(self.layers[layer].root()?, dir.relative(), flags)
             .context("open directory", &real)?;
-        for name in sys::names(&fd).context("read directory", &real)? {
+        for name in sys::names(&fd).context("read directory", &real)?.iter() {
             // A file may vanish between the two calls: build contexts are alive.
-            if let Some(meta) =
-                sys::stat_at(&fd, &name).with_context("stat", || real.join(&name))?
-            {
-                each(name, meta)?;
+            let meta = sys::stat_at(&fd, name).with_context("stat", || real.join(sys::text(name)));
+            if let Some(meta) = meta? {
+                each(sys::text(name), meta)?;
             }
         }
         Ok(())
