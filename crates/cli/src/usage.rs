@@ -165,6 +165,14 @@ pub(crate) fn answer(root: &Command, args: &[OsString], error: &clap::Error) -> 
                 typed(args, letter, &flag)
             ))
         }
+        // Words that are missing count first, as they do in docker.
+        ErrorKind::MissingRequiredArgument if lacks_flags_only(error) => Answer {
+            text: format!(
+                "bld: '{path}' requires the flag {flag}\n\n{usage}\n\nRun '{path} --help' for more information\n"
+            ),
+            asked: false,
+            code: 1,
+        },
         ErrorKind::MissingRequiredArgument
         | ErrorKind::TooFewValues
         | ErrorKind::UnknownArgument
@@ -225,6 +233,14 @@ fn typed(args: &[OsString], letter: char, flag: &str) -> String {
         .map_or_else(|| flag.to_owned(), std::borrow::Cow::into_owned)
 }
 
+/// Whether all that is missing are flags.
+fn lacks_flags_only(error: &clap::Error) -> bool {
+    match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::Strings(missing)) => missing.iter().all(|arg| arg.starts_with("--")),
+        _ => false,
+    }
+}
+
 /// How many arguments a command takes, in docker's words.
 fn arity(command: &Command) -> String {
     let (mut least, mut most) = (0, Some(0));
@@ -272,7 +288,10 @@ mod tests {
         let tag = Command::new("tag")
             .arg(Arg::new("source").value_name("SOURCE").required(true))
             .arg(Arg::new("target").value_name("TARGET").required(true));
-        prepare(Command::new("bld").subcommand_required(true).subcommand(run).subcommand(tag))
+        let sign = Command::new("sign")
+            .arg(arg!(--key <string> "The key").required(true))
+            .arg(Arg::new("image").value_name("IMAGE").required(true));
+        prepare(Command::new("bld").subcommand_required(true).subcommands([run, tag, sign]))
     }
 
     fn said(words: &str) -> Answer {
@@ -308,6 +327,8 @@ mod tests {
             assert_eq!(answer.code, code, "{words}");
         }
         assert!(said("tag a").text.starts_with("bld: 'bld tag' requires 2 arguments"));
+        assert!(said("sign a").text.starts_with("bld: 'bld sign' requires the flag --key\n"));
+        assert!(said("sign").text.starts_with("bld: 'bld sign' requires 1 argument\n"));
         assert!(said("tag a b c").text.starts_with("bld: 'bld tag' requires 2 arguments"));
         assert!(said("foo").text.starts_with("bld: unknown command: bld foo\n"));
     }
@@ -339,7 +360,7 @@ mod tests {
              \x20 -m, --memory bytes   Memory limit\n"
         );
         let groups = said("--help").text;
-        let expected = "\nCommon Commands:\n  run   Run it\n\nCommands:\n  tag   \n";
+        let expected = "\nCommon Commands:\n  run   Run it\n\nCommands:\n  sign   \n  tag    \n";
         assert!(groups.contains(expected), "{groups}");
     }
 }

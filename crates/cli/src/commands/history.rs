@@ -12,6 +12,7 @@ use clap::Subcommand;
 use bld_engine::images::HistoryEntry;
 
 use super::ps::ago;
+use super::pull::platform;
 use crate::error::Failure;
 use crate::output::list::{Layout, Row};
 use crate::output::units;
@@ -119,6 +120,9 @@ pub(crate) struct Args {
     /// Don't truncate output
     #[arg(long)]
     no_trunc: bool,
+    /// Show the history of the image for this platform, of those that the name stands for
+    #[arg(long, value_name = "string")]
+    platform: Option<String>,
     /// Only show image IDs
     #[arg(short, long)]
     quiet: bool,
@@ -127,7 +131,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
-    let history = session.engine.image_history(&args.image)?;
+    let platform = platform(args.platform.as_deref())?;
+    let history = session.engine.image_history_for(&args.image, platform.as_ref())?;
     let id = |entry: &HistoryEntry| match entry.id {
         Some(id) if args.no_trunc => id.to_string(),
         Some(id) => id.short(),

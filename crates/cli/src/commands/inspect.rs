@@ -3,9 +3,11 @@
 mod inside;
 
 use bld_engine::EngineError;
+use bld_oci::Platform;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::pull::platform;
 use crate::documents::{container, image, volume};
 use crate::error::Failure;
 use crate::session::{Outcome, Session};
@@ -59,6 +61,9 @@ pub(crate) struct ImageArgs {
     format: Option<String>,
     #[command(flatten)]
     inside: inside::Options,
+    /// Inspect the image for this platform, of those that a name stands for
+    #[arg(long, value_name = "string", conflicts_with_all = ["layers", "files"])]
+    platform: Option<String>,
     #[arg(required = true, value_name = "IMAGE")]
     names: Vec<String>,
 }
@@ -75,7 +80,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
         for &kind in &kinds {
             let found = match kind {
                 Kind::Container => container_document(session, name, args.size),
-                Kind::Image => image_document(session, name),
+                Kind::Image => image_document(session, name, None),
                 Kind::Network => super::network::document(session, name),
                 Kind::Volume => volume_document(session, name),
                 Kind::Step => step_document(session, name),
@@ -99,7 +104,10 @@ pub(crate) fn images(args: &ImageArgs, session: &Session) -> Outcome {
     if args.inside.is_wanted() {
         return inside::run(&args.inside, args.format.as_deref(), &args.names, session);
     }
-    show(session, args.format.as_deref(), &args.names, |name| Ok(image_document(session, name)?))
+    let platform = platform(args.platform.as_deref())?;
+    show(session, args.format.as_deref(), &args.names, |name| {
+        Ok(image_document(session, name, platform.as_ref())?)
+    })
 }
 
 /// Whether there is just no such thing, of whatever kind was looked for.
@@ -158,8 +166,12 @@ fn container_document(session: &Session, name: &str, size: bool) -> Result<Docum
     Ok(Document::of(&container::document(&found, &log, &mountpoints, sizes)))
 }
 
-fn image_document(session: &Session, name: &str) -> Result<Document, EngineError> {
-    Ok(Document::of(&image::document(&session.engine.image_details(name)?)))
+fn image_document(
+    session: &Session,
+    name: &str,
+    platform: Option<&Platform>,
+) -> Result<Document, EngineError> {
+    Ok(Document::of(&image::document(&session.engine.image_details_for(name, platform)?)))
 }
 
 fn volume_document(session: &Session, name: &str) -> Result<Document, EngineError> {

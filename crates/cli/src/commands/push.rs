@@ -6,6 +6,7 @@ use bld_engine::sign::SigningKey;
 use bld_event::Events;
 use bld_oci::Reference;
 
+use super::pull::platform;
 use super::sign::{private_key, sign};
 use crate::error::{Failure, describe};
 use crate::progress::{self, Display, Stdio};
@@ -20,6 +21,9 @@ pub(crate) struct Args {
     /// Skip image signing (there is none to skip)
     #[arg(long)]
     disable_content_trust: bool,
+    /// Push only the image for this platform, of those that the name stands for
+    #[arg(long, value_name = "string")]
+    platform: Option<String>,
     /// Suppress verbose output
     #[arg(short, long)]
     quiet: bool,
@@ -71,9 +75,10 @@ fn push(
     session: &Session,
     events: &Events,
 ) -> Result<Vec<(Reference, bld_engine::Pushed)>, Failure> {
+    let platform = platform(args.platform.as_deref())?;
     Ok(if args.all_tags {
-        session.engine.push_all(&args.name, events)?
+        session.engine.push_all(&args.name, platform.as_ref(), events)?
     } else {
-        vec![session.engine.push_image(&args.name, events)?]
+        vec![session.engine.push_image(&args.name, platform.as_ref(), events)?]
     })
 }

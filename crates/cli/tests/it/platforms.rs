@@ -103,6 +103,43 @@ fn a_name_stands_for_all_platforms() {
     assert_eq!(env.bld(["images", "-aq"]).ok().stdout.lines().count(), 1, "busybox is left");
 }
 
+/// `--platform` of docker's commands on images.
+#[test]
+fn one_platform_of_a_name_is_shown_sent_and_removed() {
+    let (env, registry) = (env(), Registry::start().unwrap());
+    let name = format!("{}/team/app:1", registry.host());
+    let _ = build(&env, &name, &[]).expect_code(0);
+    let arm = ["--platform", "linux/arm64"];
+    let of_arm = |words: &[&str]| env.bld(words).args(arm).arg(&name);
+
+    let shown = of_arm(&["image", "inspect", "-f", "{{.Architecture}} {{json .RepoTags}}"]).ok();
+    assert_eq!(shown.text(), format!("arm64 [\"{name}\"]"));
+    let id = of_arm(&["image", "inspect", "-f", "{{.Id}}"]).ok().text().to_owned();
+    let history = of_arm(&["history", "-q", "--no-trunc"]).ok();
+    assert_eq!(history.stdout.lines().next(), Some(id.as_str()));
+    assert_ne!(env.bld(["image", "inspect", "-f", "{{.Id}}", &name]).ok().text(), id);
+
+    let pushed = of_arm(&["push"]).ok();
+    let remote = raw(&format!("docker://{name}"));
+    assert_eq!(remote["config"]["digest"], id.as_str(), "{pushed}");
+    for words in [&["image", "inspect"][..], &["history"], &["push"], &["rmi"]] {
+        let failed = env.bld(words).args(["--platform", "linux/s390x"]).arg(&name).run();
+        let _ = failed.expect_code(1).expect_text("not for linux/s390x");
+    }
+
+    let removed = of_arm(&["rmi"]).ok();
+    assert_eq!(removed.stdout, format!("Deleted: {id}\n"));
+    let _ = of_arm(&["image", "inspect"]).run().expect_code(1);
+    assert_eq!(env.bld(["inspect", "-f", "{{.Architecture}}", &name]).ok().text(), "amd64");
+    env.bld(["push", &name]).ok();
+    assert_eq!(platforms(&raw(&format!("docker://{name}"))), ["amd64"]);
+    // The name goes with the last of them.
+    let removed = env.bld(["rmi", "--platform", "linux/amd64", &name]).ok();
+    assert!(removed.stdout.starts_with(&format!("Untagged: {name}\n")), "{removed}");
+    assert_eq!(env.bld(["images", "-aq"]).ok().stdout.lines().count(), 1, "busybox is left");
+    env.assert_nothing_left();
+}
+
 #[test]
 fn all_platforms_of_an_archive_are_loaded() {
     let env = env();

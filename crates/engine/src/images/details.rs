@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use bld_oci::{Digest, History, ImageConfig, Reference};
+use bld_oci::{Digest, History, ImageConfig, Platform, Reference};
 use bld_store::{ImageRecord, RepoDigest, Store};
 
 use super::{ImageLayer, config, find};
@@ -44,9 +44,23 @@ pub struct HistoryEntry {
 impl Engine {
     /// Everything that is known of the image `name`.
     pub fn image_details(&self, name: &str) -> Result<ImageDetails> {
+        self.image_details_for(name, None)
+    }
+
+    /// As [`image_details`](Self::image_details), of the image for `platform` among those that the name stands
+    /// for.
+    ///
+    /// # Errors
+    /// [`EngineError::WrongPlatform`](crate::EngineError::WrongPlatform) when there is none.
+    pub fn image_details_for(
+        &self,
+        name: &str,
+        platform: Option<&Platform>,
+    ) -> Result<ImageDetails> {
         let store = self.store()?;
-        let record = find::find(self, name)?.record;
-        let tags = store.tags_of(&record.id)?;
+        let main = find::find(self, name)?.record.id;
+        let record = find::find_exactly(self, name, platform)?.record;
+        let tags = store.tags_of(&main)?;
         let layer_dirs = match record.snapshot {
             Some(snapshot) if store.is_here(snapshot)? => store.ancestry(snapshot)?,
             _ => Vec::new(),
@@ -64,8 +78,21 @@ impl Engine {
 
     /// What the image `name` was made by, newest first.
     pub fn image_history(&self, name: &str) -> Result<Vec<HistoryEntry>> {
+        self.image_history_for(name, None)
+    }
+
+    /// As [`image_history`](Self::image_history), of the image for `platform` among those that the name stands
+    /// for.
+    ///
+    /// # Errors
+    /// [`EngineError::WrongPlatform`](crate::EngineError::WrongPlatform) when there is none.
+    pub fn image_history_for(
+        &self,
+        name: &str,
+        platform: Option<&Platform>,
+    ) -> Result<Vec<HistoryEntry>> {
         let store = self.store()?;
-        let record = find::find(self, name)?.record;
+        let record = find::find_exactly(self, name, platform)?.record;
         let config = config(store, &record.id)?;
         let mut sizes = layer_sizes(store, &record)?.into_iter();
         let mut history: Vec<_> = config

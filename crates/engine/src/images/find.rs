@@ -79,6 +79,29 @@ pub(crate) fn find_for(engine: &Engine, name: &str, platform: Option<&Platform>)
     Ok(found)
 }
 
+fn check_platform(name: &str, image: &ImageRecord, wanted: Option<&Platform>) -> Result<()> {
+    let Some(wanted) = wanted else { return Ok(()) };
+    if Platform::parse(&image.platform).is_ok_and(|found| found.satisfies(wanted)) {
+        return Ok(());
+    }
+    Err(EngineError::WrongPlatform {
+        reference: name.to_owned(),
+        found: image.platform.clone(),
+        wanted: wanted.to_string(),
+    })
+}
+
+/// As [`find_for`]; an image for another platform is an error.
+pub(crate) fn find_exactly(
+    engine: &Engine,
+    name: &str,
+    platform: Option<&Platform>,
+) -> Result<Found> {
+    let found = find_for(engine, name, platform)?;
+    check_platform(name, &found.record, platform)?;
+    Ok(found)
+}
+
 impl Engine {
     /// What `name`, as typed, means by containers' `registries.conf`, the likeliest first; nothing if it names its registry,
     /// or if the files say nothing of it.

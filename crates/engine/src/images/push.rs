@@ -15,17 +15,34 @@ use crate::{Engine, EngineError, Result};
 impl Engine {
     /// Sends the image called `name` to the registry of that name. An image that was pulled goes
     /// out as it came; the layers of others are compressed first, once.
-    pub fn push_image(&self, name: &str, events: &Events) -> Result<(Reference, Pushed)> {
-        self.mending(events, || self.push_once(name, events))
+    /// Where the name stands for images of several platforms, all of them are sent, or only the one for
+    /// `platform`.
+    pub fn push_image(
+        &self,
+        name: &str,
+        platform: Option<&Platform>,
+        events: &Events,
+    ) -> Result<(Reference, Pushed)> {
+        self.mending(events, || self.push_once(name, platform, events))
     }
 
-    fn push_once(&self, name: &str, events: &Events) -> Result<(Reference, Pushed)> {
+    fn push_once(
+        &self,
+        name: &str,
+        platform: Option<&Platform>,
+        events: &Events,
+    ) -> Result<(Reference, Pushed)> {
         let reference = find::parse(name)?;
         let store = self.store()?;
         let missing = || EngineError::NothingToPush { name: reference.familiar_name() };
         let id = store.resolve(&reference.to_string())?.ok_or_else(missing)?;
-        let image = store.image(&id)?.ok_or_else(missing)?;
-        let variants = store.variants(&reference.to_string())?;
+        let (image, variants) = match platform {
+            Some(_) => (find::find_exactly(self, name, platform)?.record, Vec::new()),
+            None => {
+                let image = store.image(&id)?.ok_or_else(missing)?;
+                (image, store.variants(&reference.to_string())?)
+            }
+        };
         let task = events.task(format!("push {}", reference.familiar()));
         if !variants.is_empty() {
             let pushed = self.push_variants(&reference, &variants, &task);
@@ -85,12 +102,17 @@ impl Engine {
     }
 
     /// Sends every tag of the repository `name`.
-    pub fn push_all(&self, name: &str, events: &Events) -> Result<Vec<(Reference, Pushed)>> {
+    pub fn push_all(
+        &self,
+        name: &str,
+        platform: Option<&Platform>,
+        events: &Events,
+    ) -> Result<Vec<(Reference, Pushed)>> {
         let repository = find::parse(name)?;
         let mut pushed = Vec::new();
         for tag in self.store()?.tags()? {
             if find::parse(&tag.name)?.name() == repository.name() {
-                pushed.push(self.push_image(&tag.name, events)?);
+                pushed.push(self.push_image(&tag.name, platform, events)?);
             }
         }
         if pushed.is_empty() {

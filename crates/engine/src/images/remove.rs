@@ -3,7 +3,7 @@
 //! A name that is not the last one of its image only goes away. The last one takes the image along,
 //! unless a container stands in the way: a stopped one can be overruled, a running one cannot.
 
-use bld_oci::{Digest, Reference};
+use bld_oci::{Digest, Platform, Reference};
 use bld_store::{GcPolicy, Store, Tag};
 
 use super::find;
@@ -76,6 +76,43 @@ impl Engine {
     /// overrules containers that do not run and removes all names of an id.
     pub fn remove_image(&self, name: &str, force: bool) -> Result<Vec<Removed>> {
         Ok(self.delete_image(name, force)?.0)
+    }
+
+    /// Takes the images for `platforms` away from those that `name` stands for. One that nothing else names
+    /// and no container uses is removed, and so is the name with the last of them, by the rules of
+    /// [`remove_image`](Self::remove_image).
+    ///
+    /// # Errors
+    /// [`EngineError::WrongPlatform`](crate::EngineError::WrongPlatform) for what the name has no image for.
+    pub fn remove_platforms(
+        &self,
+        name: &str,
+        platforms: &[Platform],
+        force: bool,
+    ) -> Result<Vec<Removed>> {
+        let store = self.store()?;
+        let mut gone = Vec::with_capacity(platforms.len());
+        for platform in platforms {
+            gone.push(find::find_exactly(self, name, Some(platform))?.record.id);
+        }
+        let found = find::find(self, name)?;
+        let Some(reference) = found.reference else { return self.remove_image(name, force) };
+        let key = reference.to_string();
+        let mut rest = store.variants(&key)?;
+        rest.retain(|id| !gone.contains(id));
+        let Some(first) = rest.first() else { return self.remove_image(name, force) };
+        let main = rest.iter().find(|id| **id == found.record.id).unwrap_or(first);
+        store.tag_variants(&key, &rest, main)?;
+        let mut removed = Vec::new();
+        for id in gone {
+            let is_named = store.is_variant(&id)? || !store.tags_of(&id)?.is_empty();
+            if !is_named && self.users_of(&id)?.is_empty() && store.delete_image(&id)? {
+                removed.push(Removed::Deleted(id));
+                self.announce([Event::image("delete", &id, &id.to_string())]);
+            }
+        }
+        store.gc(&GcPolicy::default())?;
+        Ok(removed)
     }
 
     /// As [`remove_image`](Self::remove_image), with the bytes that were freed.

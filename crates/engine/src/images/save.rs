@@ -13,7 +13,7 @@ use bld_store::{ImageRecord, Store};
 
 use super::find;
 use super::variants::{index_entries, records};
-use crate::{Engine, EngineError, Result};
+use crate::{Engine, Result};
 
 impl Engine {
     /// Writes the images `names` as one archive, an OCI layout that with `docker` is also docker's
@@ -23,7 +23,8 @@ impl Engine {
     /// An image named by id goes out without a name.
     ///
     /// # Errors
-    /// [`EngineError::WrongPlatform`] for an image that is for another platform than `platform`.
+    /// [`EngineError::WrongPlatform`](crate::EngineError::WrongPlatform) for an image that is for another platform
+    /// than `platform`.
     pub fn save_images(
         &self,
         names: &[String],
@@ -76,9 +77,7 @@ impl Engine {
         // All names first: an archive that is cut short by a typo helps nobody.
         let mut found = Vec::with_capacity(names.len());
         for name in names {
-            let image = find::find_for(self, name, platform)?;
-            check_platform(name, &image.record, platform)?;
-            found.push(image);
+            found.push(find::find_exactly(self, name, platform)?);
         }
         let mut images: Vec<ArchiveImage> = Vec::new();
         for image in found {
@@ -121,18 +120,6 @@ impl Engine {
         }
         Ok(images)
     }
-}
-
-fn check_platform(name: &str, image: &ImageRecord, wanted: Option<&Platform>) -> Result<()> {
-    let Some(wanted) = wanted else { return Ok(()) };
-    if Platform::parse(&image.platform).is_ok_and(|found| found.satisfies(wanted)) {
-        return Ok(());
-    }
-    Err(EngineError::WrongPlatform {
-        reference: name.to_owned(),
-        found: image.platform.clone(),
-        wanted: wanted.to_string(),
-    })
 }
 
 /// What an index over the images of several platforms lists, which are called `names`.
