@@ -7,6 +7,7 @@ mod bridge;
 mod check;
 mod demo;
 mod frontend;
+mod ordinary;
 mod packages;
 mod shell;
 mod test;

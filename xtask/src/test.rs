@@ -3,11 +3,11 @@
 use std::process::{Command, ExitCode};
 
 use anyhow::{Result, bail};
-use bld_testkit::HostState;
+use bld_testkit::{HostState, User};
 
 use crate::{
     bridge::DefaultBridge,
-    frontend, packages,
+    frontend, ordinary, packages,
     shell::{build_release, cargo, need_root, root, step, watch},
     transcript,
 };
@@ -119,6 +119,7 @@ fn run_all(options: &Options, tally: &mut Tally) -> Result<()> {
     let bld = if everything { Some(build_release()?) } else { None };
     let before = HostState::now();
     let _bridge = DefaultBridge::now();
+    let _users = ordinary::Before::now();
 
     step("Unit, integration and end-to-end tests");
     let mut command = cargo();
@@ -150,6 +151,19 @@ fn run_all(options: &Options, tally: &mut Tally) -> Result<()> {
         step("Transcripts of docker's commands (testdata/transcript)");
         if !transcript::play(bld, None, |line| tally.count_runner(line))? {
             failures.push("the transcripts");
+        }
+    }
+
+    if let Some(bld) = &bld {
+        for (user, name) in ordinary::USERS {
+            step(&format!("Containers as an ordinary user, {name}"));
+            let mut fine = ordinary::test(user, |line| tally.count_libtest(line))?;
+            let scenarios = ordinary::scenarios(user);
+            let who = (User::new(user == "many"), scenarios.as_str());
+            fine &= transcript::play(bld, Some(who), |line| tally.count_runner(line))?;
+            if !fine {
+                failures.push("containers as an ordinary user");
+            }
         }
     }
 

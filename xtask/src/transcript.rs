@@ -8,9 +8,10 @@ use bld_testkit::{Registry, User, rootfs, write_archive};
 
 use crate::shell::{root, target, watch};
 
-/// Plays all scenarios with `bld`, in a store of their own, as root or as `user`; whether all was as
-/// expected. The lines that the runner prints go to `line`.
-pub(crate) fn play(bld: &Path, user: Option<User>, line: impl FnMut(&str)) -> Result<bool> {
+/// Plays the scenarios with `bld`, in a store of their own, as root, or `only` some as `user`; whether all was
+/// as expected. The lines that the runner prints go to `line`.
+pub(crate) fn play(bld: &Path, user: Option<(User, &str)>, line: impl FnMut(&str)) -> Result<bool> {
+    let (user, only) = user.unzip();
     let directory = target().join("transcript");
     let store = directory.join("store");
     if store.exists() {
@@ -40,6 +41,7 @@ pub(crate) fn play(bld: &Path, user: Option<User>, line: impl FnMut(&str)) -> Re
         }
     };
     command.arg(run).arg("--engine").arg(bld);
+    command.args(only.map(|only| format!("--only={only}")));
     command
         .env("BLD_ROOT", &store)
         .env("TRANSCRIPT_REGISTRY", registry.host())

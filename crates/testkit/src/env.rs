@@ -110,6 +110,10 @@ impl TestEnv {
         let parent = path.parent().expect("a file has a directory");
         fs::create_dir_all(parent).expect("make directories");
         fs::write(&path, contents).expect("write a file");
+        // Whoever runs the program has made it, and its directory.
+        if let Some(user) = self.user {
+            user.own(parent);
+        }
         path
     }
 
@@ -118,6 +122,16 @@ impl TestEnv {
         let path = self.write(relative, contents);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("set a mode");
         path
+    }
+
+    /// Another program, run by whoever runs `bld` here, in the working directory and with the store.
+    pub fn program(&self, name: &str) -> Cmd {
+        let program = Cmd::new(name);
+        let program = match self.user {
+            Some(user) => program.user(user),
+            None => program,
+        };
+        program.cwd(self.path("")).env("BLD_ROOT", self.root()).env("HOME", self.home())
     }
 
     /// The program with arguments, in the working directory.

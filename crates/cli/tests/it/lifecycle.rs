@@ -61,8 +61,7 @@ fn a_killed_monitor_is_noticed_and_takes_its_container_along() {
 fn a_container_outlives_the_session_that_started_it() {
     let env = env();
     let start = format!("{} run -d --name web busybox sleep 1000", crate::BLD);
-    let shell = Cmd::new("setsid").args(["--wait", "sh", "-c", &start]);
-    shell.env("BLD_ROOT", env.root()).ok();
+    env.program("setsid").args(["--wait", "sh", "-c", &start]).ok();
     assert_eq!(field(&env, "web", ".State.Running"), "true");
     env.bld(["stop", "-t", "0", "web"]).ok();
     env.bld(["rm", "web"]).ok();
@@ -93,9 +92,9 @@ fn a_terminal_has_a_size_and_a_line_discipline() {
     // script(1) gives the command a terminal and types into it.
     let inner = format!("{} run --rm -it busybox sh", crate::BLD);
     let typed = "stty size; test -t 0 && echo is-a-tty; exit 5\n";
-    let seen = Cmd::new("script")
+    let seen = env
+        .program("script")
         .args(["-qec", &format!("stty rows 30 cols 99; {inner}"), "/dev/null"])
-        .env("BLD_ROOT", env.root())
         .stdin(typed)
         .run();
     assert_eq!(seen.code, 5, "{seen}");
@@ -113,7 +112,7 @@ fn output_that_nobody_reads_does_not_stop_it() {
         "{} run --name busy busybox sh -c 'yes | head -n 200000; echo end >&2' | head -n 1",
         crate::BLD
     );
-    let seen = Cmd::new("sh").args(["-c", &command]).env("BLD_ROOT", env.root()).ok();
+    let seen = env.program("sh").args(["-c", &command]).ok();
     assert_eq!((seen.stdout.as_str(), seen.stderr.as_str()), ("y\n", "end\n"));
     assert_eq!(env.bld(["logs", "busy"]).ok().stdout.lines().count(), 200_000);
     let tail = format!(
@@ -121,7 +120,7 @@ fn output_that_nobody_reads_does_not_stop_it() {
         crate::BLD,
         crate::BLD
     );
-    let seen = Cmd::new("sh").args(["-c", &tail]).env("BLD_ROOT", env.root()).ok();
+    let seen = env.program("sh").args(["-c", &tail]).ok();
     assert_eq!((seen.stdout.as_str(), seen.stderr.as_str()), ("y\ny\n", "end\n"));
     env.bld(["rm", "busy"]).ok();
 }
