@@ -164,8 +164,15 @@ impl From<io::Error> for Failure {
 
 impl From<TemplateError> for Failure {
     fn from(error: TemplateError) -> Self {
-        // Docker's code for a template that cannot be read or applied.
-        Self::new(error.to_string()).with_code(64)
+        Self::new(error.to_string())
+    }
+}
+
+impl Failure {
+    /// A template that cannot be read, for those commands that have docker's own code for it: `inspect`, `info`,
+    /// `version` and `events`. Lists have none, and neither has a template that does not fit.
+    pub(crate) fn unreadable(error: TemplateError) -> Self {
+        Self::from(error).with_code(64)
     }
 }
 

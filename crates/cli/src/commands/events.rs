@@ -40,7 +40,8 @@ pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
         None | Some("") => Form::Text,
         Some("json") => Form::Json,
         Some(template) => {
-            Form::Template(Template::parse(&template.replace("\\t", "\t").replace("\\n", "\n"))?)
+            let template = template.replace("\\t", "\t").replace("\\n", "\n");
+            Form::Template(Template::parse(&template).map_err(Failure::unreadable)?)
         }
     };
     let mut broken = None;

@@ -220,13 +220,11 @@ pub(super) fn show(
             session.say(&format!("[{}]", texts.join(",")))?;
         }
         Some(format) => {
-            let template = Template::parse(format)?;
+            let template = Template::parse(format).map_err(Failure::unreadable)?;
             let options = Options { missing: Missing::Error, ..Options::default() };
             for document in &documents {
                 // What a template prints ends in a newline of its own, as docker has it.
-                // Unlike one that cannot be read, a template that does not fit is an ordinary failure.
-                let text = template.render(&document.value, &options);
-                let text = text.map_err(|error| Failure::from(error).with_code(1))?;
+                let text = template.render(&document.value, &options)?;
                 session.print(&format!("{text}\n"))?;
             }
         }

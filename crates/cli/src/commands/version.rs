@@ -41,7 +41,8 @@ pub(crate) fn run(args: &Args, session: &Session) -> Outcome {
 /// A document by a template.
 pub(super) fn render(format: &str, value: &Value) -> Result<String, Failure> {
     let options = Options { missing: Missing::Error, ..Options::default() };
-    Ok(Template::parse(format)?.render(value, &options)? + "\n")
+    let template = Template::parse(format).map_err(Failure::unreadable)?;
+    Ok(template.render(value, &options)? + "\n")
 }
 
 /// There is one program, which is client and server in one.

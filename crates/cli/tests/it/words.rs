@@ -126,13 +126,21 @@ fn lists_have_dockers_columns() {
     let json = env.bld(["ps", "-a", "--format", "json"]).ok().stdout;
     let row: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(row["Labels"], "role=web");
-    for (words, text) in [
-        (&["ps", "--filter", "nosuch=1"][..], "invalid filter"),
-        (&["ps", "-a", "--format", "{{.Nosuch}}"], "map has no entry for key"),
-        (&["ps", "-a", "--format", "{{.Names"], "template parsing error"),
+    let unread = "template parsing error";
+    for (words, text, code) in [
+        (&["ps", "--filter", "nosuch=1"][..], "invalid filter", 1),
+        (&["ps", "-a", "--format", "{{.Nosuch}}"], "map has no entry for key", 1),
+        (&["ps", "-a", "--format", "{{.Names"], unread, 1),
+        (&["images", "--format", "{{.Nosuch}}"], "map has no entry for key", 1),
+        (&["volume", "ls", "--format", "{{"], unread, 1),
+        (&["version", "--format", "{{.Nosuch}}"], "map has no entry for key", 1),
+        (&["version", "--format", "{{"], unread, 64),
+        (&["info", "--format", "{{"], unread, 64),
+        (&["inspect", "--format", "{{", "one"], unread, 64),
+        (&["events", "--until", "1", "--format", "{{"], unread, 64),
     ] {
-        let seen = env.bld(words).run();
-        assert!(seen.code != 0 && seen.stderr.contains(text), "{words:?}: {seen}");
+        let seen = env.bld(words).run().expect_code(code);
+        assert!(seen.stderr.contains(text), "{words:?}: {seen}");
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) fn run(
 ) -> Outcome {
     let template = match format {
         None | Some("" | "json" | "table") => None,
-        Some(format) => Some(Template::parse(format)?),
+        Some(format) => Some(Template::parse(format).map_err(Failure::unreadable)?),
     };
     let mut documents: Vec<Value> = Vec::new();
     let mut shown = 0;
