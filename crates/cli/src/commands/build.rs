@@ -298,8 +298,9 @@ fn start(args: &Args, session: &Session) -> Outcome {
             Some(Control::new()?)
         }
     };
-    let _signals = cancel_on_signal(&cancel, control.clone())?;
+    // Before there are threads: the first waits for signals.
     limits::open_files(&mut request.ulimits);
+    let _signals = cancel_on_signal(&cancel, control.clone())?;
     let mode = if args.quiet { Mode::Quiet } else { args.progress };
     let display = Display::start(mode).map_err(|error| Failure::new(error.to_string()))?;
     let reached = Arc::new(AtomicBool::new(control.is_none()));

@@ -75,6 +75,17 @@ pub(super) fn open_files(ulimits: &mut Vec<(String, u64, u64)>) {
     if raised.is_ok() && ulimits.iter().all(|(name, ..)| name != NOFILE) {
         ulimits.push((NOFILE.to_owned(), soft, hard.unwrap_or(u64::MAX)));
     }
+    make_room(if raised.is_ok() { hard.unwrap_or(u64::MAX) } else { soft });
+}
+
+/// Lets the kernel's table of this process's open files grow now, which takes microseconds as long as
+/// there is one thread. With several, it waits each time for all processors to have seen the new table
+/// (`expand_fdtable` in fs/file.c): ten milliseconds, at the 64th, the 256th file and so on.
+fn make_room(limit: u64) {
+    const ROOM: u64 = 4096;
+    let last = i32::try_from(limit.min(ROOM).saturating_sub(1)).unwrap_or_default();
+    // It grows for the sake of a copy that is not kept. Should that fail, it grows later.
+    drop(rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), last));
 }
 
 /// Sets the limit `key`; 0, as docker has it, means no limit.
