@@ -359,6 +359,50 @@ async fn permission_is_not_taken_along_to_another_host() {
     assert_eq!(storage.log()[0].header("authorization"), None);
 }
 
+/// Uploads that the registry wants to have elsewhere, in one piece and in several.
+#[tokio::test(flavor = "multi_thread")]
+async fn permission_is_not_taken_along_to_an_upload_elsewhere() {
+    let storage = Server::new(|request| match &*request.method {
+        "PATCH" => {
+            Reply::Answer(202, vec![("Location", "/upload?key=next".to_owned())], Vec::new())
+        }
+        _ => Reply::status(201),
+    });
+    let location = format!("http://{}/upload?key=secret", storage.host());
+    let registry = Server::new(move |request| match &*request.method {
+        _ if request.header("authorization").is_none() => Reply::Answer(
+            401,
+            vec![("WWW-Authenticate", "Basic realm=\"x\"".to_owned())],
+            Vec::new(),
+        ),
+        "HEAD" => Reply::status(404),
+        "POST" => Reply::Answer(202, vec![("Location", location.clone())], Vec::new()),
+        _ => Reply::status(201),
+    });
+    let store = TestStore::new();
+    let manifest = put(&store, &image(5, &[1000]));
+    for chunk_size in [1 << 20, 400] {
+        let credentials = bld_registry::auth::Single {
+            registry: registry.host(),
+            credential: bld_registry::auth::Credential::Password {
+                username: "me".into(),
+                password: "pw".into(),
+            },
+        };
+        let config = Config { credentials: Arc::new(credentials), chunk_size, ..quick() };
+        let name = reference(&registry.host(), "app:1");
+        push(&client(config), &store, &name, &manifest).await.unwrap();
+    }
+    let methods: Vec<_> = storage.log().iter().map(|request| request.method.clone()).collect();
+    assert!(methods.iter().filter(|method| *method == "PATCH").count() >= 3, "{methods:?}");
+    assert!(methods.iter().filter(|method| *method == "PUT").count() >= 4, "{methods:?}");
+    for request in storage.log() {
+        assert_eq!(request.header("authorization"), None, "{request:?}");
+        assert!(!format!("{request:?}").contains("bWU6cHc"), "{request:?}");
+    }
+    assert!(!registry.seen("PUT", "/v2/app/manifests/1").is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn errors_do_not_show_signatures() {
     let storage = Server::new(|_| Reply::status(403));
