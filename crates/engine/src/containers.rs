@@ -36,6 +36,7 @@ mod prune;
 mod relay;
 mod remove;
 mod restart;
+mod security;
 pub(crate) mod spec;
 mod stats;
 pub(crate) mod streams;

@@ -121,7 +121,8 @@ pub fn exec_in(pid: i32, spec: ExecSpec) -> Result<Process, SandboxError> {
     let (report, failures) = report_pipe()?;
     let capabilities = if spec.privileged { Capabilities::ALL } else { spec.capabilities };
     let capabilities = capabilities.available()?;
-    let filtered = !spec.privileged && spec.seccomp == Seccomp::Default;
+    let filter = if spec.privileged { &Seccomp::Unconfined } else { &spec.seccomp };
+    let filter = seccomp::wanted(filter, capabilities);
     let inside = container.try_clone().map_err(failed)?;
     let plan = Plan {
         report: report.as_raw_fd(),
@@ -137,7 +138,7 @@ pub fn exec_in(pid: i32, spec: ExecSpec) -> Result<Process, SandboxError> {
         user: spec.user,
         sets_groups: Ids::own().may_set_groups(),
         capabilities: capabilities.bits(),
-        seccomp: filtered.then(|| seccomp::docker_filter(capabilities)),
+        seccomp: filter,
         no_new_privileges: spec.no_new_privileges,
         cwd: c_string(spec.cwd)?,
         command: command(spec.args, spec.env, By::Second, Role::SteppingStone)?,

@@ -95,7 +95,7 @@ pub use exec::{ExecSpec, exec_in};
 pub use ids::{Ids, Shift};
 pub use mounts::hidden_paths;
 pub use process::{ExitStatus, Handle, Process};
-pub use seccomp::{Verdict, default_rules};
+pub use seccomp::{Action, Compare, Condition, Profile, Rule, Verdict, default_rules};
 pub use signal::signal_number;
 pub use spawn::{is_namespaced, spawn};
 pub use spec::{

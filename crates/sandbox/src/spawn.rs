@@ -119,7 +119,8 @@ pub fn spawn(spec: Spec) -> Result<Process, SandboxError> {
     let (report, failures) = report_pipe()?;
     let capabilities = if spec.privileged { Capabilities::ALL } else { spec.capabilities };
     let capabilities = capabilities.available()?;
-    let filtered = !spec.privileged && spec.seccomp == Seccomp::Default;
+    let filter = if spec.privileged { &Seccomp::Unconfined } else { &spec.seccomp };
+    let filter = seccomp::wanted(filter, capabilities);
     let (by, role) = match (spec.init, &inside) {
         (true, _) => (By::Second, Role::Init),
         // Others see it from its birth, and may look for our executable.
@@ -140,7 +141,7 @@ pub fn spawn(spec: Spec) -> Result<Process, SandboxError> {
         user: spec.user,
         sets_groups: Ids::own().may_set_groups(),
         capabilities: capabilities.bits(),
-        seccomp: filtered.then(|| seccomp::docker_filter(capabilities)),
+        seccomp: filter,
         no_new_privileges: spec.no_new_privileges,
         cwd: c_string(spec.cwd)?,
         command: command(spec.args, spec.env, by, role)?,

@@ -4,10 +4,12 @@
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::capabilities::Capabilities;
 use crate::cgroup::CgroupSpec;
 use crate::ids::Shift;
+use crate::seccomp::Profile;
 use crate::user::User;
 
 /// One process in one container.
@@ -240,13 +242,15 @@ pub enum Propagation {
 }
 
 /// System call filter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Seccomp {
     /// Docker's default profile.
     #[default]
     Default,
     /// No filter.
     Unconfined,
+    /// One of the user's own.
+    Profile(Arc<Profile>),
 }
 
 /// What network there is.

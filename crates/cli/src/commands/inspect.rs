@@ -224,7 +224,12 @@ pub(super) fn show(
             let options = Options { missing: Missing::Error, ..Options::default() };
             for document in &documents {
                 // What a template prints ends in a newline of its own, as docker has it.
-                let text = template.render(&document.value, &options)?;
+                let mut value = document.value.clone();
+                // Left out where there is no check, but no unknown field: scripts ask for it.
+                if let Some(Value::Object(state)) = value.get_mut("State") {
+                    state.entry("Health").or_insert(Value::Null);
+                }
+                let text = template.render(&value, &options)?;
                 session.print(&format!("{text}\n"))?;
             }
         }

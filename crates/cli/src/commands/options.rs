@@ -416,7 +416,11 @@ impl Options {
             privileged: self.privileged,
             cap_add: self.cap_add.clone(),
             cap_drop: self.cap_drop.clone(),
-            security_opt: self.security_opt.clone(),
+            security_opt: self
+                .security_opt
+                .iter()
+                .map(|word| parse::security(word))
+                .collect::<Result<_, _>>()?,
             read_only: self.read_only,
             init: self.init,
             extra_hosts: self

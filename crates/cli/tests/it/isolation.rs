@@ -324,3 +324,41 @@ fn whoever_is_root_in_a_user_namespace_is_nobody_on_the_host() {
     env.bld(["volume", "rm", "data"]).ok();
     env.assert_nothing_left();
 }
+
+/// A filter of one's own decides, for the first process and for later ones; what is not understood is no
+/// reason to run with less than was asked for.
+#[test]
+fn seccomp_profiles_are_kept_to() {
+    let env = env();
+    let denied = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 13},
+        {"name": "kill", "action": "SCMP_ACT_ERRNO",
+         "args": [{"index": 1, "value": 10, "op": "SCMP_CMP_EQ"}]},
+        {"names": ["sethostname"], "action": "SCMP_ACT_ERRNO", "includes": {"caps": ["CAP_SYS_ADMIN"]}}]}"#;
+    let profile = format!("seccomp={}", env.write("deny.json", denied).display());
+    let script = "mkdir /d; kill -USR1 1; kill -0 1 && echo asked; ls /d";
+    let seen = inside(&env, &["--security-opt", &profile, "--network", "none"], script);
+    for said in ["'/d': Permission denied", "asked\n", "/d: No such file", "not permitted"] {
+        assert!(seen.contains(said), "{said}: {seen}");
+    }
+    let run =
+        ["run", "-d", "--name", "web", "--security-opt", &profile, "busybox", "sleep", "1000"];
+    env.bld(run).ok();
+    let _ = env.bld(["exec", "web", "mkdir", "/d"]).run().expect_code(1).expect_text("denied");
+    let status = env.bld(["exec", "web", "grep", "Seccomp:", "/proc/self/status"]).ok();
+    assert_eq!(status.text(), "Seccomp:\t2");
+    env.bld(["rm", "-f", "web"]).ok();
+    let unknown = env.write("unknown.json", r#"{"defaultAction": "SCMP_ACT_NOTHING"}"#);
+    let unknown = format!("seccomp={}", unknown.display());
+    for (wish, says) in [
+        ("seccomp=/nosuch", "opening seccomp profile (/nosuch) failed: open /nosuch: no such file"),
+        (&unknown, "Decoding seccomp profile failed: unknown action \"SCMP_ACT_NOTHING\""),
+        ("nosuch", "Invalid --security-opt: \"nosuch\""),
+        ("nosuch=1", "invalid --security-opt 1: \"nosuch=1\""),
+        ("systempaths=unconfined", "invalid --security-opt 1"),
+    ] {
+        let refused = env.bld(["run", "--rm", "--security-opt", wish, "busybox", "true"]).run();
+        let _ = refused.expect_code(125).expect_text(says);
+    }
+    env.assert_nothing_left();
+}

@@ -13,7 +13,7 @@ use rustix::system::uname;
 
 use super::logging::LogBound;
 use super::model::{
-    Attachment, Container, HostConfig, Mount, MountSource, NetworkMode, Sharing, State,
+    Attachment, Container, HostConfig, Limits, Mount, MountSource, NetworkMode, Sharing, State,
 };
 use super::names;
 use crate::error::IoContext as _;
@@ -388,6 +388,15 @@ fn check(request: &CreateRequest) -> Result<()> {
     if request.host.limits.io_weight.is_some_and(|weight| !(10..=1000).contains(&weight)) {
         return invalid("Range of blkio weight is from 10 to 1000");
     }
+    if let Some(what) = contradiction(&request.host.limits) {
+        return invalid(&what);
+    }
+    let mut targets: Vec<_> = request.mounts.iter().map(|mount| clean(&mount.target)).collect();
+    targets.sort_unstable();
+    if let Some((twice, _)) = targets.iter().zip(targets.iter().skip(1)).find(|(a, b)| a == b) {
+        return invalid(&format!("Duplicate mount point: {twice}"));
+    }
+    super::security::check(&request.host.security_opt)?;
     LogBound::of(&request.host)?;
     if let Some(what) = refused_with_users(&request.host) {
         return invalid(what);
@@ -403,6 +412,52 @@ fn check(request: &CreateRequest) -> Result<()> {
         )),
         _ => Ok(()),
     }
+}
+
+/// Which limits do not go together or are none.
+fn contradiction(limits: &Limits) -> Option<String> {
+    let swap = limits.memory_swap.and_then(|sum| u64::try_from(sum).ok());
+    let more = |one: Option<u64>, other| one.zip(other).is_some_and(|(one, other)| one > other);
+    let processors = rustix::thread::sched_getaffinity(None).map_or(u32::MAX, |set| set.count());
+    let rules = [
+        (
+            swap.is_some() && limits.memory.is_none(),
+            "You should always set the Memory limit when using Memoryswap limit, see usage",
+        ),
+        (
+            more(limits.memory, swap),
+            "Minimum memoryswap limit should be larger than memory limit, see usage",
+        ),
+        (
+            more(limits.memory_reservation, limits.memory),
+            "Minimum memory limit can not be less than memory reservation limit, see usage",
+        ),
+        (
+            limits.nano_cpus.is_some() && limits.cpu_period.is_some(),
+            "Conflicting options: Nano CPUs and CPU Period cannot both be set",
+        ),
+        (
+            limits.nano_cpus.is_some() && limits.cpu_quota.is_some(),
+            "Conflicting options: Nano CPUs and CPU Quota cannot both be set",
+        ),
+        (
+            limits.cpu_period.is_some_and(|period| !(1000..=1_000_000).contains(&period)),
+            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
+        ),
+        (
+            limits.cpu_quota.is_some_and(|quota| quota < 1000),
+            "CPU cfs quota can not be less than 1ms (i.e. 1000)",
+        ),
+    ];
+    let broken = rules.into_iter().find(|(broken, _)| *broken).map(|(_, what)| what.to_owned());
+    let most = u64::from(processors).saturating_mul(1_000_000_000);
+    let too_many = limits.nano_cpus.is_some_and(|cpus| cpus > most);
+    let too_many = too_many.then(|| {
+        format!(
+            "Range of CPUs is from 0.01 to {processors}.00, as there are only {processors} CPUs available"
+        )
+    });
+    broken.or(too_many)
 }
 
 /// What does not go together with a user namespace of its own: nothing, where there is none.

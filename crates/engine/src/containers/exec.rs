@@ -144,7 +144,7 @@ impl Engine {
             cwd: if cwd.is_empty() { "/".to_owned() } else { cwd.clone() },
             user: account.user,
             capabilities: spec::capabilities(host)?,
-            seccomp: spec::seccomp(host),
+            seccomp: super::security::seccomp(host, spec::capabilities(host)?)?,
             no_new_privileges: spec::no_new_privileges(host),
             privileged: request.privileged || host.privileged,
             rlimits: spec::rlimits(host)?,

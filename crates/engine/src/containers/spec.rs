@@ -7,7 +7,7 @@ use bld_oci::Digest;
 use bld_sandbox::cgroup::{IoKind, IoRate};
 use bld_sandbox::{
     Account, Capabilities, CgroupSpec, Device, Limits as CgroupLimits, MountKind, Namespace,
-    Resource, Rlimit, Root, Seccomp, Shift, Spec, Stdio, lookup_user,
+    Resource, Rlimit, Root, Shift, Spec, Stdio, lookup_user,
 };
 
 use super::ProcessId;
@@ -78,7 +78,7 @@ impl Engine {
             hostname,
             mounts: mounts?,
             capabilities: capabilities(host)?,
-            seccomp: seccomp(host),
+            seccomp: super::security::seccomp(host, capabilities(host)?)?,
             no_new_privileges: no_new_privileges(host),
             privileged: host.privileged,
             read_only_root: host.read_only,
@@ -205,13 +205,6 @@ pub(super) fn environment(container: &Container, tty: bool, home: &str) -> Vec<S
         env.push(format!("HOME={home}"));
     }
     env
-}
-
-/// `--security-opt seccomp=unconfined`
-pub(super) fn seccomp(host: &HostConfig) -> Seccomp {
-    let unconfined =
-        |option: &String| option.split_once(['=', ':']) == Some(("seccomp", "unconfined"));
-    if host.security_opt.iter().any(unconfined) { Seccomp::Unconfined } else { Seccomp::Default }
 }
 
 /// `--security-opt no-new-privileges`

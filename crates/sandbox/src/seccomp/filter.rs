@@ -10,13 +10,20 @@ use crate::capabilities::Capabilities;
 /// An architecture as `AUDIT_ARCH_*` names it, and its column in the table.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Abi {
-    audit: u32,
-    column: usize,
+    pub(super) audit: u32,
+    pub(super) column: usize,
 }
 
 /// The ABIs of a 64-bit kernel: its own and that of 32-bit programs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Machine([Abi; 2]);
+
+impl Machine {
+    /// The ABI of programs that are made for it.
+    pub(super) const fn own(&self) -> Abi {
+        self.0[0]
+    }
+}
 
 #[cfg(any(target_arch = "x86_64", test))]
 const X86_64: Machine =
@@ -35,22 +42,22 @@ const ARM_PRIVATE: u32 = 0xf_0000;
 
 // Offsets in `struct seccomp_data`; both machines are little-endian, so the low half of an argument
 // comes first. The kernel looks at no more than that half of the arguments that are compared here.
-const NUMBER: u32 = 0;
-const ARCHITECTURE: u32 = 4;
+pub(super) const NUMBER: u32 = 0;
+pub(super) const ARCHITECTURE: u32 = 4;
 const ARGUMENT_0: u32 = 16;
 
 const EPERM: u32 = SECCOMP_RET_ERRNO | libc::EPERM as u32;
 const ENOSYS: u32 = SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
 
-const fn insn(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
+pub(super) const fn insn(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
     sock_filter { code, jt, jf, k }
 }
 /// Loads a word of `struct seccomp_data`.
-const fn load(offset: u32) -> sock_filter {
+pub(super) const fn load(offset: u32) -> sock_filter {
     insn(0x20, 0, 0, offset)
 }
 /// Ends with this verdict.
-const fn verdict(value: u32) -> sock_filter {
+pub(super) const fn verdict(value: u32) -> sock_filter {
     insn(0x06, 0, 0, value)
 }
 /// Skips `count` instructions when the word equals `k`.
@@ -183,15 +190,33 @@ fn search(runs: &[(u32, Fate)]) -> Vec<sock_filter> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// Runs a filter as the kernel would. Gives the verdict and how many instructions it took.
     fn run(code: &[sock_filter], arch: u32, number: u32, argument: u32) -> (u32, usize) {
+        let arguments = [u64::from(argument), 0, 0, 0, 0, 0];
+        steps(code, arch, number, &arguments)
+    }
+
+    /// The verdict on a call with these arguments.
+    pub(in crate::seccomp) fn interpret(
+        code: &[sock_filter],
+        arch: u32,
+        number: u32,
+        arguments: &[u64; 6],
+    ) -> u32 {
+        steps(code, arch, number, arguments).0
+    }
+
+    fn steps(code: &[sock_filter], arch: u32, number: u32, arguments: &[u64; 6]) -> (u32, usize) {
         let data = |offset| match offset {
             NUMBER => number,
             ARCHITECTURE => arch,
-            ARGUMENT_0 => argument,
+            offset if offset >= ARGUMENT_0 => {
+                let argument = arguments[(offset - ARGUMENT_0) as usize / 8];
+                (argument >> ((offset - ARGUMENT_0) % 8 * 8)) as u32
+            }
             _ => panic!("offset {offset}"),
         };
         let (mut at, mut word, mut steps) = (0, 0, 0);
@@ -204,6 +229,7 @@ mod tests {
                 0x20 => word = data(i.k),
                 0x54 => word &= i.k,
                 0x15 => at += jump(word == i.k),
+                0x25 => at += jump(word > i.k),
                 0x35 => at += jump(word >= i.k),
                 0x05 => at += i.k as usize,
                 0x06 => return (i.k, steps),

@@ -12,6 +12,7 @@
 //! Calls of any other architecture end the process. See seccomp(2).
 
 mod filter;
+mod profile;
 mod table;
 
 use std::collections::BTreeMap;
@@ -20,9 +21,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use libc::sock_filter;
 
 use crate::capabilities::Capabilities;
+use crate::spec::Seccomp;
+
+pub use profile::{Action, Compare, Condition, Profile, Rule};
+
+/// The filter that is meant, for a container with these capabilities; none without one.
+pub(crate) fn wanted(seccomp: &Seccomp, capabilities: Capabilities) -> Option<Arc<[sock_filter]>> {
+    match seccomp {
+        Seccomp::Default => Some(docker_filter(capabilities)),
+        Seccomp::Profile(profile) => Some(profile::compile(profile).into()),
+        Seccomp::Unconfined => None,
+    }
+}
 
 /// The filter for a container with these capabilities.
-pub(crate) fn docker_filter(capabilities: Capabilities) -> Arc<[sock_filter]> {
+fn docker_filter(capabilities: Capabilities) -> Arc<[sock_filter]> {
     static CACHE: Mutex<BTreeMap<u64, Arc<[sock_filter]>>> = Mutex::new(BTreeMap::new());
     let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
     cache

@@ -98,6 +98,27 @@ pub(in crate::commands) fn restart(word: &str) -> Result<RestartPolicy, Failure>
     Ok(RestartPolicy { name, maximum_retry_count })
 }
 
+/// `KEY=VALUE`; a seccomp profile is named by its file, and what is in it is kept.
+pub(super) fn security(word: &str) -> Result<String, Failure> {
+    let (key, value) = word.split_once(['=', ':']).unwrap_or((word, ""));
+    if value.is_empty() && key != "no-new-privileges" {
+        return Err(Failure::new(format!("Invalid --security-opt: {word:?}")));
+    }
+    if key != "seccomp" || matches!(value, "unconfined" | "builtin") {
+        return Ok(word.to_owned());
+    }
+    let failed =
+        |why: String| Failure::new(format!("opening seccomp profile ({value}) failed: {why}"));
+    let text = fs::read_to_string(value).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => failed(format!("open {value}: no such file or directory")),
+        _ => failed(error.to_string()),
+    })?;
+    let profile: serde_json::Value = serde_json::from_str(&text).map_err(|error| {
+        Failure::new(format!("compacting json for seccomp profile ({value}) failed: {error}"))
+    })?;
+    Ok(format!("seccomp={profile}"))
+}
+
 /// `DEVICE:NUMBER`, for bytes with a unit if need be.
 pub(super) fn rate(kind: IoKind, word: &str) -> Result<IoRate, Failure> {
     let is_bytes = matches!(kind, IoKind::ReadBytes | IoKind::WriteBytes);

@@ -31,6 +31,8 @@ pub(super) fn check(spec: &Spec) -> Result<()> {
         "the shared memory of another container (--ipc container:NAME)"
     } else if spec.mounts.iter().any(passes) {
         "a mount that passes on what is mounted later (bind-propagation)"
+    } else if matches!(spec.seccomp, Seccomp::Profile(_)) {
+        "a seccomp profile (--security-opt seccomp=FILE)"
     } else {
         return Ok(());
     };
