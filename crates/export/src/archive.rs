@@ -136,7 +136,8 @@ fn directory(tar: &mut tar::Builder<&mut dyn Write>, name: &str) -> Result<(), E
     tar.append_data(&mut header, name, io::empty()).map_err(stream)
 }
 
-/// Copies a blob, in larger pieces than [`tar::Builder`] would, and verifies it.
+/// Copies a blob, in larger pieces than [`tar::Builder`] would, and verifies it unless it was only just
+/// written.
 fn blob(
     tar: &mut tar::Builder<&mut dyn Write>,
     store: &Store,
@@ -151,19 +152,25 @@ fn blob(
     header.set_cksum();
     let out = tar.get_mut();
     out.write_all(header.as_bytes()).map_err(stream)?;
-    let (mut buffer, mut left, mut hasher) = (vec![0; COPIED], size, Hasher::new());
+    let mut hasher = (!store.has_written(digest)).then(Hasher::new);
+    let (mut buffer, mut left) = (vec![0; COPIED], size);
     while left > 0 {
         let wanted = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         let piece = &mut buffer[..wanted];
         file.read_exact(piece).map_err(failed())?;
-        rayon::in_place_scope(|scope| {
-            scope.spawn(|_| hasher.update(piece));
-            out.write_all(piece)
-        })
-        .map_err(stream)?;
+        let written = match &mut hasher {
+            None => out.write_all(piece),
+            Some(hasher) => rayon::in_place_scope(|scope| {
+                scope.spawn(|_| hasher.update(piece));
+                out.write_all(piece)
+            }),
+        };
+        written.map_err(stream)?;
         left -= wanted as u64;
     }
-    store.verify(digest, hasher.finish())?;
+    if let Some(hasher) = hasher {
+        store.verify(digest, hasher.finish())?;
+    }
     let padding = size.next_multiple_of(BLOCK) - size;
     out.write_all(&[0; BLOCK as usize][..padding as usize]).map_err(stream)
 }

@@ -34,7 +34,7 @@ impl Store {
     }
 
     /// Opens a blob for reading. The bytes are not verified: hash them as they are read, and give
-    /// what comes out to [`verify`](Self::verify).
+    /// what comes out to [`verify`](Self::verify), unless this process [wrote](Self::has_written) them.
     ///
     /// # Errors
     /// [`StoreError::MissingBlob`]
@@ -67,6 +67,12 @@ impl Store {
         let mut damaged = self.inner().damaged.lock().unwrap_or_else(PoisonError::into_inner);
         damaged.insert(*digest);
         Err(StoreError::DamagedBlob { digest: *digest, found })
+    }
+
+    /// Whether this process wrote the blob, so that hashing it again would prove nothing.
+    pub fn has_written(&self, digest: &Digest) -> bool {
+        let written = self.inner().written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.contains(digest)
     }
 
     /// Reads a blob and verifies it.
@@ -155,6 +161,7 @@ fn place(temporary: &Temporary, fd: OwnedFd, digest: Digest, size: u64) -> Resul
     let ours = Lock::try_shared(fd).map_err(|errno| temporary.error("lock", errno))?;
     let hold = loop {
         if temporary.link(&name)? {
+            inner.written.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
             break ours;
         }
         match inner.hold_blob(&digest)? {

@@ -1,6 +1,6 @@
 //! The handle, and how it opens and closes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -36,6 +36,8 @@ pub(crate) struct Inner {
     pub(crate) touched: Mutex<Vec<i64>>,
     /// What is known of how snapshots lie on each other.
     pub(crate) parents: Parents,
+    /// Blobs whose bytes were hashed as they were written, by this process.
+    pub(crate) written: Mutex<HashSet<Digest>>,
     /// Blobs that were read and are not what their name says.
     pub(crate) damaged: Mutex<BTreeSet<Digest>>,
     session: OnceLock<Session>,
@@ -65,6 +67,7 @@ impl Store {
             fresh: Held::default(),
             parents: Parents::default(),
             touched: Mutex::default(),
+            written: Mutex::default(),
             damaged: Mutex::default(),
             session: OnceLock::new(),
             abandoned: Mutex::default(),
