@@ -165,8 +165,10 @@ impl Engine {
         let mut pause = Duration::from_micros(200);
         loop {
             match self.find_container(&container.id) {
+                // What was being started again when it was to stop is ended by its holder.
                 Ok(now)
-                    if now.state.is_running() && now.state.process == container.state.process => {}
+                    if now.state.is_running()
+                        && (now.state.process == container.state.process || now.stop_asked) => {}
                 Ok(_) | Err(EngineError::NoSuchContainer { .. }) => return Ok(()),
                 Err(error) => return Err(error),
             }
@@ -265,7 +267,7 @@ pub(super) fn parse_signal(name: &str) -> Result<i32> {
 }
 
 /// Sends a signal to the container's first process. One that is gone is no error.
-fn send(container: &Container, signal: i32) -> Result<()> {
+pub(super) fn send(container: &Container, signal: i32) -> Result<()> {
     let Some(fd) = container.state.process.and_then(super::ProcessId::open) else { return Ok(()) };
     let invalid = || EngineError::Invalid { what: format!("Invalid signal: {signal}") };
     let signal = Signal::from_named_raw(signal).ok_or_else(invalid)?;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::attach::{self, Post, Socket};
 use super::control::Control;
 use super::health::{Check, Health, HealthStatus};
+use super::lifecycle::send;
 use super::logging::LogBound;
 use super::logs::LogWriter;
 use super::model::{Container, LogDriver, Status};
@@ -228,16 +229,13 @@ impl Engine {
         let end = Instant::now() + pause;
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(true);
-            }
             let timeout =
                 Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
             let mut fds: Vec<PollFd<'_>> = post.poll_fds().collect();
-            match poll(&mut fds, Some(&timeout)) {
-                Ok(0) | Err(rustix::io::Errno::INTR) => continue,
-                other => other.at("wait for", format!("container {}", container.name))?,
-            };
+            let polled = poll(&mut fds, Some(&timeout));
+            if polled != Err(rustix::io::Errno::INTR) {
+                polled.at("wait for", format!("container {}", container.name))?;
+            }
             // Nobody can attach to what does not run; that somebody came is what counts.
             drop(post.requests());
             let mut stop = false;
@@ -248,8 +246,8 @@ impl Engine {
                     stored.state.holder = None;
                 }
             })?;
-            if stop {
-                return Ok(false);
+            if stop || left.is_zero() {
+                return Ok(!stop);
             }
         }
     }
@@ -284,6 +282,10 @@ impl Engine {
         let check = Check::of(container);
         container.state.health = check.as_ref().map(|_| Health::default());
         self.enter_start(container)?;
+        if container.stop_asked {
+            // While it was being started again.
+            send(container, rustix::process::Signal::KILL.as_raw())?;
+        }
         self.announce_start(container);
         started(container);
         let mut relays = streams.carry(&mut process, io, log)?;
